@@ -1,0 +1,76 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A Swift library of the product; `Sources/<name>` holds it.
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// Its tests, mirrored in `Tests/<name>Tests`.
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: name + "Tests",
+        dependencies: [.target(name: name), "TestSupport"] + dependencies,
+        swiftSettings: strict)
+}
+
+let package = Package(
+    name: "advgrpo",
+    products: [.executable(name: "advgrpo", targets: ["Command"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        .systemLibrary(name: "COpenBLAS", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+        .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"]), .brew(["onednn"])]),
+        .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"]), .brew(["zeromq"])]),
+        .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])]),
+
+        module("TensorCore", ["COpenBLAS", "COneDNN", "CKernels"]),
+        module("SafeTensors", []),
+        module("NeuralNetworks", ["TensorCore", "SafeTensors"]),
+        module("ImageModels", ["NeuralNetworks"]),
+        module("AdvGRPO", ["NeuralNetworks"]),
+        module("Raster", ["CPNG"]),
+        module("Datasets", ["Raster"]),
+        module("Protocol", ["SafeTensors"]),
+        module("Transport", ["Protocol", "CZeroMQ"]),
+        module(
+            "Runtime",
+            [
+                "AdvGRPO", "Protocol", "Transport", "Raster",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                "Yams",
+            ]),
+        module("RolloutWorker", ["Runtime", "ImageModels"]),
+        module("RewardServer", ["Runtime", "ImageModels", "Datasets"]),
+        module("Learner", ["Runtime", "ImageModels", "Datasets"]),
+        .executableTarget(
+            name: "Command",
+            dependencies: [
+                "RolloutWorker", "RewardServer", "Learner",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+
+        .target(name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport", swiftSettings: strict),
+        tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"), tests("AdvGRPO"),
+        tests("Raster"), tests("Datasets"), tests("Protocol"), tests("Transport"), tests("Runtime"),
+    ]
+)

@@ -1,0 +1,3 @@
+#ifndef ADVGRPO_KERNELS_H
+#define ADVGRPO_KERNELS_H
+#endif
