@@ -1,0 +1,96 @@
+/// How the discriminator learns (method.md 1.7).
+public struct DiscriminatorSettings: Codable, Sendable, Equatable {
+    /// Whether it is trained at all; a frozen discriminator is a baseline.
+    public var train = true
+    /// Learning rate of Adam.
+    public var learningRate = 1e-4
+    /// Decay rates of Adam.
+    public var betas = AdamBetas(0.5, 0.999)
+    /// Width of the head's hidden layer.
+    public var hiddenWidth = 512
+    /// Optimiser steps each time the discriminator is trained.
+    public var stepsPerTraining = 1
+    /// References in one step; 0 takes as many as there are generated images in the epoch.
+    public var realBatch = 0
+    /// Generated images in one step; 0 takes all of the epoch.
+    public var fakeBatch = 0
+    /// Weight of the CLS hinge in the loss of `dino_patch`.
+    public var globalLossWeight = 1.0
+    /// Weight of the patch hinge in the loss of `dino_patch`.
+    public var patchLossWeight = 0.3
+    /// Generated groups kept from earlier epochs to train on; 0 keeps none.
+    public var replayCapacity = 0
+    /// Format of the head's arithmetic.
+    public var precision = NumericPrecision.fp32
+    /// What must be true before the policy moves.
+    public var warmUp = WarmUpSettings()
+
+    /// The settings of a preset.
+    public init(fidelity: Fidelity) {
+        switch fidelity {
+        case .released:
+            precision = .bf16
+        case .paper:
+            globalLossWeight = 0.7
+        case .fixed:
+            stepsPerTraining = 4
+            replayCapacity = 64
+            warmUp = WarmUpSettings(minimumAUC: 0.8, maximumEpochs: 20)
+        }
+    }
+
+    /// Documentation and check of every key.
+    public static let keys: [SettingKey<DiscriminatorSettings>] = [
+        .boolean("train", \.train, "Whether the discriminator learns; false is a baseline.", source: "method 1.8"),
+        .number("learningRate", \.learningRate, .above(0), "Learning rate of Adam.", source: "method 1.12"),
+        .betas("betas", \.betas, "Decay rates of Adam.", source: "method 1.12"),
+        .integer(
+            "hiddenWidth", \.hiddenWidth, 1...65536, unit: "features", "Width of the head's hidden layer.",
+            source: "method 1.6"),
+        .integer(
+            "stepsPerTraining", \.stepsPerTraining, 1...100_000, unit: "steps",
+            "Optimiser steps each time the discriminator is trained.", source: "method 1.7; fixed: measured"),
+        .integer(
+            "realBatch", \.realBatch, 0...1_000_000, unit: "images",
+            "References in one step; 0: as many as the epoch has generated images.", source: "method 1.7"),
+        .integer(
+            "fakeBatch", \.fakeBatch, 0...1_000_000, unit: "images",
+            "Generated images in one step; 0: all of the epoch.", source: "method 1.7"),
+        .number(
+            "globalLossWeight", \.globalLossWeight, .atLeast(0), "Weight of the CLS hinge in the loss.",
+            source: "method 1.7, 1.16"),
+        .number(
+            "patchLossWeight", \.patchLossWeight, .atLeast(0), "Weight of the patch hinge in the loss.",
+            source: "method 1.7"),
+        .integer(
+            "replayCapacity", \.replayCapacity, 0...1_000_000, unit: "groups",
+            "Generated groups kept from earlier epochs to train on; 0 keeps none.", source: "released: none"),
+        .choice("precision", \.precision, "Format of the head's arithmetic.", source: "method 1.6, 4.13"),
+        .number(
+            "warmUp.minimumAUC", \.warmUp.minimumAUC, .halfOpen(0, 1),
+            "Area under the ROC curve on held-out images that must be reached before the policy moves; 0: at once.",
+            source: "own"),
+        .integer(
+            "warmUp.maximumEpochs", \.warmUp.maximumEpochs, 0...1_000_000, unit: "epochs",
+            "Epochs after which the policy moves even if minimumAUC was not reached (with a warning).", source: "own"),
+    ]
+
+    /// Combinations that make no sense.
+    func combinationViolations() -> [SettingViolation] {
+        globalLossWeight + patchLossWeight == 0
+            ? [.init(path: "globalLossWeight", message: "globalLossWeight and patchLossWeight must not both be 0")] : []
+    }
+}
+
+/// What must be true before the policy moves.
+public struct WarmUpSettings: Codable, Sendable, Equatable {
+    /// Held-out area under the ROC curve to reach; 0 moves the policy at once.
+    public var minimumAUC: Double
+    /// Epochs after which the policy moves regardless.
+    public var maximumEpochs: Int
+
+    public init(minimumAUC: Double = 0, maximumEpochs: Int = 0) {
+        self.minimumAUC = minimumAUC
+        self.maximumEpochs = maximumEpochs
+    }
+}

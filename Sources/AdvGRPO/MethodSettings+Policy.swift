@@ -1,0 +1,137 @@
+/// How the policy learns (method.md 1.9 to 1.12).
+public struct PolicySettings: Codable, Sendable, Equatable {
+    /// Which weights are trained.
+    public var adapter = AdapterKind.lora
+    /// The adapter's shape; unused when all weights are trained.
+    public var lora = LoRASettings()
+    /// Learning rate of AdamW, constant.
+    public var learningRate = 3e-4
+    /// Decay rates of AdamW.
+    public var betas = AdamBetas(0.9, 0.999)
+    /// Denominator offset of AdamW.
+    public var epsilon = 1e-8
+    /// Decoupled weight decay of AdamW.
+    public var weightDecay = 1e-4
+    /// Half-width of the ratio's clipping interval around 1.
+    public var clipRange = 1e-5
+    /// Bound on the absolute advantage in the loss.
+    public var advantageClip = 5.0
+    /// Over which rewards the advantage's standard deviation is taken.
+    public var advantageStandardDeviation = DeviationScope.global
+    /// Weight of the squared distance to the adapter-free policy's step mean.
+    public var klWeight = 0.0
+    /// Global norm to which gradients are clipped.
+    public var maximumGradientNorm = 1.0
+    /// Optimiser steps of an epoch; the epoch's groups are divided among them.
+    public var updatesPerEpoch = 2
+    /// The averaged copy of the trained weights.
+    public var ema = EMASettings()
+    /// Whether the training forward applies guidance as the rollout does.
+    public var guidanceInTraining = true
+
+    /// The settings of a preset.
+    public init(fidelity: Fidelity) {
+        if fidelity == .paper { advantageStandardDeviation = .group }
+    }
+
+    /// Documentation and check of every key.
+    public static let keys: [SettingKey<PolicySettings>] = [
+        .choice(
+            "adapter", \.adapter, "Which weights are trained: a low-rank adapter or all of them.",
+            source: "method 1.12"),
+        .integer("lora.rank", \.lora.rank, 1...4096, "Rank of the adapter.", source: "method 1.12"),
+        .number(
+            "lora.alpha", \.lora.alpha, .above(0), "Scale of the adapter times its rank.", source: "method 1.12"),
+        .texts(
+            "lora.targets", \.lora.targets, "Linear layers that get an adapter: name endings below `attn`.",
+            source: "method 1.12"),
+        .number("learningRate", \.learningRate, .above(0), "Learning rate of AdamW.", source: "method 1.12"),
+        .betas("betas", \.betas, "Decay rates of AdamW.", source: "method 1.12"),
+        .number("epsilon", \.epsilon, .above(0), "Denominator offset of AdamW.", source: "method 1.12"),
+        .number("weightDecay", \.weightDecay, .atLeast(0), "Decoupled weight decay.", source: "method 1.12"),
+        .number(
+            "clipRange", \.clipRange, .above(0), "Half-width of the ratio's clipping interval around 1.",
+            source: "method 1.10"),
+        .number(
+            "advantageClip", \.advantageClip, .above(0), "Bound on the absolute advantage in the loss.",
+            source: "method 1.9"),
+        .choice(
+            "advantageStandardDeviation", \.advantageStandardDeviation,
+            "Rewards whose deviation scales the advantage: all of the epoch or the group's own.",
+            source: "method 1.9, 1.16"),
+        .number(
+            "klWeight", \.klWeight, .atLeast(0), "Weight of the squared distance to the adapter-free policy's mean.",
+            source: "method 1.10"),
+        .number(
+            "maximumGradientNorm", \.maximumGradientNorm, .above(0), "Global norm to which gradients are clipped.",
+            source: "method 1.12"),
+        .integer(
+            "updatesPerEpoch", \.updatesPerEpoch, 1...1_000_000, unit: "steps",
+            "Optimiser steps of an epoch; must divide rollout.groupsPerEpoch.", source: "method 1.2"),
+        .number(
+            "ema.decay", \.ema.decay, .halfOpen(0, 1), "Share of the average that one update keeps.",
+            source: "method 1.11"),
+        .integer(
+            "ema.every", \.ema.every, 1...1_000_000, unit: "policy updates", "Policy updates between two averagings.",
+            source: "method 1.11"),
+        .boolean(
+            "ema.warmUp", \.ema.warmUp, "Whether the decay starts as (1 + n) / (10 + n) after n policy updates.",
+            source: "method 1.11"),
+        .boolean(
+            "guidanceInTraining", \.guidanceInTraining, "Whether the training forward applies guidance.",
+            source: "method 1.3"),
+    ]
+
+    /// Combinations that make no sense.
+    func combinationViolations() -> [SettingViolation] {
+        adapter == .full && klWeight > 0
+            ? [
+                .init(
+                    path: "klWeight",
+                    message: "needs policy.adapter lora: the adapter-free policy is the reference; use 0 with full")
+            ] : []
+    }
+}
+
+/// Which weights are trained.
+public enum AdapterKind: String, Codable, Sendable, CaseIterable {
+    /// Low-rank matrices beside the attention's linear layers.
+    case lora
+    /// All weights of the transformer.
+    case full
+}
+
+/// Over which rewards the advantage's standard deviation is taken.
+public enum DeviationScope: String, Codable, Sendable, CaseIterable {
+    /// All rewards of the epoch.
+    case global
+    /// The rewards of the group.
+    case group
+}
+
+/// The shape of a low-rank adapter.
+public struct LoRASettings: Codable, Sendable, Equatable {
+    /// Rank of both matrices.
+    public var rank = 32
+    /// The product B A is scaled by alpha / rank.
+    public var alpha = 64.0
+    /// Name endings of the adapted layers below `attn`, as PEFT's `target_modules` has them.
+    public var targets = [
+        "attn.add_k_proj", "attn.add_q_proj", "attn.add_v_proj", "attn.to_add_out", "attn.to_k", "attn.to_out.0",
+        "attn.to_q", "attn.to_v",
+    ]
+
+    public init() {}
+}
+
+/// The averaged copy of the trained weights.
+public struct EMASettings: Codable, Sendable, Equatable {
+    /// Share of the average that one update keeps.
+    public var decay = 0.9
+    /// Policy updates between two averagings.
+    public var every = 8
+    /// Whether the decay starts as (1 + n) / (10 + n).
+    public var warmUp = true
+
+    public init() {}
+}

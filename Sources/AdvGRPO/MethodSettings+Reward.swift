@@ -1,0 +1,179 @@
+/// How images are scored (method.md 1.6).
+public struct RewardSettings: Codable, Sendable, Equatable {
+    /// Weight of every component in the reward; components of weight 0 are not computed.
+    public var weights = RewardWeights()
+    /// Weight of the CLS logit in `dino_patch`.
+    public var globalWeight = 0.7
+    /// Weight of the mean patch logit in `dino_patch`.
+    public var localWeight = 0.3
+    /// Patches drawn with replacement from every image.
+    public var patchCount = 64
+    /// Whether features are scaled to unit length before the head.
+    public var featureNormalization = FeatureNormalization.raw
+    /// How images are brought to the backbone's size.
+    public var resize = ResizeMethod.tensor
+    /// Blocks whose outputs `dino_multilayer` reads; negative numbers count from the last block.
+    public var layers = [-1]
+    /// Block whose patch tokens `dino_statistics` pools; negative numbers count from the last block.
+    public var statisticsLayer = -3
+    /// Share of an image's highest patch logits that `dino_multilayer` averages.
+    public var topFraction = 0.2
+    /// Divisor of the fused logit before the sigmoid of `dino_multilayer`.
+    public var temperature = 2.0
+
+    /// The settings of a preset.
+    public init(fidelity: Fidelity) {
+        if fidelity == .released {
+            featureNormalization = .trainRawScoreUnit
+            resize = .trainPILScoreTensor
+        }
+    }
+
+    /// Documentation and check of every key.
+    public static let keys: [SettingKey<RewardSettings>] =
+        RewardComponent.allCases.map { component in
+            .make(
+                "weights.\(component.rawValue)", .number, ">= 0", "", component.meaning, "method 1.6"
+            ) { group in
+                let weight = group.weights[component]
+                return weight >= 0 && weight.isFinite ? nil : "must be >= 0, not \(weight)"
+            }
+        } + [
+            .number(
+                "globalWeight", \.globalWeight, .atLeast(0), "Weight of the CLS logit in `dino_patch`.",
+                source: "method 1.6"),
+            .number(
+                "localWeight", \.localWeight, .atLeast(0), "Weight of the mean patch logit in `dino_patch`.",
+                source: "method 1.6"),
+            .integer(
+                "patchCount", \.patchCount, 1...65536, unit: "patches",
+                "Patches drawn with replacement from every image, in score and loss.", source: "method 1.6"),
+            .choice(
+                "featureNormalization", \.featureNormalization,
+                "Length of the features that the head sees: as they are in training and unit length in scoring "
+                    + "(released), unit length in both, or as they are in both.", source: "method 1.7, 4.10"),
+            .choice(
+                "resize", \.resize,
+                "Bicubic resizing to the backbone's size: PIL (antialiased, 8 bits) in training and tensor "
+                    + "(not antialiased) in scoring (released), or one of them in both.", source: "method 1.7, 4.11"),
+            .integers(
+                "layers", \.layers, -256...255, unit: "block index",
+                "Blocks read by `dino_multilayer`; -1 is the last block.", source: "method 1.6"),
+            .integer(
+                "statisticsLayer", \.statisticsLayer, -256...255, unit: "block index",
+                "Block pooled by `dino_statistics`; -1 is the last block.", source: "measured"),
+            .number(
+                "topFraction", \.topFraction, .between(0.001, 1),
+                "Share of an image's highest patch logits that `dino_multilayer` averages.", source: "method 1.6"),
+            .number(
+                "temperature", \.temperature, .above(0), "Divisor before the sigmoid of `dino_multilayer`.",
+                source: "method 1.6"),
+        ]
+
+    /// Combinations that make no sense.
+    func combinationViolations() -> [SettingViolation] {
+        var violations: [SettingViolation] = []
+        if RewardComponent.allCases.allSatisfy({ weights[$0] == 0 }) {
+            violations.append(.init(path: "weights", message: "at least one weight must be above 0"))
+        }
+        if weights.patch > 0, globalWeight + localWeight == 0 {
+            violations.append(
+                .init(path: "globalWeight", message: "globalWeight and localWeight must not both be 0"))
+        }
+        return violations
+    }
+
+    /// Block indices counted from the first block.
+    ///
+    /// - Parameters:
+    ///   - layers: indices as in the settings; negative ones count from the last block.
+    ///   - depth: number of blocks of the backbone.
+    /// - Returns: indices in 0..<depth, or nil if one of them lies outside.
+    public static func blockIndices(_ layers: [Int], depth: Int) -> [Int]? {
+        let indices = layers.map { $0 < 0 ? depth + $0 : $0 }
+        return indices.allSatisfy { (0..<depth).contains($0) } ? indices : nil
+    }
+}
+
+/// One part of the reward; the raw value is its name in settings, on the wire and in metrics.
+public enum RewardComponent: String, Codable, Sendable, CaseIterable {
+    /// The head on the CLS token.
+    case cls = "dino_cls"
+    /// The head on the CLS token and on drawn patches.
+    case patch = "dino_patch"
+    /// One head a block, best patches, fused.
+    case multilayer = "dino_multilayer"
+    /// A head on pooled statistics of one block's patches.
+    case statistics = "dino_statistics"
+    /// Cosine to the nearest reference; no head.
+    case imageSimilarity = "image_similarity"
+
+    /// One sentence for the documentation.
+    public var meaning: String {
+        switch self {
+        case .cls: "Weight of the head's logit on the CLS token."
+        case .patch: "Weight of the head's logits on the CLS token and on drawn patches, with one shared head."
+        case .multilayer: "Weight of the heads on several blocks, best patches averaged, then fused."
+        case .statistics: "Weight of the head on mean, deviation, maximum and minimum of one block's patch tokens."
+        case .imageSimilarity: "Weight of the largest CLS cosine to the prompt's references; not adversarial."
+        }
+    }
+}
+
+/// The weights of the reward's components.
+public struct RewardWeights: Codable, Sendable, Equatable {
+    /// Weight of `dino_cls`.
+    public var cls = 0.0
+    /// Weight of `dino_patch`, the released recipe.
+    public var patch = 1.0
+    /// Weight of `dino_multilayer`.
+    public var multilayer = 0.0
+    /// Weight of `dino_statistics`.
+    public var statistics = 0.0
+    /// Weight of `image_similarity`.
+    public var imageSimilarity = 0.0
+
+    public init() {}
+
+    private enum CodingKeys: String, CodingKey {
+        case cls = "dino_cls"
+        case patch = "dino_patch"
+        case multilayer = "dino_multilayer"
+        case statistics = "dino_statistics"
+        case imageSimilarity = "image_similarity"
+    }
+
+    /// The weight of one component.
+    public subscript(component: RewardComponent) -> Double {
+        switch component {
+        case .cls: cls
+        case .patch: patch
+        case .multilayer: multilayer
+        case .statistics: statistics
+        case .imageSimilarity: imageSimilarity
+        }
+    }
+
+    /// The components that are computed, in declaration order.
+    public var active: [RewardComponent] { RewardComponent.allCases.filter { self[$0] > 0 } }
+}
+
+/// Whether the head sees features as they are or scaled to unit length.
+public enum FeatureNormalization: String, Codable, Sendable, CaseIterable {
+    /// As they are in the loss, unit length in the score: the released code's accident.
+    case trainRawScoreUnit = "train-raw-score-unit"
+    /// Unit length in both.
+    case unit
+    /// As they are in both.
+    case raw
+}
+
+/// How images reach the backbone's size.
+public enum ResizeMethod: String, Codable, Sendable, CaseIterable {
+    /// PIL in the loss, tensor in the score: the released code.
+    case trainPILScoreTensor = "train-pil-score-tensor"
+    /// Bicubic on floating-point tensors without antialiasing.
+    case tensor
+    /// Bicubic with antialiasing on truncated 8-bit images.
+    case pil
+}

@@ -1,0 +1,40 @@
+/// Which of the two players learns in which epoch (method.md 1.8).
+public struct ScheduleSettings: Codable, Sendable, Equatable {
+    /// The rule.
+    public var kind: ScheduleKind
+    /// Discriminator epochs before every policy epoch; used by `released` and `paper`.
+    public var discriminatorEpochs: Int
+
+    /// The settings of a preset.
+    public init(fidelity: Fidelity) {
+        switch fidelity {
+        case .released: (kind, discriminatorEpochs) = (.released, 9)
+        case .paper: (kind, discriminatorEpochs) = (.paper, 10)
+        case .fixed: (kind, discriminatorEpochs) = (.everyRollout, 9)
+        }
+    }
+
+    /// Documentation and check of every key.
+    public static let keys: [SettingKey<ScheduleSettings>] = [
+        .choice(
+            "kind", \.kind,
+            "`released` and `paper`: discriminatorEpochs discriminator epochs, then one policy epoch; `trigger`: the "
+                + "discriminator learns whenever references score below generated images, else the policy; "
+                + "`every-rollout`: each rollout trains both.", source: "method 1.8, 1.16"),
+        .integer(
+            "discriminatorEpochs", \.discriminatorEpochs, 1...1_000_000, unit: "epochs",
+            "Discriminator epochs before every policy epoch (`released`: 9, `paper`: 10).", source: "method 1.8, 1.16"),
+    ]
+}
+
+/// The rule by which epochs are divided.
+public enum ScheduleKind: String, Codable, Sendable, CaseIterable {
+    /// The released code's: 9 discriminator epochs on fresh rollouts, then one policy epoch.
+    case released
+    /// The paper's 10:1.
+    case paper
+    /// The paper's equation 7, as the PickScore script has it.
+    case trigger
+    /// Each rollout trains the discriminator and the policy.
+    case everyRollout = "every-rollout"
+}

@@ -1,0 +1,128 @@
+/// Every switch of the method, as one plain value: no tensors, no files, no defaults hidden elsewhere.
+///
+/// A preset (`fidelity`) fixes the switches on which paper and released code differ; every single key may then be
+/// changed. `keys` documents them all and `validate()` names every violation at once.
+public struct MethodSettings: Codable, Sendable, Equatable {
+    /// The preset that the other groups started from.
+    public var fidelity: Fidelity
+    /// How images are sampled.
+    public var rollout: RolloutSettings
+    /// How images are scored.
+    public var reward: RewardSettings
+    /// How the discriminator learns.
+    public var discriminator: DiscriminatorSettings
+    /// How the policy learns.
+    public var policy: PolicySettings
+    /// Which of the two learns in which epoch.
+    public var schedule: ScheduleSettings
+
+    /// The settings of a preset.
+    public init(fidelity: Fidelity = .fixed) {
+        self.fidelity = fidelity
+        rollout = RolloutSettings(fidelity: fidelity)
+        reward = RewardSettings(fidelity: fidelity)
+        discriminator = DiscriminatorSettings(fidelity: fidelity)
+        policy = PolicySettings(fidelity: fidelity)
+        schedule = ScheduleSettings(fidelity: fidelity)
+    }
+
+    /// Documentation and check of every key, in file order.
+    public static let keys: [SettingKey<MethodSettings>] =
+        [
+            .choice(
+                "fidelity", \.fidelity,
+                "Preset for the switches on which paper and released code differ; single keys override it.",
+                source: "method 5")
+        ]
+        + RolloutSettings.keys.nested(under: "rollout", \.rollout)
+        + RewardSettings.keys.nested(under: "reward", \.reward)
+        + DiscriminatorSettings.keys.nested(under: "discriminator", \.discriminator)
+        + PolicySettings.keys.nested(under: "policy", \.policy)
+        + ScheduleSettings.keys.nested(under: "schedule", \.schedule)
+
+    /// Every violation: values out of range first, then combinations that make no sense.
+    public func validate() -> [SettingViolation] {
+        Self.keys.violations(in: self)
+            + rollout.combinationViolations().map { $0.nested(under: "rollout") }
+            + reward.combinationViolations().map { $0.nested(under: "reward") }
+            + discriminator.combinationViolations().map { $0.nested(under: "discriminator") }
+            + policy.combinationViolations().map { $0.nested(under: "policy") }
+            + combinationViolations()
+    }
+
+    /// Combinations across groups.
+    private func combinationViolations() -> [SettingViolation] {
+        var violations: [SettingViolation] = []
+        if policy.updatesPerEpoch > 0, rollout.groupsPerEpoch % policy.updatesPerEpoch != 0 {
+            violations.append(
+                SettingViolation(
+                    path: "policy.updatesPerEpoch",
+                    message: "must divide rollout.groupsPerEpoch (\(rollout.groupsPerEpoch)), "
+                        + "so that every update sees as many groups; \(policy.updatesPerEpoch) does not"))
+        }
+        if schedule.kind != .everyRollout, discriminator.train, discriminator.warmUp.minimumAUC > 0,
+            discriminator.warmUp.maximumEpochs == 0
+        {
+            violations.append(
+                SettingViolation(
+                    path: "discriminator.warmUp.maximumEpochs",
+                    message: "must be at least 1 when discriminator.warmUp.minimumAUC is above 0"))
+        }
+        return violations
+    }
+}
+
+/// Which text is followed where the paper and the released code differ (method.md 1.16 and 5).
+public enum Fidelity: String, Codable, Sendable, CaseIterable {
+    /// The released code, accidents included.
+    case released
+    /// The paper's text.
+    case paper
+    /// What is meant: one feature function in loss and reward, fp32 latents, every rollout trains both.
+    case fixed
+}
+
+/// A number format of a computation.
+public enum NumericPrecision: String, Codable, Sendable, CaseIterable {
+    case fp32
+    case bf16
+}
+
+/// The two decay rates of Adam, written as a list: `[0.9, 0.999]`.
+public struct AdamBetas: Sendable, Equatable, Codable {
+    /// Decay of the gradient's running mean.
+    public var first: Double
+    /// Decay of the squared gradient's running mean.
+    public var second: Double
+
+    public init(_ first: Double, _ second: Double) {
+        self.first = first
+        self.second = second
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let values = try [Double](from: decoder)
+        guard values.count == 2 else {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: "expected two numbers, found \(values.count)"))
+        }
+        self.init(values[0], values[1])
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        try [first, second].encode(to: encoder)
+    }
+}
+
+extension SettingKey {
+    /// Adam's decay rates.
+    static func betas(
+        _ name: String, _ path: any KeyPath<Group, AdamBetas> & Sendable, _ meaning: String, source: String
+    ) -> SettingKey {
+        make(name, .numbers, "two numbers, each 0..<1", "", meaning, source) { group in
+            let betas = group[keyPath: path]
+            let valid = [betas.first, betas.second].allSatisfy { $0 >= 0 && $0 < 1 }
+            return valid ? nil : "must be two numbers, each 0..<1, not [\(betas.first), \(betas.second)]"
+        }
+    }
+}
