@@ -1,0 +1,105 @@
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Memory of one tensor, owned by an engine. Never written after the tensor that holds it was handed out.
+public protocol TensorBuffer: AnyObject, Sendable {
+    /// Size in bytes.
+    var byteCount: Int { get }
+}
+
+/// Host memory, aligned to 64 bytes, recycled through a pool: a step that repeats the shapes of the one before asks the
+/// system for nothing.
+///
+/// `@unchecked Sendable`: an engine writes the bytes before the tensor leaves it and nobody writes them afterwards.
+public final class HostBuffer: TensorBuffer, @unchecked Sendable {
+    /// First byte.
+    public let pointer: UnsafeMutableRawPointer
+    public let byteCount: Int
+    private let owner: (any AnyObject & Sendable)?
+    /// What an engine derives from these bytes and wants to keep as long as they live, packed weights for example.
+    let derived = Mutex<[DerivedKey: any AnyObject & Sendable]>([:])
+
+    /// Uninitialised bytes from the pool.
+    public init(byteCount: Int) {
+        self.byteCount = byteCount
+        pointer = HostBufferPool.take(byteCount)
+        owner = nil
+    }
+
+    /// Bytes that somebody else owns and keeps as long as `owner` lives, a mapped file for example.
+    public init(borrowing pointer: UnsafeRawPointer, byteCount: Int, owner: any AnyObject & Sendable) {
+        self.pointer = UnsafeMutableRawPointer(mutating: pointer)
+        self.byteCount = byteCount
+        self.owner = owner
+    }
+
+    deinit {
+        if owner == nil { HostBufferPool.give(pointer, byteCount) }
+    }
+}
+
+/// Names a derived object of a buffer: who made it, and for which view of the bytes.
+struct DerivedKey: Hashable, Sendable {
+    var maker: String
+    var offset: Int
+    var shape: [Int]
+}
+
+/// Free blocks of host memory by size class; classes are 1/4 of a power of two apart, so at most a quarter is unused.
+public enum HostBufferPool {
+    private struct State {
+        var free: [Int: [UInt]] = [:]
+        var systemAllocationCount = 0
+        var systemByteCount = 0
+    }
+    private static let state = Mutex(State())
+
+    /// How often memory was asked from the system since the process started. A steady-state step adds nothing.
+    public static var systemAllocationCount: Int { state.withLock { $0.systemAllocationCount } }
+    /// Bytes ever asked from the system and not given back.
+    public static var systemByteCount: Int { state.withLock { $0.systemByteCount } }
+
+    /// Returns all free blocks to the system.
+    public static func trim() {
+        state.withLock { state in
+            for (size, blocks) in state.free {
+                for block in blocks { free(UnsafeMutableRawPointer(bitPattern: block)) }
+                state.systemByteCount -= size * blocks.count
+            }
+            state.free = [:]
+        }
+    }
+
+    static func classSize(_ byteCount: Int) -> Int {
+        if byteCount <= 256 { return 256 }
+        let step = 1 << (Int.bitWidth - 1 - (byteCount - 1).leadingZeroBitCount - 2)
+        return (byteCount + step - 1) / step * step
+    }
+
+    static func take(_ byteCount: Int) -> UnsafeMutableRawPointer {
+        let size = classSize(byteCount)
+        return state.withLock { state in
+            if let block = state.free[size]?.popLast(), let pointer = UnsafeMutableRawPointer(bitPattern: block) {
+                return pointer
+            }
+            state.systemAllocationCount += 1
+            state.systemByteCount += size
+            var pointer: UnsafeMutableRawPointer?
+            let alignment = size >= 4 << 20 ? 2 << 20 : 64
+            guard posix_memalign(&pointer, alignment, size) == 0, let pointer else {
+                fatalError("out of memory: \(size) bytes for a tensor")
+            }
+            #if os(Linux)
+                if size >= 4 << 20 { madvise(pointer, size, MADV_HUGEPAGE) }
+            #endif
+            return pointer
+        }
+    }
+
+    static func give(_ pointer: UnsafeMutableRawPointer, _ byteCount: Int) {
+        state.withLock { $0.free[classSize(byteCount), default: []].append(UInt(bitPattern: pointer)) }
+    }
+}

@@ -1,0 +1,91 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+import Synchronization
+
+/// Threads that share a computation sample by sample.
+///
+/// Pieces are taken in order by whichever thread is free, and results come back in index order: what is computed depends on
+/// the pieces alone, never on how many threads there are. One piece runs on one thread; engines do not start threads.
+public final class Lanes: Sendable {
+    /// Threads used, the calling one included.
+    public let count: Int
+
+    /// - Parameter count: at least 1.
+    public init(count: Int) {
+        precondition(count >= 1, "Lanes: \(count) threads")
+        self.count = count
+    }
+
+    /// The results of `body` for each index in `0..<pieces`, in order. Blocks the calling thread until all are done.
+    ///
+    /// - Throws: the error of the lowest-numbered piece that failed.
+    public func map<Result: Sendable>(_ pieces: Int, _ body: @escaping @Sendable (Int) throws -> Result) throws -> [Result] {
+        if count == 1 || pieces <= 1 { return try (0..<pieces).map(body) }
+        let work = Work<Result>(pieces: pieces, body: body)
+        let threads = (1..<min(count, pieces)).map { _ in PosixThread { work.run() } }
+        work.run()
+        for thread in threads { thread.join() }
+        return try work.results()
+    }
+}
+
+private final class Work<Result: Sendable>: Sendable {
+    private let next = Atomic<Int>(0)
+    private let pieces: Int
+    private let body: @Sendable (Int) throws -> Result
+    private let done: Mutex<[Swift.Result<Result, any Error>?]>
+
+    init(pieces: Int, body: @escaping @Sendable (Int) throws -> Result) {
+        self.pieces = pieces
+        self.body = body
+        done = Mutex(Array(repeating: nil, count: pieces))
+    }
+
+    func run() {
+        while true {
+            let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+            guard index < pieces else { return }
+            let result = Swift.Result { try body(index) }
+            done.withLock { $0[index] = result }
+        }
+    }
+
+    func results() throws -> [Result] {
+        try done.withLock { slots in
+            try slots.map { slot in
+                guard let slot else { preconditionFailure("Lanes: a piece did not run") }
+                return try slot.get()
+            }
+        }
+    }
+}
+
+/// One operating-system thread with a stack deep enough for a model's graph.
+public final class PosixThread: @unchecked Sendable {
+    // `@unchecked Sendable`: the handle is written once, before `init` returns, and only `join` reads it.
+    private var handle = pthread_t()
+
+    /// Starts a thread that runs `body` once.
+    public init(_ body: @escaping @Sendable () -> Void) {
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        pthread_attr_setstacksize(&attributes, 16 << 20)
+        let box = Unmanaged.passRetained(ThreadBody(body))
+        let status = pthread_create(&handle, &attributes, { argument in
+            guard let argument else { return nil }
+            Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
+            return nil
+        }, box.toOpaque())
+        precondition(status == 0, "cannot start a thread: \(String(cString: strerror(status)))")
+        pthread_attr_destroy(&attributes)
+    }
+
+    /// Waits until the body has returned.
+    public func join() { pthread_join(handle, nil) }
+}
+
+private final class ThreadBody: Sendable {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+}
