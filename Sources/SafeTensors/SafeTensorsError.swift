@@ -1,0 +1,59 @@
+/// What is wrong with a safetensors file or message, where, and what to do about it.
+public struct SafeTensorsError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The kind of failure; new kinds may be added.
+    public struct Code: RawRepresentable, Sendable, Hashable {
+        /// The name of the kind.
+        public let rawValue: String
+        /// Makes a kind from its name.
+        public init(rawValue: String) { self.rawValue = rawValue }
+
+        /// The operating system refused to open, read, map or write.
+        public static let inputOutput = Code(rawValue: "inputOutput")
+        /// Not a safetensors file at all: a pickle, a Git LFS pointer, an empty file.
+        public static let wrongFormat = Code(rawValue: "wrongFormat")
+        /// The header breaks a rule of the format.
+        public static let malformedHeader = Code(rawValue: "malformedHeader")
+        /// A size is beyond what the caller allows.
+        public static let limitExceeded = Code(rawValue: "limitExceeded")
+        /// A tensor's type, shape and byte range contradict each other or their neighbours.
+        public static let inconsistentTensor = Code(rawValue: "inconsistentTensor")
+        /// A tensor, shard or file that was asked for does not exist.
+        public static let missing = Code(rawValue: "missing")
+        /// A tensor exists, but not in the type that was asked for.
+        public static let wrongType = Code(rawValue: "wrongType")
+    }
+
+    /// The kind of failure.
+    public let code: Code
+    /// Path of the file, or a description of the message.
+    public let source: String
+    /// The tensor concerned, if one is.
+    public let tensor: String?
+    /// What was expected and what came instead.
+    public let message: String
+    /// What the reader of the error can do.
+    public let remedy: String?
+
+    /// Makes an error.
+    public init(code: Code, source: String, tensor: String? = nil, message: String, remedy: String? = nil) {
+        self.code = code
+        self.source = source
+        self.tensor = tensor
+        self.message = message
+        self.remedy = remedy
+    }
+
+    /// One sentence: file, tensor, what is wrong, what to do.
+    public var description: String {
+        var text = source
+        if let tensor { text += ": tensor \(quoted(tensor))" }
+        text += ": \(message)"
+        if let remedy { text += "; \(remedy)" }
+        return text
+    }
+}
+
+/// Foreign text made safe for one line of an error: escaped, and cut at 120 characters.
+func quoted(_ text: String) -> String {
+    text.count <= 120 ? text.debugDescription : String(text.prefix(120)).debugDescription + "..."
+}

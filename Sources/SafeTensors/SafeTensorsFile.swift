@@ -1,0 +1,102 @@
+/// A safetensors file, mapped into memory: opening costs the header, reading a tensor costs its pages.
+public final class SafeTensorsFile: Sendable {
+    /// Where the file was found.
+    public let path: String
+    /// The validated header.
+    public let header: SafeTensorsHeader
+    private let data: SharedBytes
+
+    /// Opens and validates.
+    ///
+    /// - Throws: `missing`, `inputOutput`, `wrongFormat` (pickles are never opened), or what the header breaks.
+    public init(path: String, limits: SafeTensorsLimits = .file) throws(SafeTensorsError) {
+        try refusePickle(path)
+        let file = try MappedFile(path: path)
+        try refuseOtherFormats(file.bytes, path: path)
+        let jsonByteCount = try SafeTensorsHeader.jsonByteCount(
+            prefix: file.bytes, totalByteCount: file.bytes.count, limits: limits, source: path)
+        let begin = SafeTensorsHeader.lengthByteCount + jsonByteCount
+        header = try SafeTensorsHeader(
+            json: Array(file.bytes[SafeTensorsHeader.lengthByteCount..<begin]),
+            dataByteCount: file.bytes.count - begin, limits: limits, source: path)
+        data = SharedBytes(unsafe: UnsafeRawBufferPointer(rebasing: file.bytes[begin...]), owner: file)
+        self.path = path
+    }
+
+    /// The tensors in the order of their bytes.
+    public var entries: [TensorEntry] { header.entries }
+    /// The free text entries of the header.
+    public var metadata: [String: String] { header.metadata }
+    /// The entry of this name, if there is one.
+    public subscript(name: String) -> TensorEntry? { header[name] }
+
+    /// A tensor's bytes, not copied; they keep the file mapped.
+    ///
+    /// - Throws: `missing`, naming the tensors that come closest.
+    public func bytes(of name: String) throws(SafeTensorsError) -> SharedBytes {
+        data[try entry(name).byteRange]
+    }
+
+    /// Calls `body` with a tensor's bytes, not copied, not necessarily aligned.
+    ///
+    /// - Throws: `missing`, or what `body` throws.
+    public func withBytes<Result>(
+        of name: String, _ body: (UnsafeRawBufferPointer) throws -> Result
+    ) throws -> Result {
+        try bytes(of: name).withUnsafeBytes(body)
+    }
+
+    /// A floating-point tensor (`F32`, `F16`, `BF16` or `F64`) as float32.
+    ///
+    /// - Throws: `missing`, `wrongType`.
+    public func floats(of name: String) throws(SafeTensorsError) -> [Float] {
+        let entry = try entry(name)
+        return try FloatConversion.floats(data[entry.byteRange], entry: entry, source: path)
+    }
+
+    private func entry(_ name: String) throws(SafeTensorsError) -> TensorEntry {
+        guard let entry = header[name] else {
+            throw missingTensor(name, source: path, available: entries.lazy.map(\.name))
+        }
+        return entry
+    }
+}
+
+/// The error for a tensor that is not there: it shows what is.
+func missingTensor(_ name: String, source: String, available: some Collection<String>) -> SafeTensorsError {
+    let ending = name.split(separator: ".").suffix(2).joined(separator: ".")
+    let similar = available.filter { $0.hasSuffix(ending) }.prefix(3)
+    let shown = similar.isEmpty ? Array(available.prefix(3)) : Array(similar)
+    return SafeTensorsError(
+        code: .missing, source: source, tensor: name, message: "is not among the \(available.count) tensors",
+        remedy: shown.isEmpty ? nil : "there are, for example, " + shown.map(quoted).joined(separator: ", "))
+}
+
+/// Pickle files can run code: they are refused by name, before being opened.
+func refusePickle(_ path: String) throws(SafeTensorsError) {
+    guard isPickle(path) else { return }
+    throw SafeTensorsError(
+        code: .wrongFormat, source: path,
+        message: "is a PyTorch pickle, which can run code when read, and is not opened",
+        remedy: "convert it where it is trusted: python3 -c \"import torch, safetensors.torch as s; "
+            + "s.save_file(torch.load('\(path)', weights_only=True), 'model.safetensors')\"")
+}
+
+/// Whether the name is one PyTorch gives to pickles.
+func isPickle(_ path: String) -> Bool {
+    [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"].contains { path.lowercased().hasSuffix($0) }
+}
+
+/// Recognises what people have by mistake under a `.safetensors` name.
+private func refuseOtherFormats(_ bytes: UnsafeRawBufferPointer, path: String) throws(SafeTensorsError) {
+    if bytes.starts(with: "version https://git-lfs".utf8) {
+        throw SafeTensorsError(
+            code: .wrongFormat, source: path, message: "is a Git LFS pointer, not the file itself",
+            remedy: "run `git lfs pull` in its repository")
+    }
+    if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
+        throw SafeTensorsError(
+            code: .wrongFormat, source: path, message: "is a PyTorch archive under a safetensors name",
+            remedy: "convert it with safetensors.torch.save_file")
+    }
+}
