@@ -69,7 +69,9 @@ let package = Package(
             ],
             swiftSettings: strict),
 
-        .target(name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport",
+            swiftSettings: strict),
         tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"), tests("AdvGRPO"),
         tests("Raster"), tests("Datasets"), tests("Protocol"), tests("Transport"), tests("Runtime"),
     ]

@@ -74,7 +74,8 @@ public struct AdamStep: Sendable {
 
     /// All step sizes.
     public init(
-        learningRate: Float, beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-8, weightDecay: Float = 0, number: Int
+        learningRate: Float, beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-8, weightDecay: Float = 0,
+        number: Int
     ) {
         self.learningRate = learningRate
         self.beta1 = beta1
@@ -124,15 +125,18 @@ public protocol Engine: AnyObject, Sendable {
     ) -> (output: Tensor, logSum: Tensor)
     /// Gradients of q, k and v.
     func attentionBackward(
-        _ upstream: Tensor, q: Tensor, k: Tensor, v: Tensor, output: Tensor, logSum: Tensor, headCount: Int, scale: Float,
+        _ upstream: Tensor, q: Tensor, k: Tensor, v: Tensor, output: Tensor, logSum: Tensor, headCount: Int,
+        scale: Float,
         mask: AttentionMask, bias: Tensor?
     ) -> (q: Tensor, k: Tensor, v: Tensor)
     /// x [B, H, W, Cin] (channels last), weight [Cout, Cin, kh, kw], bias [Cout] -> [B, H', W', Cout].
     func convolution(_ x: Tensor, weight: Tensor, bias: Tensor?, geometry: ConvolutionGeometry) -> Tensor
     /// Gradient of the convolution's input, whose shape is given.
-    func convolutionInputGradient(_ upstream: Tensor, weight: Tensor, inputShape: [Int], geometry: ConvolutionGeometry) -> Tensor
+    func convolutionInputGradient(_ upstream: Tensor, weight: Tensor, inputShape: [Int], geometry: ConvolutionGeometry)
+        -> Tensor
     /// fp32 gradient of the convolution's weight, whose shape is given.
-    func convolutionWeightGradient(_ upstream: Tensor, input: Tensor, weightShape: [Int], geometry: ConvolutionGeometry) -> Tensor
+    func convolutionWeightGradient(_ upstream: Tensor, input: Tensor, weightShape: [Int], geometry: ConvolutionGeometry)
+        -> Tensor
 
     // MARK: Normalisation
 
@@ -150,7 +154,9 @@ public protocol Engine: AnyObject, Sendable {
     /// x / sqrt(mean(x²) + eps) · weight over the last axis; weight [D]. x [M, D].
     func rmsNorm(_ x: Tensor, weight: Tensor, epsilon: Float) -> Tensor
     /// Gradients of input and weight (fp32).
-    func rmsNormBackward(_ upstream: Tensor, input: Tensor, weight: Tensor, epsilon: Float) -> (input: Tensor, weight: Tensor)
+    func rmsNormBackward(_ upstream: Tensor, input: Tensor, weight: Tensor, epsilon: Float) -> (
+        input: Tensor, weight: Tensor
+    )
     /// Group normalisation over channels last, [B, ..., C]; SiLU afterwards when asked.
     func groupNorm(_ x: Tensor, groupCount: Int, weight: Tensor, bias: Tensor, epsilon: Float, silu: Bool) -> Tensor
     /// Gradients of input, weight and bias (fp32).
@@ -185,7 +191,9 @@ public protocol Engine: AnyObject, Sendable {
     /// base + gate · y, gate a row of `modulation` [B, n, D], base and y [B, S, D].
     func gatedAdd(_ base: Tensor, _ y: Tensor, modulation: Tensor, gate: Int) -> Tensor
     /// Gradients of y and of the whole modulation (zero outside the gate's row).
-    func gatedAddBackward(_ upstream: Tensor, y: Tensor, modulation: Tensor, gate: Int) -> (y: Tensor, modulation: Tensor)
+    func gatedAddBackward(_ upstream: Tensor, y: Tensor, modulation: Tensor, gate: Int) -> (
+        y: Tensor, modulation: Tensor
+    )
     /// Element-wise minimum, and in the backward pass one where a is the smaller or equal one.
     func minimum(_ a: Tensor, _ b: Tensor) -> Tensor
     /// upstream where a <= b, else zero (`first`), or the complement.

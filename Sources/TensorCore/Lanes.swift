@@ -1,7 +1,8 @@
+import Synchronization
+
 #if canImport(Glibc)
     import Glibc
 #endif
-import Synchronization
 
 /// Threads that share a computation sample by sample.
 ///
@@ -20,7 +21,9 @@ public final class Lanes: Sendable {
     /// The results of `body` for each index in `0..<pieces`, in order. Blocks the calling thread until all are done.
     ///
     /// - Throws: the error of the lowest-numbered piece that failed.
-    public func map<Result: Sendable>(_ pieces: Int, _ body: @escaping @Sendable (Int) throws -> Result) throws -> [Result] {
+    public func map<Result: Sendable>(_ pieces: Int, _ body: @escaping @Sendable (Int) throws -> Result) throws
+        -> [Result]
+    {
         if count == 1 || pieces <= 1 { return try (0..<pieces).map(body) }
         let work = Work<Result>(pieces: pieces, body: body)
         let threads = (1..<min(count, pieces)).map { _ in PosixThread { work.run() } }
@@ -72,11 +75,13 @@ public final class PosixThread: @unchecked Sendable {
         pthread_attr_init(&attributes)
         pthread_attr_setstacksize(&attributes, 16 << 20)
         let box = Unmanaged.passRetained(ThreadBody(body))
-        let status = pthread_create(&handle, &attributes, { argument in
-            guard let argument else { return nil }
-            Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
-            return nil
-        }, box.toOpaque())
+        let status = pthread_create(
+            &handle, &attributes,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
+                return nil
+            }, box.toOpaque())
         precondition(status == 0, "cannot start a thread: \(String(cString: strerror(status)))")
         pthread_attr_destroy(&attributes)
     }

@@ -25,7 +25,9 @@ public struct Philox: Sendable {
 
     /// The stream at these coordinates, for example (group, member, step).
     public init(seed: UInt64, purpose: NoisePurpose, _ a: Int = 0, _ b: Int = 0, _ c: Int = 0) {
-        key = (UInt32(truncatingIfNeeded: seed) ^ (purpose.rawValue &* 0x9E37_79B1), UInt32(truncatingIfNeeded: seed >> 32))
+        key = (
+            UInt32(truncatingIfNeeded: seed) ^ (purpose.rawValue &* 0x9E37_79B1), UInt32(truncatingIfNeeded: seed >> 32)
+        )
         coordinates = (UInt32(truncatingIfNeeded: a), UInt32(truncatingIfNeeded: b), UInt32(truncatingIfNeeded: c))
     }
 

@@ -1,7 +1,9 @@
 extension Tensor {
     /// f(x).
     public func activated(_ activation: Activation) -> Tensor {
-        engine.activate(self, activation).recording([self]) { [$0.engine.activateBackward($0, input: self, activation)] }
+        engine.activate(self, activation).recording([self]) {
+            [$0.engine.activateBackward($0, input: self, activation)]
+        }
     }
 
     /// a + b. The shapes are equal, or b's is a's without leading axes.
@@ -52,7 +54,8 @@ extension Tensor {
                 self.isTracked ? engine.multiplyBroadcast(upstream, factors, onRows: true) : nil,
                 factors.isTracked
                     ? engine.affine(
-                        engine.meanBlocks(engine.multiply(upstream, self), rows: self.shape[0]), scale: perRow, offset: 0) : nil,
+                        engine.meanBlocks(engine.multiply(upstream, self), rows: self.shape[0]), scale: perRow,
+                        offset: 0) : nil,
             ]
         }
     }
@@ -86,7 +89,8 @@ extension Tensor {
             shape == y.shape && rank == 3 && modulation.rank == 3 && modulation.shape[0] == shape[0]
                 && modulation.shape[2] == shape[2] && gate < modulation.shape[1],
             "gated add: \(shape), \(y.shape), \(modulation.shape), row \(gate)")
-        return engine.gatedAdd(self, y, modulation: modulation, gate: gate).recording([self, y, modulation]) { upstream in
+        return engine.gatedAdd(self, y, modulation: modulation, gate: gate).recording([self, y, modulation]) {
+            upstream in
             guard y.isTracked || modulation.isTracked else { return [upstream, nil, nil] }
             let gradients = upstream.engine.gatedAddBackward(upstream, y: y, modulation: modulation, gate: gate)
             return [upstream, gradients.y, gradients.modulation]

@@ -16,7 +16,9 @@ extension Tensor {
     /// A range of an axis.
     public func sliced(axis: Int, _ range: Range<Int>) -> Tensor {
         let axis = axis < 0 ? rank + axis : axis
-        precondition(axis < rank && range.lowerBound >= 0 && range.upperBound <= shape[axis], "slice \(range) of axis \(axis) of \(shape)")
+        precondition(
+            axis < rank && range.lowerBound >= 0 && range.upperBound <= shape[axis],
+            "slice \(range) of axis \(axis) of \(shape)")
         if axis == 0 { return rows(range) }
         let total = shape[axis]
         return engine.slice(self, axis: axis, range: range).recording([self]) { upstream in
@@ -68,7 +70,8 @@ public func patchified(_ x_BCHW: Tensor, patch: Int) -> Tensor {
 public func unpatchified(_ tokens: Tensor, patch: Int, height: Int, width: Int) -> Tensor {
     let B = tokens.shape[0]
     let C = tokens.shape[2] / (patch * patch)
-    precondition(tokens.shape[1] * patch * patch == height * width, "unpatchified: \(tokens.shape) to \(height) x \(width)")
+    precondition(
+        tokens.shape[1] * patch * patch == height * width, "unpatchified: \(tokens.shape) to \(height) x \(width)")
     return tokens.reshaped(B, height / patch, width / patch, patch, patch, C)
         .transposed(0, 5, 1, 3, 2, 4).reshaped(B, C, height, width)
 }

@@ -8,7 +8,8 @@
 /// - Returns: [..., N].
 public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, activation: Activation? = nil) -> Tensor {
     precondition(weight.rank == 2 && x.size(-1) == weight.shape[1], "linear: \(x.shape) x \(weight.shape)")
-    precondition(bias == nil || bias?.shape == [weight.shape[0]], "linear: bias \(bias?.shape ?? []) of \(weight.shape)")
+    precondition(
+        bias == nil || bias?.shape == [weight.shape[0]], "linear: bias \(bias?.shape ?? []) of \(weight.shape)")
     let rows_MK = x.reshaped(-1, weight.shape[1])
     let outputShape = x.shape.dropLast() + [weight.shape[0]]
     let inputs = [rows_MK, weight] + (bias.map { [$0] } ?? [])
@@ -63,15 +64,18 @@ public func attention(
 ///   - bias: [Cout] or nil.
 /// - Returns: [B, H', W', Cout].
 public func convolution(_ x: Tensor, weight: Tensor, bias: Tensor?, geometry: ConvolutionGeometry) -> Tensor {
-    precondition(x.rank == 4 && weight.rank == 4 && x.shape[3] == weight.shape[1], "convolution: \(x.shape), \(weight.shape)")
+    precondition(
+        x.rank == 4 && weight.rank == 4 && x.shape[3] == weight.shape[1], "convolution: \(x.shape), \(weight.shape)")
     let inputs = [x, weight] + (bias.map { [$0] } ?? [])
     return x.engine.convolution(x, weight: weight, bias: bias, geometry: geometry).recording(inputs) { upstream in
         let engine = upstream.engine
         return [
             x.isTracked
-                ? engine.convolutionInputGradient(upstream, weight: weight, inputShape: x.shape, geometry: geometry) : nil,
+                ? engine.convolutionInputGradient(upstream, weight: weight, inputShape: x.shape, geometry: geometry)
+                : nil,
             weight.isTracked
-                ? engine.convolutionWeightGradient(upstream, input: x, weightShape: weight.shape, geometry: geometry) : nil,
+                ? engine.convolutionWeightGradient(upstream, input: x, weightShape: weight.shape, geometry: geometry)
+                : nil,
             bias?.isTracked == true ? engine.sumRows(upstream, trailing: upstream.shape[3]) : nil,
         ]
     }
