@@ -73,6 +73,6 @@ let package = Package(
             name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport",
             swiftSettings: strict),
         tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"), tests("AdvGRPO"),
-        tests("Raster"), tests("Datasets"), tests("Protocol"), tests("Transport"), tests("Runtime"),
+        tests("Raster"), tests("Datasets"), tests("Protocol"), tests("Transport"), tests("Runtime"), tests("Learner"),
     ]
 )

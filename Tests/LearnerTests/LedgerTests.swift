@@ -1,0 +1,116 @@
+import Protocol
+import Testing
+
+@testable import Learner
+
+@Suite("Ledger")
+struct LedgerTests {
+    private func ledger(_ groups: Int) -> Ledger {
+        var ledger = Ledger(leaseMilliseconds: 100, failureLimit: 3)
+        ledger.open(epoch: 4, prompts: (0..<groups).map { "prompt \($0)" }, now: 0)
+        return ledger
+    }
+
+    @Test("groups are leased in order, and no group is leased twice at a time")
+    func leasesInOrder() throws {
+        var ledger = ledger(2)
+        #expect(ledger.lease(to: "a", now: 0)?.entry.group == GroupID(epoch: 4, index: 0))
+        #expect(ledger.lease(to: "b", now: 0)?.entry.group == GroupID(epoch: 4, index: 1))
+        #expect(ledger.lease(to: "c", now: 0) == nil)
+    }
+
+    @Test("a lease that ends goes to somebody else, and the late result still counts once")
+    func expiredLease() throws {
+        var ledger = ledger(1)
+        let group = GroupID(epoch: 4, index: 0)
+        _ = ledger.lease(to: "slow", now: 0)
+        #expect(ledger.lease(to: "fast", now: 99) == nil)
+        #expect(ledger.lease(to: "fast", now: 100)?.entry.leaseCount == 2)
+        #expect(ledger.deliver(group, worker: "slow", now: 120) == .accepted)
+        #expect(ledger.deliver(group, worker: "fast", now: 130) == .duplicate)
+        #expect(ledger.counters.expired == 1)
+    }
+
+    @Test("a heartbeat prolongs the lease of the worker that holds it, nobody else's")
+    func renewal() throws {
+        var ledger = ledger(1)
+        let group = GroupID(epoch: 4, index: 0)
+        _ = ledger.lease(to: "a", now: 0)
+        ledger.renew(worker: "b", group: group, now: 90)
+        ledger.renew(worker: "a", group: group, now: 50)
+        #expect(ledger.lease(to: "b", now: 149) == nil)
+        #expect(ledger.lease(to: "b", now: 150) != nil)
+    }
+
+    @Test("a group that fails three times is quarantined with its cause and the epoch goes on without it")
+    func quarantine() throws {
+        var ledger = ledger(2)
+        let bad = GroupID(epoch: 4, index: 0)
+        for _ in 0..<3 {
+            #expect(ledger.lease(to: "a", now: 0)?.entry.group == bad)
+            ledger.fail(bad, worker: "a", cause: "no memory", now: 1)
+        }
+        #expect(ledger.quarantined.map(\.group) == [bad])
+        guard case .refused(let reason) = ledger.deliver(bad, worker: "a", now: 2) else {
+            Issue.record("a quarantined group was accepted")
+            return
+        }
+        #expect(reason.contains("no memory"))
+        _ = ledger.lease(to: "a", now: 3)
+        #expect(ledger.deliver(GroupID(epoch: 4, index: 1), worker: "a", now: 4) == .accepted)
+        #expect(ledger.isComplete)
+        #expect(ledger.scoredGroups == [GroupID(epoch: 4, index: 1)])
+    }
+
+    @Test("results of another epoch are refused")
+    func foreignEpoch() throws {
+        var ledger = ledger(1)
+        guard case .refused = ledger.deliver(GroupID(epoch: 3, index: 0), worker: "a", now: 0) else {
+            Issue.record("a result of epoch 3 was taken in epoch 4")
+            return
+        }
+    }
+
+    @Test("whatever workers do, every group is trained exactly once", arguments: 0..<64)
+    func anyInterleaving(seed: Int) throws {
+        var generator = SplitMix(state: UInt64(seed))
+        var ledger = Ledger(leaseMilliseconds: 20, failureLimit: 1_000)
+        var now = 0
+        for epoch in 0..<20 {
+            ledger.open(epoch: epoch, prompts: ["a", "b", "c", "d", "e"], now: now)
+            var held: [(group: GroupID, worker: String)] = []
+            var accepted: [GroupID] = []
+            while !ledger.isComplete {
+                now += Int(generator.next() % 10)
+                let worker = "worker \(generator.next() % 3)"
+                switch generator.next() % 8 {
+                case 0...2: if let lease = ledger.lease(to: worker, now: now) { held.append((lease.entry.group, worker)) }
+                case 3: ledger.release(worker: worker, now: now)
+                case 4: if let one = held.randomElement(using: &generator) {
+                    ledger.fail(one.group, worker: one.worker, cause: "killed", now: now) }
+                case 5: ledger.expire(now: now)
+                default: if let one = held.randomElement(using: &generator),
+                    ledger.deliver(one.group, worker: one.worker, now: now) == .accepted { accepted.append(one.group) }
+                }
+            }
+            #expect(Set(accepted) == Set((0..<5).map { GroupID(epoch: epoch, index: $0) }))
+            #expect(accepted.count == 5)
+            #expect(ledger.scoredGroups.map(\.index) == [0, 1, 2, 3, 4])
+            ledger.train(now: now)
+        }
+        #expect(ledger.counters.trained == 100)
+        #expect(ledger.counters.accepted == 100)
+    }
+}
+
+/// A small seeded generator for schedules.
+struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}
