@@ -85,8 +85,11 @@ def randomize(module: torch.nn.Module, name: str) -> None:
 
 
 def float32_error(exact: dict, approximate: dict) -> str:
-    """The largest |float32 - float64| over all tensors, relative to the largest value of the tensor."""
+    """The largest |float32 - float64| over all tensors, in units of max(1, the tensor's largest value), as MODEL_TOLERANCE is."""
     worst = max(
-        (float((approximate[key].double() - exact[key].double()).abs().max() / exact[key].double().abs().max().clamp_min(1e-30)), key)
+        (float((approximate[key].double() - exact[key].double()).abs().max() / exact[key].double().abs().max().clamp_min(1)), key)
         for key in exact if exact[key].is_floating_point())
-    return f"{worst[0]:.1e} of the tensor's largest value, at {worst[1]}"
+    return f"{worst[0]:.1e} * max(1, largest |value| of the tensor), at {worst[1]}"
+
+
+MODEL_TOLERANCE = "5e-5 * max(1, largest |value| of the tensor)"

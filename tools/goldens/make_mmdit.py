@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 
-from common import FIXTURES, SEED, float32_error, normal, randomize, save_json, save_tensors, versions
+from common import FIXTURES, MODEL_TOLERANCE, SEED, float32_error, normal, randomize, save_json, save_tensors, versions
 
 TARGETS = [f"attn.{name}" for name in
            ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")]
@@ -64,7 +64,7 @@ def make_model(name, configuration, size):
     approximate = run(transformer, inputs, grad_output, torch.float32)
     exact = run(transformer, inputs, grad_output, torch.float64)
     save_tensors(folder / "golden.safetensors", {**{f"input/{key}": value for key, value in inputs.items()}, "grad_output": grad_output, **exact},
-                 seed=SEED, versions=versions("diffusers"), computed="float64, stored as float32", tolerance="atol 2e-5 + rtol 1e-4",
+                 seed=SEED, versions=versions("diffusers"), computed="float64, stored as float32", tolerance=MODEL_TOLERANCE,
                  reference_float32_error=float32_error(exact, approximate))
     return SD3Transformer2DModel.from_pretrained(folder), inputs, grad_output
 
@@ -95,7 +95,7 @@ def make_adapter(transformer, inputs, grad_output):
     assert {key.removeprefix("grad/") for key in exact if key.startswith("grad/")} == set(state)
     save_tensors(folder / "golden.safetensors", {"grad_output": grad_output, **exact}, seed=SEED, versions=versions("diffusers", "peft"),
                  inputs="mmdit-a/golden.safetensors input/*", scale="alpha / r = 2", computed="float64, stored as float32",
-                 tolerance="atol 2e-5 + rtol 1e-4", reference_float32_error=float32_error(exact, approximate))
+                 tolerance=MODEL_TOLERANCE, reference_float32_error=float32_error(exact, approximate))
     check_diffusers_files(folder, inputs, exact["output"])
 
 
