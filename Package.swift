@@ -73,6 +73,7 @@ let package = Package(
             name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport",
             swiftSettings: strict),
         tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"), tests("AdvGRPO"),
-        tests("Raster"), tests("Datasets"), tests("Protocol"), tests("Transport"), tests("Runtime"), tests("Learner"),
+        tests("Raster"), tests("Datasets"), tests("Protocol"), tests("Transport"), tests("Learner"),
+        tests("Runtime", ["AdvGRPO", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
     ]
 )

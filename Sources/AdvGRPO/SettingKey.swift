@@ -216,7 +216,7 @@ extension SettingKey {
     }
 
     /// A key of a kind that has no factory of its own.
-    static func make(
+    public static func make(
         _ name: String, _ kind: SettingDescription.Kind, _ range: String, _ unit: String, _ meaning: String,
         _ source: String, violation: @escaping @Sendable (Group) -> String?
     ) -> SettingKey {

@@ -1,0 +1,110 @@
+public import AdvGRPO
+
+/// The whole settings file as one validated value.
+///
+/// A value made by `load` is complete and in range. `resolved()` writes it back as YAML with every key, and `digest`
+/// is the SHA-256 of exactly that text.
+public struct Settings: Codable, Sendable, Equatable {
+    /// Seed of all noise and all draws of the run.
+    public var seed = 42
+    /// Folder of the diffusers pipeline that is fine-tuned.
+    public var model = "Models/emoji-sd3-tiny"
+    /// Folder of the vision backbone that the discriminator reads.
+    public var rewardBackbone = "Models/emoji-sd3-tiny/dino"
+    /// Folder of the backbone that the evaluation reads; empty takes `rewardBackbone`.
+    public var evaluationBackbone = ""
+    /// Format of model forward and backward passes.
+    public var precision = NumericPrecision.fp32
+    /// Library that computes.
+    public var engine = EngineChoice.onednn
+    /// Prompts and reference images.
+    public var data = DataSettings()
+    /// The method: fidelity, rollout, reward, discriminator, policy and schedule, written at the file's top level.
+    public var method: MethodSettings
+    /// Length and outputs of the run.
+    public var run = RunSettings()
+    /// Processes, threads and sockets.
+    public var cluster = ClusterSettings()
+
+    /// The defaults of a preset.
+    public init(fidelity: Fidelity = .fixed) {
+        method = MethodSettings(fidelity: fidelity)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case seed, model, rewardBackbone, evaluationBackbone, precision, engine, data, run, cluster
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        seed = try values.decode(Int.self, forKey: .seed)
+        model = try values.decode(String.self, forKey: .model)
+        rewardBackbone = try values.decode(String.self, forKey: .rewardBackbone)
+        evaluationBackbone = try values.decode(String.self, forKey: .evaluationBackbone)
+        precision = try values.decode(NumericPrecision.self, forKey: .precision)
+        engine = try values.decode(EngineChoice.self, forKey: .engine)
+        data = try values.decode(DataSettings.self, forKey: .data)
+        run = try values.decode(RunSettings.self, forKey: .run)
+        cluster = try values.decode(ClusterSettings.self, forKey: .cluster)
+        method = try MethodSettings(from: decoder)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(seed, forKey: .seed)
+        try values.encode(model, forKey: .model)
+        try values.encode(rewardBackbone, forKey: .rewardBackbone)
+        try values.encode(evaluationBackbone, forKey: .evaluationBackbone)
+        try values.encode(precision, forKey: .precision)
+        try values.encode(engine, forKey: .engine)
+        try values.encode(data, forKey: .data)
+        try values.encode(run, forKey: .run)
+        try values.encode(cluster, forKey: .cluster)
+        try method.encode(to: encoder)
+    }
+
+    /// Documentation and check of every key, in file order.
+    public static let keys: [SettingKey<Settings>] =
+        [.integer("seed", \.seed, 0...Int(UInt32.max), "Seed of all noise and all draws.", source: "method 1.12")]
+        // The method's first key is `fidelity`; it stands with the other single keys at the file's top.
+        + MethodSettings.keys.prefix(1).map(lifted)
+        + [
+            .path("model", \.model, "Folder of the StableDiffusion3 pipeline that is fine-tuned.", source: "own"),
+            .path("rewardBackbone", \.rewardBackbone, "Folder of the vision backbone of the reward.", source: "own"),
+            .path(
+                "evaluationBackbone", \.evaluationBackbone, mayBeEmpty: true,
+                "Folder of the vision backbone of the evaluation; empty: rewardBackbone, and a gain proves less.",
+                source: "own"),
+            .choice("precision", \.precision, "Format of model forward and backward passes.", source: "own"),
+            .choice("engine", \.engine, "Library that computes: the fast one or the reference.", source: "own"),
+        ]
+        + DataSettings.keys.nested(under: "data", \.data)
+        + MethodSettings.keys.dropFirst().map(lifted)
+        + RunSettings.keys.nested(under: "run", \.run)
+        + ClusterSettings.keys.nested(under: "cluster", \.cluster)
+
+    /// A method key at the file's top level.
+    private static func lifted(_ key: SettingKey<MethodSettings>) -> SettingKey<Settings> {
+        SettingKey(key.description) { key.violation($0.method) }
+    }
+
+    /// Every violation: own values, then the method's.
+    public func validate() -> [SettingViolation] {
+        let methodPaths = Set(MethodSettings.keys.map(\.description.path))
+        return Self.keys.filter { !methodPaths.contains($0.description.path) }.violations(in: self)
+            + method.validate()
+    }
+
+    /// The backbone that the evaluation reads.
+    public var resolvedEvaluationBackbone: String {
+        evaluationBackbone.isEmpty ? rewardBackbone : evaluationBackbone
+    }
+}
+
+/// The library that computes.
+public enum EngineChoice: String, Codable, Sendable, CaseIterable {
+    /// oneDNN: fp32 and bf16, fused, fast.
+    case onednn
+    /// OpenBLAS: the reference, fp32 only.
+    case openblas
+}

@@ -1,0 +1,221 @@
+internal import AdvGRPO
+internal import Foundation
+internal import Yams
+
+/// Collects what file and overrides say, and everything that is wrong with it.
+struct SettingsReader {
+    private(set) var problems: [SettingsError.Problem] = []
+    private var entries: [(path: String, value: SettingValue, origin: SettingsError.Problem.Origin)] = []
+    private let descriptions: [String: SettingDescription]
+    private let groups: Set<String>
+
+    init() {
+        let keys = Settings.keys.map(\.description)
+        descriptions = Dictionary(uniqueKeysWithValues: keys.map { ($0.path, $0) })
+        groups = Set(
+            keys.flatMap { key in
+                let parts = key.path.split(separator: ".")
+                return (1..<max(1, parts.count)).map { parts.prefix($0).joined(separator: ".") }
+            })
+    }
+
+    /// Reads the file's text.
+    mutating func read(_ text: String) {
+        do {
+            guard let root = try Yams.compose(yaml: text), !root.isNull else { return }
+            guard case .mapping = root else {
+                problems.append(
+                    .init(origin: .file(line: root.mark?.line), path: "", message: "must hold keys with values"))
+                return
+            }
+            collect(root, path: "", isOverride: false)
+        } catch {
+            problems.append(Self.syntaxProblem(error))
+        }
+    }
+
+    /// Reads one `key.path=value`.
+    mutating func readOverride(_ text: String) {
+        guard let equals = text.firstIndex(of: "="), equals > text.startIndex else {
+            problems.append(.init(origin: .override, path: "", message: "\(text) must have the form key.path=value"))
+            return
+        }
+        let path = text[..<equals].trimmingCharacters(in: .whitespaces)
+        let value = text[text.index(after: equals)...]
+        do {
+            let node = try Yams.compose(yaml: String(value)) ?? Node("")
+            collect(entry: path, node, at: .override)
+        } catch {
+            problems.append(.init(origin: .override, path: path, message: "has a value that is not YAML: \(value)"))
+        }
+    }
+
+    /// The preset with all readable entries applied; its violations join the problems.
+    mutating func settings() -> Settings {
+        var fidelity = Fidelity.fixed
+        if case .text(let word)? = entries.last(where: { $0.path == "fidelity" })?.value {
+            fidelity = Fidelity(rawValue: word) ?? fidelity
+        }
+        let preset = Settings(fidelity: fidelity)
+        var tree = preset.tree()
+        for entry in entries { tree[entry.path.split(separator: ".")] = entry.value }
+        do {
+            let settings = try JSONDecoder().decode(Settings.self, from: JSONEncoder().encode(tree))
+            for violation in settings.validate() {
+                problems.append(
+                    .init(origin: origin(of: violation.path), path: violation.path, message: violation.message))
+            }
+            return settings
+        } catch {
+            // Kinds were checked entry by entry, so only a list of the wrong length gets here.
+            problems.append(.init(origin: .file(line: nil), path: "", message: "cannot be read: \(error)"))
+            return preset
+        }
+    }
+
+    private func origin(of path: String) -> SettingsError.Problem.Origin {
+        entries.last { $0.path == path || $0.path.hasPrefix(path + ".") }?.origin ?? .preset
+    }
+
+    private mutating func collect(_ mapping: Node, path: String, isOverride: Bool) {
+        guard case .mapping(let pairs) = mapping else { return }
+        for (key, value) in pairs {
+            let place: SettingsError.Problem.Origin = isOverride ? .override : .file(line: key.mark?.line)
+            if let name = key.string {
+                collect(entry: path.isEmpty ? name : "\(path).\(name)", value, at: place)
+            } else {
+                problems.append(.init(origin: place, path: path, message: "holds a key that is not text"))
+            }
+        }
+    }
+
+    private mutating func collect(entry path: String, _ node: Node, at place: SettingsError.Problem.Origin) {
+        if let description = descriptions[path] {
+            guard let value = SettingValue(node, as: description.kind) else {
+                problems.append(
+                    .init(
+                        origin: place, path: path,
+                        message: "must be \(description.expectation), not \(node.shortDescription)"))
+                return
+            }
+            entries.append((path, value, place))
+        } else if groups.contains(path) {
+            if case .mapping = node {
+                collect(node, path: path, isOverride: place == .override)
+            } else if !node.isNull {
+                problems.append(
+                    .init(origin: place, path: path, message: "must hold keys, not \(node.shortDescription)"))
+            }
+        } else {
+            let nearest = Spelling.nearest(to: path, among: descriptions.keys.sorted() + groups.sorted())
+            let hint = nearest.map { "did you mean \($0)?" } ?? "docs/settings.md lists all keys"
+            problems.append(.init(origin: place, path: path, message: "is not a setting; \(hint)"))
+        }
+    }
+
+    private static func syntaxProblem(_ error: any Error) -> SettingsError.Problem {
+        guard let error = error as? YamlError else {
+            return .init(origin: .file(line: nil), path: "", message: "is not YAML: \(error)")
+        }
+        switch error {
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
+            return .init(origin: .file(line: mark.line), path: "", message: "not YAML: \(problem)")
+        case .duplicatedKeysInMapping(let duplicates, let context):
+            let names = duplicates.map { "\($0)" }.sorted().joined(separator: ", ")
+            return .init(
+                origin: .file(line: context.mark.line), path: "", message: "the same key is written twice: \(names)")
+        default:
+            return .init(origin: .file(line: nil), path: "", message: "not YAML: \(error)")
+        }
+    }
+}
+
+extension SettingDescription {
+    /// What a value of the wrong type is told.
+    fileprivate var expectation: String {
+        switch kind {
+        case .integer: "a whole number (\(range))"
+        case .number: "a number (\(range))"
+        case .boolean: "true or false"
+        case .text: "text"
+        case .path: "a path"
+        case .choice: "one of \(range)"
+        case .integerOr: range
+        case .integers: "a list of whole numbers"
+        case .numbers: range
+        case .texts: "a list of texts"
+        }
+    }
+}
+
+extension SettingValue {
+    /// A YAML node as a value of the expected kind, or nil.
+    fileprivate init?(_ node: Node, as kind: SettingDescription.Kind) {
+        switch kind {
+        case .integer:
+            guard let value = node.plainText.flatMap({ Int($0) }) else { return nil }
+            self = .integer(value)
+        case .number:
+            guard let value = node.plainText.flatMap({ Double($0) }), value.isFinite else { return nil }
+            self = .number(value)
+        case .boolean:
+            guard let text = node.plainText, text == "true" || text == "false" else { return nil }
+            self = .boolean(text == "true")
+        case .text, .path:
+            guard case .scalar(let scalar) = node, !node.isNull else { return nil }
+            self = .text(scalar.string)
+        case .choice(let words):
+            guard case .scalar(let scalar) = node, words.contains(scalar.string) else { return nil }
+            self = .text(scalar.string)
+        case .integerOr(let words):
+            self.init(integerOrWord: node, words)
+        case .integers: self.init(list: node, of: .integer)
+        case .numbers:
+            guard case .sequence(let items) = node, items.count == 2 else { return nil }
+            self.init(list: node, of: .number)
+        case .texts: self.init(list: node, of: .text)
+        }
+    }
+
+    private init?(integerOrWord node: Node, _ words: [String]) {
+        guard case .scalar(let scalar) = node else { return nil }
+        if words.contains(scalar.string) {
+            self = .text(scalar.string)
+        } else if let value = node.plainText.flatMap({ Int($0) }) {
+            self = .integer(value)
+        } else {
+            return nil
+        }
+    }
+
+    private init?(list node: Node, of kind: SettingDescription.Kind) {
+        guard case .sequence(let items) = node else { return nil }
+        let values = items.map { SettingValue($0, as: kind) }
+        guard !values.contains(nil) else { return nil }
+        self = .list(values.compactMap { $0 })
+    }
+}
+
+extension Node {
+    /// The text of a scalar without quotes, or nil.
+    fileprivate var plainText: String? {
+        guard case .scalar(let scalar) = self, scalar.style == .plain || scalar.style == .any else { return nil }
+        return scalar.string
+    }
+
+    /// Whether the key was written without a value.
+    fileprivate var isNull: Bool {
+        plainText.map { ["", "~", "null", "Null", "NULL"].contains($0) } ?? false
+    }
+
+    /// The node in messages.
+    fileprivate var shortDescription: String {
+        switch self {
+        case .scalar(let scalar): scalar.string.isEmpty ? "nothing" : "\"\(scalar.string)\""
+        case .sequence(let items): "a list of \(items.count)"
+        case .mapping: "a group of keys"
+        case .alias: "an alias"
+        }
+    }
+}
