@@ -1,0 +1,35 @@
+/// Why an image could not be read or written.
+public struct RasterError: Error, Sendable, CustomStringConvertible {
+    /// The kind of failure; new ones may be added.
+    public struct Code: Sendable, Hashable {
+        private enum Kind { case unreadable, corrupt, tooLarge, unwritable }
+        private let kind: Kind
+
+        /// The file cannot be opened or read.
+        public static let unreadable = Code(kind: .unreadable)
+        /// The bytes are not a complete PNG.
+        public static let corrupt = Code(kind: .corrupt)
+        /// The image has more pixels than `PNGLimits` allows.
+        public static let tooLarge = Code(kind: .tooLarge)
+        /// The file cannot be written.
+        public static let unwritable = Code(kind: .unwritable)
+    }
+
+    public var code: Code
+    /// The file, or nil for bytes in memory.
+    public var path: String?
+    /// What was found, against what was expected.
+    public var message: String
+    /// What to do about it.
+    public var remedy: String
+
+    /// Makes an error; `path` is nil for bytes in memory.
+    public init(code: Code, path: String?, message: String, remedy: String) {
+        self.code = code
+        self.path = path
+        self.message = message
+        self.remedy = remedy
+    }
+
+    public var description: String { "\(path ?? "PNG in memory"): \(message); \(remedy)" }
+}
