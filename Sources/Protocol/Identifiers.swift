@@ -1,0 +1,145 @@
+/// A rollout group: a position in an epoch. Printed "12/3".
+public struct GroupID: Sendable, Hashable, Codable, Comparable, CustomStringConvertible {
+    /// Number of the epoch, from 0.
+    public let epoch: Int
+    /// Position within the epoch, from 0.
+    public let index: Int
+
+    /// Makes an identifier.
+    public init(epoch: Int, index: Int) {
+        self.epoch = epoch
+        self.index = index
+    }
+
+    /// "epoch/index".
+    public var description: String { "\(epoch)/\(index)" }
+
+    /// By epoch, then by index: the order in which groups are trained.
+    public static func < (left: GroupID, right: GroupID) -> Bool {
+        (left.epoch, left.index) < (right.epoch, right.index)
+    }
+}
+
+/// Counts updates of the policy, from 0.
+public struct PolicyVersion: RawRepresentable, Sendable, Hashable, Codable, Comparable, CustomStringConvertible {
+    /// The count.
+    public let rawValue: Int
+    /// Makes a version.
+    public init(rawValue: Int) { self.rawValue = rawValue }
+    /// The count.
+    public var description: String { String(rawValue) }
+    /// By count.
+    public static func < (left: PolicyVersion, right: PolicyVersion) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// Counts trainings of the discriminator, from 0.
+public struct DiscriminatorVersion: RawRepresentable, Sendable, Hashable, Codable, Comparable, CustomStringConvertible {
+    /// The count.
+    public let rawValue: Int
+    /// Makes a version.
+    public init(rawValue: Int) { self.rawValue = rawValue }
+    /// The count.
+    public var description: String { String(rawValue) }
+    /// By count.
+    public static func < (left: DiscriminatorVersion, right: DiscriminatorVersion) -> Bool {
+        left.rawValue < right.rawValue
+    }
+}
+
+/// One assignment of a group to a worker; never reused within a run, so a late result of an ended lease is recognised.
+public struct LeaseID: RawRepresentable, Sendable, Hashable, Codable, CustomStringConvertible {
+    /// The number.
+    public let rawValue: Int
+    /// Makes an identifier.
+    public init(rawValue: Int) { self.rawValue = rawValue }
+    /// The number.
+    public var description: String { String(rawValue) }
+}
+
+/// The run a message belongs to: 1 to 64 letters, digits, `-`, `_` or `.`.
+public struct RunID: Sendable, Hashable, Codable, CustomStringConvertible {
+    /// The text.
+    public let rawValue: String
+
+    /// Makes an identifier, or nil when `rawValue` breaks the rule above.
+    public init?(rawValue: String) {
+        let isLegal = rawValue.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
+                true
+            default: false
+            }
+        }
+        guard isLegal, (1...64).contains(rawValue.utf8.count) else { return nil }
+        self.rawValue = rawValue
+    }
+
+    /// The text.
+    public var description: String { rawValue }
+
+    /// Reads the text.
+    public init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        guard let value = RunID(rawValue: text) else {
+            throw DecodingError.dataCorrupted(
+                .init(
+                    codingPath: decoder.codingPath,
+                    debugDescription: "not a run id of 1 to 64 letters, digits, '-', '_', '.'"))
+        }
+        self = value
+    }
+
+    /// Writes the text.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(rawValue)
+    }
+}
+
+/// SHA-256 of published weights, as 64 lower-case hexadecimal digits; computed by the learner, compared by everybody.
+public struct WeightsDigest: Sendable, Hashable, Codable, CustomStringConvertible {
+    /// The digits.
+    public let hexadecimal: String
+
+    /// Makes a digest, or nil when the text is not 64 lower-case hexadecimal digits.
+    public init?(hexadecimal: String) {
+        let digits = hexadecimal.utf8
+        guard digits.count == 64,
+            digits.allSatisfy({
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+                    || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
+            })
+        else { return nil }
+        self.hexadecimal = hexadecimal
+    }
+
+    /// Makes a digest from the 32 bytes a hash function gives.
+    ///
+    /// - Precondition: there are 32 bytes.
+    public init(bytes: some Sequence<UInt8>) {
+        let digits = Array("0123456789abcdef".utf8)
+        let text = bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
+        precondition(text.count == 64, "WeightsDigest: \(text.count / 2) bytes, expected 32")
+        hexadecimal = String(decoding: text, as: UTF8.self)
+    }
+
+    /// The first 12 digits, enough for a person.
+    public var description: String { String(hexadecimal.prefix(12)) }
+
+    /// Reads the digits.
+    public init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        guard let value = WeightsDigest(hexadecimal: text) else {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: "not 64 lower-case hexadecimal digits"))
+        }
+        self = value
+    }
+
+    /// Writes the digits.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(hexadecimal)
+    }
+}

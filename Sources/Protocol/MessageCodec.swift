@@ -1,0 +1,174 @@
+public import SafeTensors
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// A message ready to be sent: three frames. Header and data together are one safetensors file.
+public struct EncodedMessage: Sendable {
+    /// Kind, request id, deadline; may still be changed for a repetition.
+    public var envelope: Envelope
+    /// Length, JSON and padding of the safetensors file.
+    public let header: SharedBytes
+    /// The tensors' bytes; a single tensor is not copied.
+    public let data: SharedBytes
+
+    /// Envelope, header, data.
+    public var frames: [SharedBytes] { [envelope.bytes, header, data] }
+
+    /// Encodes a message.
+    ///
+    /// - Parameters:
+    ///   - message: validated first.
+    ///   - runID: the run it belongs to; nil for callers that belong to none, such as an operator asking for health.
+    /// - Throws: `invalidValue`, `malformedFields` (a number JSON cannot hold), `limitExceeded`.
+    public init<Message: WireMessage>(
+        _ message: Message, runID: RunID?, requestID: UInt64, deadlineMilliseconds: UInt32 = 0, isReply: Bool = false,
+        limits: WireLimits = .standard
+    ) throws(WireError) {
+        try message.validate()
+        var metadata = ["message": try MessageCodec.json(of: message)]
+        if let runID { metadata["run"] = runID.rawValue }
+        let tensors = message.tensors
+        let pieces = tensors.names.map { name in
+            let payload = tensors.required(name)
+            return SafeTensor(name: name, dtype: payload.dtype, shape: payload.shape, bytes: payload.bytes)
+        }
+        do throws(SafeTensorsError) {
+            let (headerBytes, data) = try SafeTensorsWriter.encode(pieces, metadata: metadata)
+            header = SharedBytes(copying: headerBytes)
+            self.data = SharedBytes.joined(data)
+        } catch {
+            throw WireError(error)
+        }
+        guard header.count - SafeTensorsHeader.lengthByteCount <= limits.tensors.headerByteCount,
+            data.count <= limits.dataByteCount
+        else {
+            throw WireError(
+                .limitExceeded,
+                "\(Message.kind) has a header of \(header.count) and \(data.count) bytes of tensors, "
+                    + "allowed are \(limits.tensors.headerByteCount) and \(limits.dataByteCount)",
+                remedy: "send it in chunks")
+        }
+        envelope = Envelope(
+            kind: Message.kind, requestID: requestID, deadlineMilliseconds: deadlineMilliseconds, isReply: isReply)
+    }
+}
+
+/// A message that has arrived: its framing, header and tensors are valid, its fields not yet read.
+public struct ReceivedMessage: Sendable {
+    /// Kind, request id, deadline.
+    public let envelope: Envelope
+    /// The run the sender belongs to, if any.
+    public let runID: RunID?
+    private let json: String
+    private let tensors: TensorSet
+
+    /// Checks frames as they came from a socket (without routing frames).
+    ///
+    /// - Throws: everything of `WireError` but `malformedFields` and `invalidValue`.
+    public init(frames: [SharedBytes], limits: WireLimits = .standard) throws(WireError) {
+        guard frames.count == 3 else {
+            throw WireError(.badFraming, "the message has \(frames.count) frames, expected envelope, header and data")
+        }
+        envelope = try Envelope(frames[0])
+        guard frames[2].count <= limits.dataByteCount else {
+            throw WireError(
+                .limitExceeded,
+                "\(envelope.kind) brings \(frames[2].count) bytes of tensors, accepted are \(limits.dataByteCount)")
+        }
+        let source = "message \(envelope.kind)"
+        let header: SafeTensorsHeader
+        do throws(SafeTensorsError) {
+            let frame = frames[1]
+            let jsonByteCount = try frame.withUnsafeBytes { (bytes) throws(SafeTensorsError) in
+                try SafeTensorsHeader.jsonByteCount(
+                    prefix: bytes, totalByteCount: bytes.count, limits: limits.tensors, source: source)
+            }
+            guard jsonByteCount == frame.count - SafeTensorsHeader.lengthByteCount else {
+                throw SafeTensorsError(
+                    code: .malformedHeader, source: source,
+                    message: "the header frame has \(frame.count) bytes, its length says \(jsonByteCount + 8)")
+            }
+            header = try SafeTensorsHeader(
+                json: frame[SafeTensorsHeader.lengthByteCount..<frame.count].array, dataByteCount: frames[2].count,
+                limits: limits.tensors, source: source)
+        } catch {
+            throw WireError(error)
+        }
+        guard let json = header.metadata["message"] else {
+            throw WireError(.malformedFields, "\(envelope.kind) has no \"message\" in its metadata")
+        }
+        self.json = json
+        if let run = header.metadata["run"] {
+            guard let runID = RunID(rawValue: run) else { throw WireError(.malformedFields, "the run id is malformed") }
+            self.runID = runID
+        } else {
+            runID = nil
+        }
+        tensors = TensorSet(
+            header.entries.reduce(into: [:]) { result, entry in
+                result[entry.name] = TensorPayload(
+                    dtype: entry.dtype, shape: entry.shape, bytes: frames[2][entry.byteRange])
+            })
+    }
+
+    /// Reads the fields and checks every rule of the message.
+    ///
+    /// - Throws: `unknownKind` when it is not a `Message`, `malformedFields`, `invalidValue`.
+    public func decoded<Message: WireMessage>(as type: Message.Type = Message.self) throws(WireError) -> Message {
+        guard envelope.kind == Message.kind else {
+            throw WireError(.unknownKind, "expected \(Message.kind), got \(envelope.kind)")
+        }
+        var message = try MessageCodec.message(type, from: json)
+        message.tensors = tensors
+        guard message.tensors.count == tensors.count else {
+            throw WireError(
+                .invalidValue, "\(Message.kind) brings tensors it should not have: \(tensors.names.prefix(4))")
+        }
+        try message.validate()
+        return message
+    }
+}
+
+/// JSON on both sides.
+enum MessageCodec {
+    static func json<Message: WireMessage>(of message: Message) throws(WireError) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        do {
+            return String(decoding: try encoder.encode(message), as: UTF8.self)
+        } catch {
+            throw WireError(.malformedFields, "\(Message.kind) cannot be written as JSON: \(explanation(error))")
+        }
+    }
+
+    static func message<Message: WireMessage>(_ type: Message.Type, from json: String) throws(WireError) -> Message {
+        do {
+            return try JSONDecoder().decode(type, from: Data(json.utf8))
+        } catch {
+            throw WireError(.malformedFields, "\(Message.kind): \(explanation(error))")
+        }
+    }
+
+    /// The field and the reason, without the decoder's prose.
+    private static func explanation(_ error: any Error) -> String {
+        func place(_ path: [any CodingKey]) -> String {
+            path.isEmpty ? "the message" : "field \"\(path.map(\.stringValue).joined(separator: "."))\""
+        }
+        switch error {
+        case DecodingError.keyNotFound(let key, let context):
+            return "\(place(context.codingPath + [key])) is missing"
+        case DecodingError.valueNotFound(_, let context): return "\(place(context.codingPath)) is null"
+        case DecodingError.typeMismatch(let type, let context):
+            return "\(place(context.codingPath)) is not of type \(type)"
+        case DecodingError.dataCorrupted(let context):
+            return "\(place(context.codingPath)): \(context.debugDescription.prefix(200))"
+        case EncodingError.invalidValue(let value, let context):
+            return "\(place(context.codingPath)) is \("\(value)".prefix(40))"
+        default: return "\("\(error)".prefix(200))"
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/// What a message is; requests and replies share one number space, and a number is never given a second meaning.
+public enum MessageKind: UInt16, Sendable, Hashable, CaseIterable {
+    case hello = 1
+    case welcome = 2
+    case leaseRequest = 3
+    case leaseAnswer = 4
+    case weightsRequest = 5
+    case weightsChunk = 6
+    case groupResult = 7
+    case groupFailure = 8
+    case groupAcknowledgement = 9
+    case heartbeat = 10
+    case heartbeatAcknowledgement = 11
+    case scoreRequest = 12
+    case scores = 13
+    case discriminatorTraining = 14
+    case discriminatorTrained = 15
+    case discriminatorStateRequest = 16
+    case discriminatorState = 17
+    case discriminatorRestore = 18
+    case discriminatorRestored = 19
+    case healthRequest = 20
+    case health = 21
+    case statusRequest = 22
+    case status = 23
+    case stopRequest = 24
+    case stopAcknowledgement = 25
+    case failure = 26
+}

@@ -1,0 +1,178 @@
+/// Tells the reward server to train the discriminator on the groups of one epoch.
+public struct DiscriminatorTraining: WireRequest {
+    public typealias Reply = DiscriminatorTrained
+    public static let kind = MessageKind.discriminatorTraining
+
+    /// The epoch.
+    public var epoch: Int
+    /// The version to start from; training from another is refused, training again from the same answers as before.
+    public var fromVersion: DiscriminatorVersion
+    /// The groups whose images are the fakes.
+    public var groups: [GroupID]
+    /// Number of optimiser steps.
+    public var steps: Int
+
+    /// Makes the message.
+    public init(epoch: Int, fromVersion: DiscriminatorVersion, groups: [GroupID], steps: Int) {
+        self.epoch = epoch
+        self.fromVersion = fromVersion
+        self.groups = groups
+        self.steps = steps
+    }
+
+    /// Numbers are not negative.
+    public func validate() throws(WireError) {
+        try Check.notNegative(epoch, "epoch")
+        try Check.notNegative(steps, "steps")
+        for group in groups { try Check.group(group) }
+    }
+}
+
+/// What a training of the discriminator gave.
+public struct DiscriminatorTrained: WireMessage {
+    public static let kind = MessageKind.discriminatorTrained
+
+    /// The version now in service.
+    public var version: DiscriminatorVersion
+    /// Mean loss over the steps.
+    public var loss: Double
+    /// Share of images told apart, 0 to 1.
+    public var accuracy: Double
+    /// Mean score of reference images.
+    public var realMean: Double
+    /// Mean score of generated images.
+    public var fakeMean: Double
+    /// `realMean - fakeMean`.
+    public var margin: Double
+    /// Area under the ROC curve, 0 to 1.
+    public var auc: Double
+
+    /// Makes the message.
+    public init(
+        version: DiscriminatorVersion, loss: Double, accuracy: Double, realMean: Double, fakeMean: Double,
+        margin: Double, auc: Double
+    ) {
+        self.version = version
+        self.loss = loss
+        self.accuracy = accuracy
+        self.realMean = realMean
+        self.fakeMean = fakeMean
+        self.margin = margin
+        self.auc = auc
+    }
+
+    /// Numbers are finite.
+    public func validate() throws(WireError) {
+        try Check.finite(loss, "loss")
+        try Check.finite(accuracy, "accuracy")
+        try Check.finite(realMean, "realMean")
+        try Check.finite(fakeMean, "fakeMean")
+        try Check.finite(margin, "margin")
+        try Check.finite(auc, "auc")
+    }
+}
+
+/// Asks the reward server for one chunk of everything a snapshot needs of it.
+public struct DiscriminatorStateRequest: WireRequest {
+    public typealias Reply = DiscriminatorState
+    public static let kind = MessageKind.discriminatorStateRequest
+
+    /// The version wanted.
+    public var version: DiscriminatorVersion
+    /// The chunk wanted, from 0.
+    public var chunkIndex: Int
+
+    /// Makes the message.
+    public init(version: DiscriminatorVersion, chunkIndex: Int) {
+        self.version = version
+        self.chunkIndex = chunkIndex
+    }
+
+    /// The index is not negative.
+    public func validate() throws(WireError) { try Check.notNegative(chunkIndex, "chunkIndex") }
+}
+
+/// One chunk of the reward server's state; `TensorAssembler` puts chunks together.
+public struct DiscriminatorState: WireMessage {
+    public static let kind = MessageKind.discriminatorState
+
+    /// The version.
+    public var version: DiscriminatorVersion
+    /// Which chunk this is, from 0.
+    public var chunkIndex: Int
+    /// How many there are.
+    public var chunkCount: Int
+    /// Present when the only tensor of this chunk is a part of a larger one.
+    public var part: TensorPart?
+    /// Some of the state's tensors, under their names.
+    public var tensors: TensorSet
+
+    /// Makes the message.
+    public init(version: DiscriminatorVersion, chunkIndex: Int, chunkCount: Int, chunk: TensorChunk) {
+        self.version = version
+        self.chunkIndex = chunkIndex
+        self.chunkCount = chunkCount
+        part = chunk.part
+        tensors = chunk.tensors
+    }
+
+    /// The tensors and what they are a part of.
+    public var chunk: TensorChunk { TensorChunk(tensors: tensors, part: part) }
+
+    /// The index lies within the count, and a part within its tensor.
+    public func validate() throws(WireError) {
+        try Check.chunk(chunkIndex, of: chunkCount)
+        try chunk.validate()
+    }
+}
+
+/// Gives the reward server one chunk of a state to go on from; it takes effect with the last chunk.
+public struct DiscriminatorRestore: WireRequest {
+    public typealias Reply = DiscriminatorRestored
+    public static let kind = MessageKind.discriminatorRestore
+
+    /// The version the state has.
+    public var version: DiscriminatorVersion
+    /// Which chunk this is, from 0.
+    public var chunkIndex: Int
+    /// How many there are.
+    public var chunkCount: Int
+    /// The run the reward server belongs to from now on.
+    public var runID: RunID
+    /// Present when the only tensor of this chunk is a part of a larger one.
+    public var part: TensorPart?
+    /// Some of the state's tensors, under their names.
+    public var tensors: TensorSet
+
+    /// Makes the message.
+    public init(
+        version: DiscriminatorVersion, chunkIndex: Int, chunkCount: Int, runID: RunID, chunk: TensorChunk
+    ) {
+        self.version = version
+        self.chunkIndex = chunkIndex
+        self.chunkCount = chunkCount
+        self.runID = runID
+        part = chunk.part
+        tensors = chunk.tensors
+    }
+
+    /// The tensors and what they are a part of.
+    public var chunk: TensorChunk { TensorChunk(tensors: tensors, part: part) }
+
+    /// The index lies within the count, and a part within its tensor.
+    public func validate() throws(WireError) {
+        try Check.chunk(chunkIndex, of: chunkCount)
+        try chunk.validate()
+    }
+}
+
+/// The reward server's answer to a chunk of state.
+public struct DiscriminatorRestored: WireMessage {
+    public static let kind = MessageKind.discriminatorRestored
+
+    /// The version in service: the restored one once all chunks came.
+    public var version: DiscriminatorVersion
+
+    /// Makes the message.
+    public init(version: DiscriminatorVersion) { self.version = version }
+}

@@ -1,0 +1,135 @@
+import SafeTensors
+
+/// Brings a finished group to the learner: what was executed, by which versions, and what it earned.
+public struct GroupResult: WireRequest {
+    public typealias Reply = GroupAcknowledgement
+    public static let kind = MessageKind.groupResult
+
+    /// Name of the worker.
+    public var worker: String
+    /// The lease it worked under.
+    public var leaseID: LeaseID
+    /// The group.
+    public var group: GroupID
+    /// The policy that was executed.
+    public var policyVersion: PolicyVersion
+    /// Digest of the weights that were executed.
+    public var weightsDigest: WeightsDigest
+    /// The discriminator that scored all members.
+    public var discriminatorVersion: DiscriminatorVersion
+    /// Seconds spent, by phase.
+    public var seconds: [String: Double]
+    /// See the accessors below.
+    public var tensors: TensorSet
+
+    /// Makes the message.
+    ///
+    /// - Parameters:
+    ///   - latents: F32 [members, window + 1, C, H, W], the states before and after each recorded step.
+    ///   - logProbabilities: F32 [members, window], of the steps taken, under the policy executed.
+    ///   - rewards: F32 [members], combined.
+    ///   - components: F32 [members] each, the rewards that were combined, by name.
+    ///   - stepIndices: I32 [window], positions of the recorded steps in the schedule.
+    public init(
+        worker: String, leaseID: LeaseID, group: GroupID, policyVersion: PolicyVersion, weightsDigest: WeightsDigest,
+        discriminatorVersion: DiscriminatorVersion, seconds: [String: Double], latents: TensorPayload,
+        logProbabilities: TensorPayload, rewards: TensorPayload, components: [String: TensorPayload],
+        stepIndices: TensorPayload
+    ) {
+        self.worker = worker
+        self.leaseID = leaseID
+        self.group = group
+        self.policyVersion = policyVersion
+        self.weightsDigest = weightsDigest
+        self.discriminatorVersion = discriminatorVersion
+        self.seconds = seconds
+        tensors = [
+            "latents": latents, "logProbabilities": logProbabilities, "rewards": rewards, "stepIndices": stepIndices,
+        ]
+        for (name, payload) in components { tensors["reward." + name] = payload }
+    }
+
+    /// F32 [members, window + 1, C, H, W].
+    public var latents: TensorPayload { tensors.required("latents") }
+    /// F32 [members, window], finite.
+    public var logProbabilities: TensorPayload { tensors.required("logProbabilities") }
+    /// F32 [members], finite.
+    public var rewards: TensorPayload { tensors.required("rewards") }
+    /// F32 [members] each, finite, by reward name.
+    public var components: [String: TensorPayload] { tensors.named(after: "reward.") }
+    /// I32 [window], not negative, ascending.
+    public var stepIndices: TensorPayload { tensors.required("stepIndices") }
+
+    /// Shapes agree, rewards and log-probabilities are finite, steps ascend.
+    public func validate() throws(WireError) {
+        try Check.name(worker, "worker")
+        try Check.group(group)
+        for (phase, value) in seconds { try Check.seconds(value, "seconds.\(phase)") }
+        let probabilities = try Check.tensor("logProbabilities", in: tensors, .float32, [nil, nil])
+        let (memberCount, window) = (probabilities.shape[0], probabilities.shape[1])
+        try Check.finite(probabilities, "logProbabilities")
+        try Check.tensor("latents", in: tensors, .float32, [memberCount, window + 1, nil, nil, nil])
+        try Check.rewards(tensors, memberCount: memberCount)
+        let steps = try Check.tensor("stepIndices", in: tensors, .int32, [window]).int32s
+        guard steps[0] >= 0, zip(steps, steps.dropFirst()).allSatisfy({ $0 < $1 }) else {
+            throw WireError(.invalidValue, "stepIndices \(steps.prefix(8)) do not ascend from 0 or more")
+        }
+        try Check.onlyTensors(
+            ["latents", "logProbabilities", "rewards", "stepIndices"], prefix: "reward.", in: tensors)
+    }
+}
+
+/// Gives a group back that could not be finished.
+public struct GroupFailure: WireRequest {
+    public typealias Reply = GroupAcknowledgement
+    public static let kind = MessageKind.groupFailure
+
+    /// Name of the worker.
+    public var worker: String
+    /// The lease it worked under.
+    public var leaseID: LeaseID
+    /// The group.
+    public var group: GroupID
+    /// What went wrong, in one sentence.
+    public var cause: String
+
+    /// Makes the message.
+    public init(worker: String, leaseID: LeaseID, group: GroupID, cause: String) {
+        self.worker = worker
+        self.leaseID = leaseID
+        self.group = group
+        self.cause = cause
+    }
+
+    /// The name is 1 to 128 bytes, the group not negative.
+    public func validate() throws(WireError) {
+        try Check.name(worker, "worker")
+        try Check.group(group)
+    }
+}
+
+/// What the learner did with a result or a failure.
+public struct GroupAcknowledgement: WireMessage {
+    public static let kind = MessageKind.groupAcknowledgement
+
+    /// What became of the group.
+    public enum Verdict: String, Sendable, Hashable, Codable {
+        /// It is in the ledger.
+        case accepted
+        /// It was there already; this copy was dropped.
+        case duplicate
+        /// It does not match what the learner published; the reason says how.
+        case refused
+    }
+
+    /// What became of the group.
+    public var verdict: Verdict
+    /// Why, when it was refused.
+    public var reason: String?
+
+    /// Makes the message.
+    public init(_ verdict: Verdict, reason: String? = nil) {
+        self.verdict = verdict
+        self.reason = reason
+    }
+}

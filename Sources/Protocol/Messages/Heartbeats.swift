@@ -1,0 +1,71 @@
+/// Tells the learner that a worker lives, and where its time goes.
+public struct Heartbeat: WireRequest {
+    public typealias Reply = HeartbeatAcknowledgement
+    public static let kind = MessageKind.heartbeat
+
+    /// What a worker does at this moment.
+    public enum State: String, Sendable, Hashable, Codable {
+        case starting, loadingWeights, waiting, rollingOut, scoring, reporting, draining
+    }
+
+    /// Name of the worker.
+    public var worker: String
+    /// What it does.
+    public var state: State
+    /// The group it works on.
+    public var group: GroupID?
+    /// The denoising step it has reached.
+    public var step: Int?
+    /// Seconds since start spent computing.
+    public var busySeconds: Double
+    /// Seconds since start with nothing to do, by the learner's decision.
+    public var idleSeconds: Double
+    /// Seconds since start waiting for weights or a lease.
+    public var starvedSeconds: Double
+    /// Seconds since start waiting for somebody to take a finished result.
+    public var blockedSeconds: Double
+
+    /// Makes the message.
+    public init(
+        worker: String, state: State, group: GroupID? = nil, step: Int? = nil, busySeconds: Double = 0,
+        idleSeconds: Double = 0, starvedSeconds: Double = 0, blockedSeconds: Double = 0
+    ) {
+        self.worker = worker
+        self.state = state
+        self.group = group
+        self.step = step
+        self.busySeconds = busySeconds
+        self.idleSeconds = idleSeconds
+        self.starvedSeconds = starvedSeconds
+        self.blockedSeconds = blockedSeconds
+    }
+
+    /// Times are finite and not negative.
+    public func validate() throws(WireError) {
+        try Check.name(worker, "worker")
+        if let group { try Check.group(group) }
+        try Check.seconds(busySeconds, "busySeconds")
+        try Check.seconds(idleSeconds, "idleSeconds")
+        try Check.seconds(starvedSeconds, "starvedSeconds")
+        try Check.seconds(blockedSeconds, "blockedSeconds")
+    }
+}
+
+/// The learner's answer to a heartbeat.
+public struct HeartbeatAcknowledgement: WireMessage {
+    public static let kind = MessageKind.heartbeatAcknowledgement
+
+    /// What the run as a whole does.
+    public enum RunState: String, Sendable, Hashable, Codable { case running, paused, draining, finished }
+
+    /// What the run does.
+    public var runState: RunState
+    /// The policy published now.
+    public var policyVersion: PolicyVersion
+
+    /// Makes the message.
+    public init(runState: RunState, policyVersion: PolicyVersion) {
+        self.runState = runState
+        self.policyVersion = policyVersion
+    }
+}

@@ -1,0 +1,111 @@
+/// Asks the learner for a group to roll out.
+public struct LeaseRequest: WireRequest {
+    public typealias Reply = LeaseAnswer
+    public static let kind = MessageKind.leaseRequest
+
+    /// Name of the worker, as in its `Hello`.
+    public var worker: String
+    /// The policy the worker holds, nil when it has none yet.
+    public var policyVersion: PolicyVersion?
+    /// Digest of the weights it holds.
+    public var weightsDigest: WeightsDigest?
+
+    /// Makes the message.
+    public init(worker: String, policyVersion: PolicyVersion?, weightsDigest: WeightsDigest?) {
+        self.worker = worker
+        self.policyVersion = policyVersion
+        self.weightsDigest = weightsDigest
+    }
+
+    /// The name is 1 to 128 bytes.
+    public func validate() throws(WireError) { try Check.name(worker, "worker") }
+}
+
+/// A group assigned to one worker for a while.
+public struct Lease: Sendable, Equatable, Codable {
+    /// The group to roll out.
+    public var group: GroupID
+    /// Its prompt.
+    public var prompt: String
+    /// Number of images.
+    public var memberCount: Int
+    /// The policy that must be executed.
+    public var policyVersion: PolicyVersion
+    /// Digest of its weights.
+    public var weightsDigest: WeightsDigest
+    /// The assignment; the result quotes it.
+    public var leaseID: LeaseID
+    /// Time until the group may be given to somebody else.
+    public var expiresInMilliseconds: Int
+
+    /// Makes a lease.
+    public init(
+        group: GroupID, prompt: String, memberCount: Int, policyVersion: PolicyVersion, weightsDigest: WeightsDigest,
+        leaseID: LeaseID, expiresInMilliseconds: Int
+    ) {
+        self.group = group
+        self.prompt = prompt
+        self.memberCount = memberCount
+        self.policyVersion = policyVersion
+        self.weightsDigest = weightsDigest
+        self.leaseID = leaseID
+        self.expiresInMilliseconds = expiresInMilliseconds
+    }
+}
+
+/// What the learner says to a worker that asks for work.
+public enum LeaseAnswer: WireMessage {
+    /// Roll out this group.
+    case lease(Lease)
+    /// There is nothing to do now; ask again later.
+    case wait(reason: String, retryInMilliseconds: Int)
+    /// There is nothing to do any more; leave.
+    case stop(reason: String)
+
+    public static let kind = MessageKind.leaseAnswer
+
+    /// Counts and times are positive.
+    public func validate() throws(WireError) {
+        switch self {
+        case .lease(let lease):
+            try Check.group(lease.group)
+            try Check.positive(lease.memberCount, "memberCount")
+            try Check.positive(lease.expiresInMilliseconds, "expiresInMilliseconds")
+        case .wait(_, let milliseconds): try Check.notNegative(milliseconds, "retryInMilliseconds")
+        case .stop: break
+        }
+    }
+
+    private enum CodingKeys: String, CodingKey { case answer, lease, reason, retryInMilliseconds }
+    private enum Answer: String, Codable { case lease, wait, stop }
+
+    /// Reads `{"answer": "lease" | "wait" | "stop", ...}`.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        switch try container.decode(Answer.self, forKey: .answer) {
+        case .lease: self = .lease(try container.decode(Lease.self, forKey: .lease))
+        case .wait:
+            self = .wait(
+                reason: try container.decode(String.self, forKey: .reason),
+                retryInMilliseconds: try container.decode(Int.self, forKey: .retryInMilliseconds))
+        case .stop: self = .stop(reason: try container.decode(String.self, forKey: .reason))
+        }
+    }
+
+    /// Writes `{"answer": "lease" | "wait" | "stop", ...}`.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        switch self {
+        case .lease(let lease):
+            try container.encode(Answer.lease, forKey: .answer)
+            try container.encode(lease, forKey: .lease)
+        case .wait(let reason, let milliseconds):
+            try container.encode(Answer.wait, forKey: .answer)
+            try container.encode(reason, forKey: .reason)
+            try container.encode(milliseconds, forKey: .retryInMilliseconds)
+        case .stop(let reason):
+            try container.encode(Answer.stop, forKey: .answer)
+            try container.encode(reason, forKey: .reason)
+        }
+    }
+}

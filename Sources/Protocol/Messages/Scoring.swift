@@ -1,0 +1,70 @@
+import SafeTensors
+
+/// Asks the reward server to score the images of one group.
+public struct ScoreRequest: WireRequest {
+    public typealias Reply = Scores
+    public static let kind = MessageKind.scoreRequest
+
+    /// The group.
+    public var group: GroupID
+    /// Its prompt.
+    public var prompt: String
+    /// The policy that made the images.
+    public var policyVersion: PolicyVersion
+    /// See `images`.
+    public var tensors: TensorSet
+
+    /// Makes the message.
+    ///
+    /// - Parameter images: U8 [members, H, W, 3], RGB.
+    public init(group: GroupID, prompt: String, policyVersion: PolicyVersion, images: TensorPayload) {
+        self.group = group
+        self.prompt = prompt
+        self.policyVersion = policyVersion
+        tensors = ["images": images]
+    }
+
+    /// U8 [members, H, W, 3], RGB.
+    public var images: TensorPayload { tensors.required("images") }
+
+    /// The images have their type and shape.
+    public func validate() throws(WireError) {
+        try Check.group(group)
+        try Check.tensor("images", in: tensors, .uint8, [nil, nil, nil, 3])
+        try Check.onlyTensors(["images"], in: tensors)
+    }
+}
+
+/// The scores of one group, all given by one version of the discriminator.
+public struct Scores: WireMessage {
+    public static let kind = MessageKind.scores
+
+    /// The discriminator that gave them.
+    public var discriminatorVersion: DiscriminatorVersion
+    /// See the accessors below.
+    public var tensors: TensorSet
+
+    /// Makes the message.
+    ///
+    /// - Parameters:
+    ///   - rewards: F32 [members], combined.
+    ///   - components: F32 [members] each, the rewards that were combined, by name.
+    public init(
+        discriminatorVersion: DiscriminatorVersion, rewards: TensorPayload, components: [String: TensorPayload] = [:]
+    ) {
+        self.discriminatorVersion = discriminatorVersion
+        tensors = ["rewards": rewards]
+        for (name, payload) in components { tensors["reward." + name] = payload }
+    }
+
+    /// F32 [members], finite.
+    public var rewards: TensorPayload { tensors.required("rewards") }
+    /// F32 [members] each, finite, by reward name.
+    public var components: [String: TensorPayload] { tensors.named(after: "reward.") }
+
+    /// Rewards are finite, one a member.
+    public func validate() throws(WireError) {
+        try Check.rewards(tensors, memberCount: nil)
+        try Check.onlyTensors(["rewards"], prefix: "reward.", in: tensors)
+    }
+}

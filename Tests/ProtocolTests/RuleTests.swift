@@ -1,0 +1,151 @@
+import Foundation
+import Protocol
+import SafeTensors
+import Testing
+
+@Suite("Messages cannot be half right")
+struct RuleTests {
+    /// `sampleResult` with one tensor exchanged or, for nil, taken out.
+    func result(_ name: String, _ payload: TensorPayload?) -> GroupResult {
+        var result = sampleResult
+        result.tensors[name] = payload
+        return result
+    }
+
+    @Test("a group's tensors must agree with each other and be finite")
+    func groupResult() {
+        let wrong: [(String, TensorPayload?)] = [
+            ("latents", nil), ("logProbabilities", nil), ("rewards", nil), ("stepIndices", nil),
+            ("other", counting([1])),
+            ("reward.", counting([2])), ("latents", counting([2, 2, 1, 2, 2])), ("latents", counting([3, 3, 1, 2, 2])),
+            ("latents", counting([2, 3, 4])), ("rewards", counting([3])), ("reward.dino", counting([1])),
+            ("rewards", TensorPayload(int32s: [1, 2])), ("rewards", TensorPayload(floats: [1, .nan])),
+            ("reward.dino", TensorPayload(floats: [1, .infinity])),
+            ("logProbabilities", TensorPayload(floats: [1, 2, 3, -.infinity], shape: [2, 2])),
+            ("logProbabilities", TensorPayload(floats: [], shape: [0, 2])), ("stepIndices", TensorPayload(int32s: [1])),
+            ("stepIndices", TensorPayload(int32s: [2, 2])), ("stepIndices", TensorPayload(int32s: [-1, 2])),
+        ]
+        for (name, payload) in wrong {
+            #expect(failure { _ = try encode(result(name, payload)) } == .invalidValue, "\(name)")
+        }
+        var late = sampleResult
+        late.seconds["score"] = .nan
+        #expect(failure { _ = try encode(late) } == .invalidValue)
+    }
+
+    @Test("errors name the field, the value and the expectation")
+    func texts() throws {
+        do throws(WireError) {
+            try result("rewards", TensorPayload(floats: [1, .nan])).validate()
+        } catch {
+            #expect(error.description == "tensor rewards holds nan at element 1")
+        }
+        do throws(WireError) {
+            try result("latents", counting([3])).validate()
+        } catch {
+            #expect(error.description == "tensor latents is F32 [3], expected F32 [2, 3, any, any, any]")
+        }
+        let header = try SafeTensorsHeader(
+            describing: [], metadata: ["message": #"{"lease":{"group":{"epoch":1}},"answer":"lease"}"#])
+        let received = try ReceivedMessage(
+            frames: [
+                Envelope(kind: .leaseAnswer, requestID: 1).bytes, SharedBytes(copying: header.encoded()), SharedBytes(),
+            ])
+        do throws(WireError) {
+            _ = try received.decoded(as: LeaseAnswer.self)
+        } catch {
+            #expect(error.description == "leaseAnswer: field \"lease.group.index\" is missing")
+        }
+    }
+
+    @Test("every message refuses what its rules exclude")
+    func others() {
+        func refused(_ message: some WireMessage) { #expect(failure { _ = try encode(message) } == .invalidValue) }
+        let version = PolicyVersion(rawValue: 0)
+        refused(LeaseRequest(worker: "", policyVersion: nil, weightsDigest: nil))
+        refused(WeightsRequest(policyVersion: version, chunkIndex: -1))
+        refused(LeaseAnswer.wait(reason: "", retryInMilliseconds: -1))
+        refused(Heartbeat(worker: "w", state: .waiting, busySeconds: .infinity))
+        refused(Heartbeat(worker: "w", state: .waiting, group: GroupID(epoch: -1, index: 0)))
+        refused(ScoreRequest(group: group, prompt: "", policyVersion: version, images: counting([1, 2, 2, 3])))
+        refused(
+            ScoreRequest(
+                group: group, prompt: "", policyVersion: version,
+                images: TensorPayload(uint8s: [0, 0], shape: [1, 1, 1, 2])))
+        refused(Scores(discriminatorVersion: DiscriminatorVersion(rawValue: 0), rewards: TensorPayload(floats: [.nan])))
+        refused(WeightsChunk(policyVersion: version, chunkIndex: 2, chunkCount: 2, digest: digest, chunk: sampleChunk))
+        for part in [
+            TensorPart(shape: [3], elementOffset: 0), TensorPart(shape: [4], elementOffset: 1),
+            TensorPart(shape: [8], elementOffset: -1), TensorPart(shape: [1 << 62, 4], elementOffset: 0),
+        ] {
+            let chunk = TensorChunk(tensors: ["t": counting([4])], part: part)
+            refused(WeightsChunk(policyVersion: version, chunkIndex: 0, chunkCount: 1, digest: digest, chunk: chunk))
+        }
+        refused(
+            DiscriminatorTrained(
+                version: DiscriminatorVersion(rawValue: 1), loss: .nan, accuracy: 0, realMean: 0, fakeMean: 0,
+                margin: 0, auc: 0))
+    }
+
+    @Test("a message without tensors refuses tensors")
+    func uninvitedTensors() throws {
+        let header = try SafeTensorsHeader(describing: [("x", .uint8, [1])], metadata: ["message": "{}"])
+        let received = try ReceivedMessage(
+            frames: [
+                Envelope(kind: .healthRequest, requestID: 1).bytes, SharedBytes(copying: header.encoded()),
+                SharedBytes(copying: [1] as [UInt8]),
+            ])
+        #expect(failure { _ = try received.decoded(as: HealthRequest.self) } == .invalidValue)
+    }
+
+    @Test("identifiers")
+    func identifiers() {
+        #expect(group.description == "12/3")
+        #expect(GroupID(epoch: 1, index: 9) < GroupID(epoch: 2, index: 0))
+        #expect(digest.hexadecimal.hasPrefix("0008101820"))
+        #expect(WeightsDigest(hexadecimal: String(repeating: "A", count: 64)) == nil)
+        #expect(WeightsDigest(hexadecimal: "00") == nil)
+        #expect(RunID(rawValue: "a/b") == nil)
+        #expect(RunID(rawValue: String(repeating: "a", count: 65)) == nil)
+    }
+}
+
+@Suite("Tensors travel in chunks")
+struct ChunkTests {
+    let tensors: TensorSet = [
+        "a": counting([3]), "b": counting([5, 7]), "c": counting([]), "d": counting([0, 4]), "e": counting([2, 10]),
+    ]
+
+    @Test("whatever the chunk size, the same tensors come out", arguments: [8, 12, 16, 40, 140, 1000])
+    func roundTrip(byteCount: Int) throws {
+        let chunks = TensorChunk.divide(tensors, byteCount: byteCount)
+        #expect(chunks.allSatisfy { $0.tensors.byteCount <= byteCount })
+        #expect((byteCount == 1000) == (chunks.count == 1))
+        var assembler = TensorAssembler(chunkCount: chunks.count, maximumByteCount: tensors.byteCount)
+        for (index, chunk) in chunks.enumerated() {
+            try assembler.add(chunk, index: index)
+            try assembler.add(chunk, index: index)  // a repeated reply changes nothing
+        }
+        #expect(try assembler.assembled() == tensors)
+        #expect(TensorChunk.divide(TensorSet()).count == 1)
+    }
+
+    @Test("chunks that do not fit together are refused")
+    func refusals() throws {
+        let chunks = TensorChunk.divide(tensors, byteCount: 40)
+        func assembler(_ limit: Int = 1000) -> TensorAssembler {
+            TensorAssembler(chunkCount: chunks.count, maximumByteCount: limit)
+        }
+        var skipping = assembler()
+        #expect(failure { try skipping.add(chunks[1], index: 1) } == .invalidValue)
+        var repeating = assembler()
+        try repeating.add(chunks[0], index: 0)
+        #expect(failure { try repeating.add(chunks[0], index: 1) } == .invalidValue)
+        #expect(failure { _ = try repeating.assembled() } == .invalidValue)
+        try repeating.add(chunks[1], index: 1)
+        #expect(failure { try repeating.add(chunks[1], index: 2) } == .invalidValue)
+        #expect(failure { try repeating.add(chunks[0], index: 2) } == .invalidValue)
+        var bounded = assembler(11)
+        #expect(failure { try bounded.add(chunks[0], index: 0) } == .limitExceeded)
+    }
+}

@@ -1,0 +1,133 @@
+import Foundation
+import Protocol
+import SafeTensors
+
+let run = RunID(rawValue: "run-2026.1_a")!
+let digest = WeightsDigest(bytes: (0..<32).map { UInt8($0 * 8) })
+let group = GroupID(epoch: 12, index: 3)
+
+/// F32 tensor that counts 0, 0.5, 1, ...
+func counting(_ shape: [Int]) -> TensorPayload {
+    TensorPayload(floats: (0..<shape.reduce(1, *)).map { Float($0) / 2 }, shape: shape)
+}
+
+let sampleResult = GroupResult(
+    worker: "worker-1", leaseID: LeaseID(rawValue: 77), group: group, policyVersion: PolicyVersion(rawValue: 5),
+    weightsDigest: digest, discriminatorVersion: DiscriminatorVersion(rawValue: 4),
+    seconds: ["denoise": 1.5, "score": 0.25], latents: counting([2, 3, 1, 2, 2]), logProbabilities: counting([2, 2]),
+    rewards: counting([2]), components: ["dino": counting([2])], stepIndices: TensorPayload(int32s: [1, 2]))
+
+let sampleLease = Lease(
+    group: group, prompt: "a \"red\" fox / émoji 🦊\n", memberCount: 4, policyVersion: PolicyVersion(rawValue: 5),
+    weightsDigest: digest, leaseID: LeaseID(rawValue: 77), expiresInMilliseconds: 60_000)
+
+let sampleChunk = TensorChunk(tensors: ["blocks.0.lora_A.weight": counting([2, 3]), "b": counting([])])
+
+/// One message of every kind, and of every case where a kind has several.
+let samples: [(name: String, message: any WireMessage)] = [
+    (
+        "hello",
+        Hello(
+            role: .rolloutWorker, name: "worker-1", host: "node7", processID: 4711, processor: "EPYC 9004",
+            engine: "oneDNN",
+            precision: "bf16", settingsDigest: "abc")
+    ),
+    ("welcome", Welcome(runID: run, policyVersion: PolicyVersion(rawValue: 5), weightsDigest: digest)),
+    ("welcome-reward", Welcome(runID: run, discriminatorVersion: DiscriminatorVersion(rawValue: 4))),
+    ("leaseRequest", LeaseRequest(worker: "worker-1", policyVersion: nil, weightsDigest: nil)),
+    ("leaseAnswer-lease", LeaseAnswer.lease(sampleLease)),
+    ("leaseAnswer-wait", LeaseAnswer.wait(reason: "all groups are leased", retryInMilliseconds: 250)),
+    ("leaseAnswer-stop", LeaseAnswer.stop(reason: "the run is finished")),
+    ("weightsRequest", WeightsRequest(policyVersion: PolicyVersion(rawValue: 5), chunkIndex: 1)),
+    (
+        "weightsChunk",
+        WeightsChunk(
+            policyVersion: PolicyVersion(rawValue: 5), chunkIndex: 1, chunkCount: 2, digest: digest, chunk: sampleChunk)
+    ),
+    ("groupResult", sampleResult),
+    (
+        "groupFailure",
+        GroupFailure(worker: "worker-1", leaseID: LeaseID(rawValue: 77), group: group, cause: "no memory")
+    ),
+    ("groupAcknowledgement", GroupAcknowledgement(.refused, reason: "weights digest differs")),
+    ("heartbeat", Heartbeat(worker: "worker-1", state: .rollingOut, group: group, step: 3, busySeconds: 12.5)),
+    (
+        "heartbeatAcknowledgement",
+        HeartbeatAcknowledgement(runState: .running, policyVersion: PolicyVersion(rawValue: 5))
+    ),
+    (
+        "scoreRequest",
+        ScoreRequest(
+            group: group, prompt: "a fox", policyVersion: PolicyVersion(rawValue: 5),
+            images: TensorPayload(uint8s: (0..<24).map { $0 }, shape: [2, 2, 2, 3]))
+    ),
+    (
+        "scores",
+        Scores(
+            discriminatorVersion: DiscriminatorVersion(rawValue: 4), rewards: counting([2]),
+            components: ["dino": counting([2])])
+    ),
+    (
+        "discriminatorTraining",
+        DiscriminatorTraining(
+            epoch: 12, fromVersion: DiscriminatorVersion(rawValue: 4), groups: [group], steps: 10)
+    ),
+    (
+        "discriminatorTrained",
+        DiscriminatorTrained(
+            version: DiscriminatorVersion(rawValue: 5), loss: 0.75, accuracy: 0.875, realMean: 0.5, fakeMean: -0.5,
+            margin: 1,
+            auc: 0.9375)
+    ),
+    ("discriminatorStateRequest", DiscriminatorStateRequest(version: DiscriminatorVersion(rawValue: 5), chunkIndex: 0)),
+    (
+        "discriminatorState",
+        DiscriminatorState(
+            version: DiscriminatorVersion(rawValue: 5), chunkIndex: 0, chunkCount: 1,
+            chunk: TensorChunk(tensors: ["big": counting([4])], part: TensorPart(shape: [2, 4], elementOffset: 4)))
+    ),
+    (
+        "discriminatorRestore",
+        DiscriminatorRestore(
+            version: DiscriminatorVersion(rawValue: 5), chunkIndex: 0, chunkCount: 1, runID: run, chunk: sampleChunk)
+    ),
+    ("discriminatorRestored", DiscriminatorRestored(version: DiscriminatorVersion(rawValue: 5))),
+    ("healthRequest", HealthRequest()),
+    (
+        "health",
+        Health(
+            role: .rewardServer, serving: true, reason: "scoring", runID: run, version: 5, uptimeSeconds: 12.25,
+            memoryBytes: 123_456_789, queueDepth: 2, counters: ["scored": 40],
+            latency: Health.Latency(p50Milliseconds: 3.5, p99Milliseconds: 20),
+            detail: ["references": 64, "list": [1.5, nil, true, "x"], "nested": ["a": [:]]])
+    ),
+    ("statusRequest", StatusRequest()),
+    ("status", Status(document: ["roles": ["worker-1": "rollingOut"]])),
+    ("stopRequest", StopRequest(drain: true, reason: "asked by an operator")),
+    ("stopAcknowledgement", StopAcknowledgement()),
+    ("failure", Failure(code: "busy", message: "the queue is full", remedy: "ask again")),
+]
+
+/// Folder of the committed bytes.
+let fixtures = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .appending(path: "Fixtures/Protocol")
+
+/// Encodes as the fixtures were: request id 0x0102030405060708, deadline 1500 ms.
+func encode(_ message: some WireMessage) throws -> EncodedMessage {
+    try EncodedMessage(message, runID: run, requestID: 0x0102_0304_0506_0708, deadlineMilliseconds: 1500)
+}
+
+/// The message a receiver gets from these frames, as the same type.
+func decode<Message: WireMessage>(_ frames: [SharedBytes], like message: Message) throws -> Message {
+    try ReceivedMessage(frames: frames).decoded(as: Message.self)
+}
+
+/// The code of the `WireError` that `body` throws, or nil.
+func failure(_ body: () throws -> Void) -> WireError.Code? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return (error as? WireError)?.code
+    }
+}
