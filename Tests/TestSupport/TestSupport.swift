@@ -1,1 +1,29 @@
-// TestSupport
+public import TensorCore
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// The engines every numerical test runs on.
+public let testEngines: [any Engine] = [OpenBLASEngine.shared]
+
+/// Folders of the repository, found from this file.
+public enum Repository {
+    /// The repository's root.
+    public static let path = URL(fileURLWithPath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+    /// `Tests/Fixtures`.
+    public static let fixtures = path + "/Tests/Fixtures"
+    /// `Models`.
+    public static let models = path + "/Models"
+}
+
+/// A fresh folder that is removed when `body` ends.
+public func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throws -> Result {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("advgrpo-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    return try body(folder.path)
+}
