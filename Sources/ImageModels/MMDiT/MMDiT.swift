@@ -1,0 +1,183 @@
+public import NeuralNetworks
+public import TensorCore
+
+// Legend: B batch, C latent channels, H, W latent size, p patch, S image tokens, T text tokens, D width.
+
+/// SD3's transformer, an MMDiT or MMDiT-X: predicts the velocity noise - image of noisy latents under a text.
+///
+/// A value: it never changes. Training tracks an adapter (`velocity(... adapter: adapter.tracked)`) or all weights
+/// (`model.replacing(parameters.tracked())`); sampling uses `merged(adapter)`, which costs what the base costs.
+///
+/// - Source: diffusers models/transformers/transformer_sd3.py. Differences: the text is projected once, not every step.
+public struct MMDiT: Sendable {
+    /// Sizes.
+    public let configuration: MMDiTConfiguration
+    /// All tensors by their name in the checkpoint, in the model's precision.
+    public let parameters: Parameters
+    /// Precision of weights and activations.
+    public let dtype: DType
+    private let patchEmbedding: PatchEmbedding
+    private let positionTable: Tensor
+    private let timeEmbedder: EmbeddingPerceptron, textEmbedder: EmbeddingPerceptron
+    private let contextEmbedder: Linear
+    private let blocks: [JointBlock]
+    private let outputModulation: Modulation
+    private let outputProjection: Linear
+
+    /// Loads a folder with `config.json` and weights.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError`.
+    public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
+        try self.init(
+            MMDiTConfiguration(path: folder + "/config.json"),
+            weights: Weights(path: folder, engine: engine, dtype: dtype))
+    }
+
+    /// Takes all its tensors from `weights`.
+    ///
+    /// - Throws: `ModelError` unless names and shapes are exactly those the configuration asks for.
+    public init(_ configuration: MMDiTConfiguration, weights: Weights) throws {
+        let width = configuration.width
+        self.configuration = configuration
+        dtype = weights.dtype
+        patchEmbedding = try PatchEmbedding(
+            weights.scoped("pos_embed.proj"), channels: configuration.inChannels, patch: configuration.patchSize,
+            width: width)
+        let side = configuration.positionTableSize
+        positionTable = try weights.tensor(positionTableName, shape: [1, side * side, width]).reshaped(
+            side * side, width)
+        let embedders = weights.scoped("time_text_embed")
+        timeEmbedder = try EmbeddingPerceptron(
+            embedders.scoped("timestep_embedder"), input: timestepFeatureCount, width: width)
+        textEmbedder = try EmbeddingPerceptron(
+            embedders.scoped("text_embedder"), input: configuration.pooledWidth, width: width)
+        contextEmbedder = try Linear(
+            weights.scoped("context_embedder"), input: configuration.jointAttentionWidth, output: width)
+        blocks = try (0..<configuration.layerCount).map {
+            try JointBlock(weights.scoped("transformer_blocks.\($0)"), configuration, index: $0)
+        }
+        outputModulation = try Modulation(weights.scoped("norm_out"), width: width, rows: 2)
+        outputProjection = try Linear(
+            weights.scoped("proj_out"), input: width,
+            output: configuration.patchSize * configuration.patchSize * configuration.outChannels)
+        parameters = try weights.finish()
+    }
+
+    /// What full fine-tuning trains: all tensors but the position table, in the model's precision.
+    public var trainableParameters: Parameters { parameters.filtered { $0 != positionTableName } }
+
+    /// The same model with some tensors replaced, tracked ones for example; they are converted to the model's precision.
+    ///
+    /// - Throws: `unusedTensors` or `wrongShape` when the model has no place for one.
+    public func replacing(_ replacements: Parameters) throws -> MMDiT {
+        try MMDiT(
+            configuration,
+            weights: Weights(
+                parameters.merging(replacements), source: "transformer", engine: positionTable.engine, dtype: dtype))
+    }
+
+    /// The same model with an adapter's update added to its weights; tracked when the adapter is.
+    ///
+    /// - Throws: `missing` or `wrongShape` when the adapter belongs to another model.
+    public func merged(_ adapter: LoRAAdapter) throws -> MMDiT {
+        try replacing(adapter.mergedWeights(into: parameters, source: "transformer"))
+    }
+
+    /// The parts of the forward pass that depend on the text alone, computed once a prompt.
+    ///
+    /// - Parameters:
+    ///   - text_BTJ: states of the text encoders. pooled_BP: their pooled embedding.
+    public func conditioning(text_BTJ: Tensor, pooled_BP: Tensor, adapter: LoRAAdapter? = nil) -> TextConditioning {
+        TextConditioning(
+            context: contextEmbedder(text_BTJ.converted(to: dtype), adapter: adapter),
+            pooled: textEmbedder(pooled_BP.converted(to: dtype), adapter: adapter))
+    }
+
+    /// The velocity x1 - x0 at noisy latents.
+    ///
+    /// - Parameters:
+    ///   - latents_BCHW: H and W multiples of the patch size, at most the position table's size.
+    ///   - timesteps: 1000 · sigma, one a sample.
+    ///   - conditioning: of B samples.
+    ///   - adapter: added on the fly, for training; tracked parameters receive gradients.
+    /// - Returns: fp32 [B, C, H, W], whatever the model's precision.
+    public func velocity(
+        _ latents_BCHW: Tensor, timesteps: [Float], conditioning: TextConditioning, adapter: LoRAAdapter? = nil
+    ) -> Tensor {
+        let (B, H, W) = (latents_BCHW.shape[0], latents_BCHW.shape[2], latents_BCHW.shape[3])
+        precondition(
+            timesteps.count == B && conditioning.count == B,
+            "velocity: \(B) samples, \(timesteps.count) timesteps, \(conditioning.count) texts")
+        let sinusoids = timestepEmbedding(timesteps, width: timestepFeatureCount, engine: latents_BCHW.engine)
+        let embedding_BD = timeEmbedder(sinusoids.converted(to: dtype), adapter: adapter) + conditioning.pooled
+        let activated_BD = embedding_BD.activated(.silu)
+
+        var x_BSD = patchEmbedding(latents_BCHW.converted(to: dtype)) + positions(height: H, width: W)
+        var context_BTD = conditioning.context
+        for block in blocks {
+            (x_BSD, context_BTD) = block(
+                x_BSD, context_BTD: context_BTD, embedding_BD: activated_BD, adapter: adapter)
+        }
+        x_BSD = modulatedLayerNorm(
+            x_BSD, modulation: outputModulation(activated_BD, adapter: adapter), shift: ModulationRow.shiftContinuous,
+            scale: ModulationRow.scaleContinuous, epsilon: mmditEpsilon)
+        let tokens = outputProjection(x_BSD, adapter: adapter).converted(to: .float32)
+        return unpatchified(tokens, patch: configuration.patchSize, height: H, width: W)
+    }
+
+    /// The centre of the position table, [S, D].
+    private func positions(height: Int, width: Int) -> Tensor {
+        let side = configuration.positionTableSize
+        let (rows, columns) = (height / configuration.patchSize, width / configuration.patchSize)
+        precondition(
+            rows <= side && columns <= side,
+            "velocity: \(rows) x \(columns) tokens, the position table has \(side) x \(side)")
+        let (top, left) = ((side - rows) / 2, (side - columns) / 2)
+        let indices = (0..<rows * columns).map { Int32((top + $0 / columns) * side + left + $0 % columns) }
+        return positionTable.gatheredRows(indices)
+    }
+}
+
+/// A prompt as the transformer sees it; one row a sample.
+public struct TextConditioning: Sendable {
+    /// Projected text tokens, [B, T, D].
+    public let context: Tensor
+    /// Projected pooled embedding, [B, D].
+    public let pooled: Tensor
+
+    /// Number of samples.
+    public var count: Int { context.shape[0] }
+
+    /// Samples `range`, without copying.
+    public func rows(_ range: Range<Int>) -> TextConditioning {
+        TextConditioning(context: context.rows(range), pooled: pooled.rows(range))
+    }
+
+    /// Several conditionings as one batch, in order.
+    public static func joined(_ parts: [TextConditioning]) -> TextConditioning {
+        TextConditioning(
+            context: concatenated(parts.map(\.context), axis: 0), pooled: concatenated(parts.map(\.pooled), axis: 0))
+    }
+
+    /// Each sample `count` times in a row.
+    public func repeated(_ count: Int) -> TextConditioning {
+        .joined((0..<self.count).flatMap { Array(repeating: rows($0..<$0 + 1), count: count) })
+    }
+}
+
+/// Linear, SiLU, Linear.
+struct EmbeddingPerceptron {
+    let first: Linear, second: Linear
+
+    init(_ weights: Weights, input: Int, width: Int) throws {
+        first = try Linear(weights.scoped("linear_1"), input: input, output: width)
+        second = try Linear(weights.scoped("linear_2"), input: width, output: width)
+    }
+
+    func callAsFunction(_ x: Tensor, adapter: LoRAAdapter?) -> Tensor {
+        second(first(x, activation: .silu, adapter: adapter), adapter: adapter)
+    }
+}
+
+private let positionTableName = "pos_embed.pos_embed"
+private let timestepFeatureCount = 256

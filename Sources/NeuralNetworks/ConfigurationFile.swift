@@ -1,0 +1,35 @@
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// JSON configuration files of models.
+public enum ConfigurationFile {
+    /// Decodes a file.
+    ///
+    /// - Throws: `configuration`, naming the file and the entry.
+    public static func read<Value: Decodable>(_ type: Value.Type, path: String) throws(ModelError) -> Value {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw ModelError(
+                code: .configuration, source: path, message: "cannot be read; check that the model folder is complete")
+        }
+        do {
+            return try JSONDecoder().decode(type, from: data)
+        } catch {
+            throw ModelError(code: .configuration, source: path, message: explanation(error))
+        }
+    }
+
+    private static func explanation(_ error: any Error) -> String {
+        func path(_ context: DecodingError.Context, _ last: String? = nil) -> String {
+            (context.codingPath.map(\.stringValue) + (last.map { [$0] } ?? [])).joined(separator: ".")
+        }
+        switch error as? DecodingError {
+        case .keyNotFound(let key, let context): return "has no entry \"\(path(context, key.stringValue))\""
+        case .valueNotFound(_, let context): return "entry \"\(path(context))\" is null"
+        case .typeMismatch(let type, let context): return "entry \"\(path(context))\" is not a \(type)"
+        default: return "is not valid JSON"
+        }
+    }
+}

@@ -1,0 +1,40 @@
+/// A model file or folder that is not what the model needs.
+public struct ModelError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The kind of failure; new kinds may be added.
+    public struct Code: RawRepresentable, Sendable, Hashable {
+        /// The name of the kind.
+        public let rawValue: String
+        /// Makes a kind from its name.
+        public init(rawValue: String) { self.rawValue = rawValue }
+
+        /// A tensor has another shape than the model's configuration asks for.
+        public static let wrongShape = Code(rawValue: "wrongShape")
+        /// A tensor was asked for twice.
+        public static let usedTwice = Code(rawValue: "usedTwice")
+        /// The model has no place for some tensors of the file.
+        public static let unusedTensors = Code(rawValue: "unusedTensors")
+        /// The model needs tensors that are not there.
+        public static let missing = Code(rawValue: "missing")
+        /// A configuration file is absent, not JSON, or lacks a value.
+        public static let configuration = Code(rawValue: "configuration")
+        /// A configuration asks for something this implementation does not do.
+        public static let unsupported = Code(rawValue: "unsupported")
+    }
+
+    /// The kind of failure.
+    public let code: Code
+    /// Path of the file or folder.
+    public let source: String
+    /// What was expected and what came instead.
+    public let message: String
+
+    /// Makes an error.
+    public init(code: Code, source: String, message: String) {
+        self.code = code
+        self.source = source
+        self.message = message
+    }
+
+    /// One sentence: file, what is wrong.
+    public var description: String { "\(source): \(message)" }
+}

@@ -1,0 +1,172 @@
+import SafeTensors
+public import TensorCore
+
+/// Where a model under construction takes its tensors from: construction is loading.
+///
+/// Each layer asks for a name and a shape below its scope. Every tensor is used exactly once, and `finish` refuses
+/// what nobody asked for, so that a model that was built is the model of the file.
+///
+///     let weights = try Weights(path: "vae", engine: engine, dtype: .float32)
+///     let convolution = try Convolution(weights.scoped("decoder.conv_in"), input: 16, output: 64, kernel: 3)
+///     try weights.finish()
+public struct Weights {
+    /// Engine of the tensors.
+    public let engine: any Engine
+    /// Precision of the tensors.
+    public let dtype: DType
+    /// Path from the root, without a final dot; empty at the root.
+    public let scope: String
+    private let store: WeightStore
+
+    /// The tensors of a safetensors file, of a sharded model, or of a folder with one.
+    ///
+    /// - Parameter rename: name in the file -> name in the model; nil leaves the tensor out on purpose.
+    /// - Throws: `SafeTensorsError`.
+    public init(
+        path: String, engine: any Engine, dtype: DType = .float32, rename: (String) -> String? = { $0 }
+    ) throws {
+        let folder = try SafeTensorsFolder(path: path)
+        var names: [String: String] = [:]
+        for entry in folder.entries {
+            if let name = rename(entry.name) { names[name] = entry.name }
+        }
+        self.init(engine: engine, dtype: dtype, scope: "", store: WeightStore(folder: folder, names: names))
+    }
+
+    /// Tensors that exist already; tracked ones keep their history, also through a change of precision.
+    public init(_ parameters: Parameters, source: String, engine: any Engine, dtype: DType = .float32) {
+        self.init(engine: engine, dtype: dtype, scope: "", store: WeightStore(parameters: parameters, source: source))
+    }
+
+    private init(engine: any Engine, dtype: DType, scope: String, store: WeightStore) {
+        self.engine = engine
+        self.dtype = dtype
+        self.scope = scope
+        self.store = store
+    }
+
+    /// The tensors below a name.
+    public func scoped(_ name: String) -> Weights {
+        Weights(engine: engine, dtype: dtype, scope: path(name), store: store)
+    }
+
+    /// The full name of a tensor of this scope.
+    public func path(_ name: String) -> String { scope.isEmpty ? name : scope + "." + name }
+
+    /// Whether there is such a tensor.
+    public func contains(_ name: String) -> Bool { store.shape(path(name)) != nil }
+
+    /// The shape of a tensor, which a model may follow where its configuration is silent.
+    ///
+    /// - Throws: `missing`.
+    public func shape(of name: String) throws -> [Int] {
+        guard let shape = store.shape(path(name)) else { throw store.missing(path(name)) }
+        return shape
+    }
+
+    /// The tensor of this name, in the model's precision.
+    ///
+    /// - Throws: `missing`, `wrongShape`, `usedTwice`, or what reading throws.
+    public func tensor(_ name: String, shape: [Int]) throws -> Tensor {
+        let name = path(name)
+        guard let actual = store.shape(name) else { throw store.missing(name) }
+        guard actual == shape else {
+            throw ModelError(
+                code: .wrongShape, source: store.source,
+                message: "tensor \(name) has shape \(actual), the model needs \(shape)")
+        }
+        return try store.take(name, engine: engine, dtype: dtype)
+    }
+
+    /// Leaves out tensors on purpose: those that are there and whose name ends so.
+    public func ignore(suffixes: [String]) {
+        store.ignore { name in suffixes.contains { name == $0 || name.hasSuffix("." + $0) } }
+    }
+
+    /// Leaves out all tensors below a scope on purpose, the encoder of an autoencoder that only decodes for example.
+    public func ignore(scope: String) {
+        let prefix = path(scope) + "."
+        store.ignore { $0.hasPrefix(prefix) }
+    }
+
+    /// Ends construction.
+    ///
+    /// - Returns: all tensors the model took, by full name.
+    /// - Throws: `unusedTensors`.
+    @discardableResult
+    public func finish() throws -> Parameters { try store.finish() }
+}
+
+/// The tensors of one file or dictionary and which of them were taken. Not Sendable: a model is built on one thread.
+private final class WeightStore {
+    let source: String
+    private let folder: SafeTensorsFolder?
+    private let names: [String: String]
+    private let parameters: Parameters
+    private var taken: [String: Tensor] = [:]
+    private var ignored: Set<String> = []
+
+    init(folder: SafeTensorsFolder, names: [String: String]) {
+        source = folder.path
+        self.folder = folder
+        self.names = names
+        parameters = Parameters()
+    }
+
+    init(parameters: Parameters, source: String) {
+        self.source = source
+        folder = nil
+        names = Dictionary(uniqueKeysWithValues: parameters.names.map { ($0, $0) })
+        self.parameters = parameters
+    }
+
+    func shape(_ name: String) -> [Int]? {
+        guard let stored = names[name] else { return nil }
+        return folder.map { $0[stored]?.shape } ?? parameters[stored]?.shape
+    }
+
+    func take(_ name: String, engine: any Engine, dtype: DType) throws -> Tensor {
+        guard taken[name] == nil else {
+            throw ModelError(code: .usedTwice, source: source, message: "tensor \(name) is used by two layers")
+        }
+        let tensor = try read(name, engine: engine, dtype: dtype)
+        taken[name] = tensor
+        return tensor
+    }
+
+    private func read(_ name: String, engine: any Engine, dtype: DType) throws -> Tensor {
+        guard let stored = names[name] else { throw missing(name) }
+        guard let folder else {
+            guard let tensor = parameters[stored] else { throw missing(name) }
+            return tensor.converted(to: dtype)
+        }
+        guard let entry = folder[stored] else { throw missing(name) }
+        let isStoredAsWanted =
+            (entry.dtype == .float32 && dtype == .float32) || (entry.dtype == .bfloat16 && dtype == .bfloat16)
+        if isStoredAsWanted {
+            return try folder.withBytes(of: stored) { engine.tensor(bytes: $0, shape: entry.shape, dtype: dtype) }
+        }
+        return engine.tensor(try folder.floats(of: stored), shape: entry.shape, dtype: dtype)
+    }
+
+    func ignore(where isIgnored: (String) -> Bool) { ignored.formUnion(names.keys.filter(isIgnored)) }
+
+    func finish() throws -> Parameters {
+        let unused = names.keys.filter { taken[$0] == nil && !ignored.contains($0) }.sorted()
+        guard unused.isEmpty else {
+            let shown = unused.prefix(5).joined(separator: ", ") + (unused.count > 5 ? ", ..." : "")
+            throw ModelError(
+                code: .unusedTensors, source: source,
+                message: "the model has no place for \(unused.count) of \(names.count) tensors: \(shown)")
+        }
+        return Parameters(taken)
+    }
+
+    func missing(_ name: String) -> ModelError {
+        let ending = name.split(separator: ".").suffix(2).joined(separator: ".")
+        let similar = names.keys.filter { $0.hasSuffix(ending) }.sorted().prefix(3)
+        let hint = similar.isEmpty ? "" : "; there are " + similar.joined(separator: ", ")
+        return ModelError(
+            code: .missing, source: source, message: "tensor \(name) is not among the \(names.count) tensors\(hint)")
+    }
+}

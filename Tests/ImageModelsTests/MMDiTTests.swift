@@ -1,0 +1,149 @@
+import ImageModels
+import NeuralNetworks
+import TensorCore
+import TestSupport
+import Testing
+
+/// The transformer against diffusers' SD3Transformer2DModel, and its adapter against PEFT.
+@Suite struct MMDiTTests {
+    static let cases = ["mmdit-a", "mmdit-b"]
+
+    struct Inputs {
+        let latents: Tensor, text: Tensor, pooled: Tensor
+        let timesteps: [Float]
+
+        init(_ golden: Golden, on engine: any Engine, tracked: Bool = false) throws {
+            func input(_ name: String) throws -> Tensor {
+                let tensor = try golden.tensor("input/" + name, on: engine)
+                return tracked ? tensor.tracked() : tensor
+            }
+            latents = try input("latents")
+            text = try input("text")
+            pooled = try input("pooled")
+            timesteps = try golden.floats("input/timestep")
+        }
+
+        func velocity(_ model: MMDiT, adapter: LoRAAdapter? = nil) -> Tensor {
+            model.velocity(
+                latents, timesteps: timesteps,
+                conditioning: model.conditioning(text_BTJ: text, pooled_BP: pooled, adapter: adapter), adapter: adapter)
+        }
+    }
+
+    @Test("the velocity equals the reference's", arguments: cases)
+    func velocity(name: String) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        for engine in testEngines {
+            let model = try MMDiT(folder: Repository.fixtures + "/" + name, engine: engine)
+            try expectClose(try Inputs(golden, on: engine).velocity(model), golden, "output")
+        }
+    }
+
+    @Test("gradients of every parameter and input equal the reference's", arguments: cases)
+    func gradients(name: String) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        for engine in testEngines {
+            let base = try MMDiT(folder: Repository.fixtures + "/" + name, engine: engine)
+            let parameters = base.trainableParameters.tracked()
+            let inputs = try Inputs(golden, on: engine, tracked: true)
+            let output = inputs.velocity(try base.replacing(parameters))
+            try expectClose(output, golden, "output")
+            let gradients = output.gradients(upstream: try golden.tensor("grad_output", on: engine))
+            #expect(parameters.names == golden.names(below: "grad/"))
+            for (parameter, tensor) in parameters.entries {
+                try expectClose(gradients[tensor], golden, "grad/" + parameter)
+            }
+            try expectClose(gradients[inputs.latents], golden, "grad_input/latents")
+            try expectClose(gradients[inputs.text], golden, "grad_input/text")
+            try expectClose(gradients[inputs.pooled], golden, "grad_input/pooled")
+        }
+    }
+
+    @Test("with an adapter, output and the adapter's gradients equal PEFT's, and nothing else is tracked")
+    func adapter() throws {
+        let golden = try Golden("mmdit-a-lora/golden.safetensors")
+        let inputsGolden = try Golden("mmdit-a/golden.safetensors")
+        for engine in testEngines {
+            let model = try MMDiT(folder: Repository.fixtures + "/mmdit-a", engine: engine)
+            let stored = try LoRAAdapter(path: Repository.fixtures + "/mmdit-a-lora", engine: engine)
+            let adapter = stored.replacing(stored.parameters.tracked())
+            let inputs = try Inputs(inputsGolden, on: engine)
+            let output = inputs.velocity(model, adapter: adapter)
+            try expectClose(output, golden, "output")
+            let gradients = output.gradients(upstream: try golden.tensor("grad_output", on: engine))
+            for (name, tensor) in adapter.parameters.entries {
+                try expectClose(gradients[tensor], golden, "grad/base_model.model." + name)
+            }
+        }
+    }
+
+    @Test("a merged adapter gives the same velocity, and the same gradients when it is tracked")
+    func merged() throws {
+        let golden = try Golden("mmdit-a-lora/golden.safetensors")
+        let inputsGolden = try Golden("mmdit-a/golden.safetensors")
+        for engine in testEngines {
+            let model = try MMDiT(folder: Repository.fixtures + "/mmdit-a", engine: engine)
+            let stored = try LoRAAdapter(path: Repository.fixtures + "/mmdit-a-lora", engine: engine)
+            let inputs = try Inputs(inputsGolden, on: engine)
+            try expectClose(inputs.velocity(try model.merged(stored)), golden, "output")
+            let adapter = stored.replacing(stored.parameters.tracked())
+            let output = inputs.velocity(try model.merged(adapter))
+            let gradients = output.gradients(upstream: try golden.tensor("grad_output", on: engine))
+            for (name, tensor) in adapter.parameters.entries {
+                try expectClose(gradients[tensor], golden, "grad/base_model.model." + name)
+            }
+        }
+    }
+
+    @Test("bf16 stays within bf16's precision of the reference", arguments: cases)
+    func bfloat16(name: String) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        for engine in testEngines {
+            let model = try MMDiT(folder: Repository.fixtures + "/" + name, engine: engine, dtype: .bfloat16)
+            let output = try Inputs(golden, on: engine).velocity(model)
+            #expect(output.dtype == .float32)
+            // 2^-8 a rounding, about twenty roundings deep.
+            try expectClose(output, golden, "output", relative: 0.05)
+        }
+    }
+
+    @Test("in bf16 the gradients of an fp32 adapter are fp32 and point the reference's way")
+    func bfloat16Adapter() throws {
+        let golden = try Golden("mmdit-a-lora/golden.safetensors")
+        let inputsGolden = try Golden("mmdit-a/golden.safetensors")
+        for engine in testEngines {
+            let model = try MMDiT(folder: Repository.fixtures + "/mmdit-a", engine: engine, dtype: .bfloat16)
+            let stored = try LoRAAdapter(path: Repository.fixtures + "/mmdit-a-lora", engine: engine)
+            let adapter = stored.replacing(stored.parameters.tracked())
+            let output = try Inputs(inputsGolden, on: engine).velocity(model, adapter: adapter)
+            let gradients = adapter.parameters.gradients(
+                from: output.gradients(upstream: try golden.tensor("grad_output", on: engine)))
+            var (dot, own, reference) = (0.0, 0.0, 0.0)
+            for (name, gradient) in gradients.entries {
+                #expect(gradient.dtype == .float32)
+                for (a, b) in zip(gradient.values, try golden.floats("grad/base_model.model." + name)) {
+                    dot += Double(a) * Double(b)
+                    own += Double(a) * Double(a)
+                    reference += Double(b) * Double(b)
+                }
+            }
+            #expect(dot / (own * reference).squareRoot() > 0.998)
+        }
+    }
+
+    @Test("samples of a batch do not influence each other")
+    func batchIndependence() throws {
+        let golden = try Golden("mmdit-a/golden.safetensors")
+        let engine = OpenBLASEngine.shared
+        let model = try MMDiT(folder: Repository.fixtures + "/mmdit-a", engine: engine)
+        let inputs = try Inputs(golden, on: engine)
+        let conditioning = model.conditioning(text_BTJ: inputs.text, pooled_BP: inputs.pooled)
+        let together = model.velocity(inputs.latents, timesteps: inputs.timesteps, conditioning: conditioning)
+        for sample in 0..<2 {
+            let alone = model.velocity(
+                inputs.latents.rows(sample..<sample + 1), timesteps: [inputs.timesteps[sample]],
+                conditioning: conditioning.rows(sample..<sample + 1))
+            expectClose(alone, together.rows(sample..<sample + 1), relative: 1e-5, "sample \(sample)")
+        }
+    }
+}

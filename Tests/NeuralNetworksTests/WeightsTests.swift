@@ -1,0 +1,113 @@
+import NeuralNetworks
+import SafeTensors
+import TensorCore
+import TestSupport
+import Testing
+
+@Suite struct WeightsTests {
+    let engine = OpenBLASEngine.shared
+
+    private func parameters() -> Parameters {
+        Parameters([
+            "a.weight": engine.tensor([1, 2, 3, 4, 5, 6], shape: [2, 3]),
+            "a.bias": engine.tensor([0.5, -0.5], shape: [2]),
+        ])
+    }
+
+    @Test("a layer built from weights computes x Wᵀ + b")
+    func linear() throws {
+        let weights = Weights(parameters(), source: "test", engine: engine)
+        let layer = try Linear(weights.scoped("a"), input: 3, output: 2)
+        let taken = try weights.finish()
+        // [1 0 -1] · [1 2 3; 4 5 6]ᵀ + [0.5 -0.5] = [-2 -2] + [0.5 -0.5]
+        #expect(layer(engine.tensor([1, 0, -1], shape: [1, 3])).values == [-1.5, -2.5])
+        #expect(layer.name == "a")
+        #expect(taken.names == ["a.bias", "a.weight"])
+    }
+
+    @Test("a tensor of another shape is refused with both shapes")
+    func wrongShape() throws {
+        let weights = Weights(parameters(), source: "model.safetensors", engine: engine)
+        let error = #expect(throws: ModelError.self) { try Linear(weights.scoped("a"), input: 4, output: 2) }
+        #expect(error?.code == .wrongShape)
+        #expect(error?.description == "model.safetensors: tensor a.weight has shape [2, 3], the model needs [2, 4]")
+    }
+
+    @Test("a missing tensor is named, with similar ones")
+    func missing() throws {
+        let weights = Weights(parameters(), source: "model.safetensors", engine: engine)
+        let error = #expect(throws: ModelError.self) { try weights.scoped("b.a").tensor("weight", shape: [2, 3]) }
+        #expect(error?.code == .missing)
+        #expect(error?.message == "tensor b.a.weight is not among the 2 tensors; there are a.weight")
+    }
+
+    @Test("a tensor nobody takes is refused, unless it is left out on purpose")
+    func unused() throws {
+        let weights = Weights(parameters(), source: "model.safetensors", engine: engine)
+        _ = try weights.tensor("a.weight", shape: [2, 3])
+        let error = #expect(throws: ModelError.self) { try weights.finish() }
+        #expect(error?.code == .unusedTensors)
+        #expect(error?.message == "the model has no place for 1 of 2 tensors: a.bias")
+        weights.ignore(suffixes: ["bias"])
+        #expect(try weights.finish().names == ["a.weight"])
+    }
+
+    @Test("a tensor taken twice is refused")
+    func usedTwice() throws {
+        let weights = Weights(parameters(), source: "model.safetensors", engine: engine)
+        _ = try weights.tensor("a.bias", shape: [2])
+        let error = #expect(throws: ModelError.self) { try weights.tensor("a.bias", shape: [2]) }
+        #expect(error?.code == .usedTwice)
+    }
+
+    @Test(
+        "F32, F16 and BF16 files load in both precisions",
+        arguments: [SafeTensorsDataType.float32, .float16, .bfloat16])
+    func storedTypes(stored: SafeTensorsDataType) throws {
+        // 1.5, -2 and 0.25 are exact in all three.
+        let bytes: SharedBytes =
+            switch stored {
+            case .float32: SharedBytes(copying: [Float(1.5), -2, 0.25])
+            case .float16: SharedBytes(copying: [UInt16(0x3E00), 0xC000, 0x3400])
+            default: SharedBytes(copying: [UInt16(0x3FC0), 0xC000, 0x3E80])
+            }
+        try withTemporaryFolder { folder in
+            try SafeTensorsWriter.write(
+                [SafeTensor(name: "w", dtype: stored, shape: [3], bytes: bytes)], to: folder + "/model.safetensors")
+            for dtype in DType.allCases {
+                let weights = try Weights(path: folder, engine: engine, dtype: dtype)
+                let tensor = try weights.tensor("w", shape: [3])
+                #expect(tensor.dtype == dtype)
+                #expect(tensor.values == [1.5, -2, 0.25])
+            }
+        }
+    }
+
+    @Test("renaming maps a file's names to the model's")
+    func renaming() throws {
+        try withTemporaryFolder { folder in
+            try parameters().write(to: folder + "/model.safetensors")
+            let weights = try Weights(path: folder, engine: engine) { $0 == "a.bias" ? nil : "encoder." + $0 }
+            #expect(weights.contains("encoder.a.weight"))
+            _ = try weights.tensor("encoder.a.weight", shape: [2, 3])
+            #expect(try weights.finish().names == ["encoder.a.weight"])
+        }
+    }
+
+    @Test("parameters survive a file, and their canonical form is names and fp32 bytes in order")
+    func parametersFile() throws {
+        try withTemporaryFolder { folder in
+            let path = folder + "/p.safetensors"
+            try parameters().write(to: path)
+            let read = try Parameters(path: path, engine: engine)
+            #expect(read.names == ["a.bias", "a.weight"])
+            #expect(read["a.weight"]?.values == [1, 2, 3, 4, 5, 6])
+            var canonical: [UInt8] = []
+            read.forEachCanonicalPiece { canonical.append(contentsOf: $0) }
+            let expected =
+                Array("a.bias\0".utf8) + [0, 0, 0, 0x3F, 0, 0, 0, 0xBF] + Array("a.weight\0".utf8)
+                + [Float(1), 2, 3, 4, 5, 6].flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) }
+            #expect(canonical == expected)
+        }
+    }
+}
