@@ -74,6 +74,6 @@ let package = Package(
             swiftSettings: strict),
         tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"), tests("AdvGRPO"),
         tests("Raster"), tests("Datasets"), tests("Protocol"), tests("Transport"), tests("Learner"),
-        tests("Runtime", ["AdvGRPO", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
+        tests("Runtime", ["AdvGRPO", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
     ]
 )

@@ -56,7 +56,9 @@ public final class Monitor<State>: @unchecked Sendable {
     ///   - limit: longest wait.
     ///   - body: looks at the state under the lock, again after every change; nil means not yet.
     /// - Returns: what `body` returned, or nil when the limit passed first.
-    public func wait<Result>(for name: String, limit: Duration, until body: (inout State) throws -> Result?) rethrows -> Result? {
+    public func wait<Result>(for name: String, limit: Duration, until body: (inout State) throws -> Result?) rethrows
+        -> Result?
+    {
         pthread_mutex_lock(mutex)
         let key = nextWait
         nextWait += 1

@@ -1,0 +1,136 @@
+internal import AdvGRPO
+internal import Crypto
+internal import Foundation
+
+/// The folder of one run, held by one process.
+///
+/// ```
+/// settings.yaml   complete, as the run uses them      metrics.jsonl   one object a step
+/// tensorboard/    event files                         images/         contact sheets over time
+/// checkpoints/    step-NNNNNN/ and latest             logs/           one file a role
+/// report.html     self-contained                      run.lock        held while the run is going on
+/// ```
+public final class RunDirectory: Sendable {
+    /// The folder.
+    public let path: String
+    /// The settings of the run.
+    public let settings: Settings
+    private let lock: FileLock
+
+    private init(path: String, settings: Settings, lock: FileLock) {
+        self.path = path
+        self.settings = settings
+        self.lock = lock
+    }
+
+    /// Starts a run in a new or empty folder.
+    ///
+    /// - Throws: `runExists` if the folder holds a run, `runInUse` if a process works there, or what the disk says.
+    public static func create(path: String, settings: Settings) throws(RuntimeError) -> RunDirectory {
+        let directory = try open(path: path, settings: settings)
+        guard !FileStore.exists(path + "/settings.yaml") else {
+            throw RuntimeError(
+                code: .runExists, subject: path, message: "already holds a run",
+                remedy: "continue it with --resume or choose another --run-dir")
+        }
+        try FileStore.replace(path + "/settings.yaml", with: Array(settings.resolved().utf8))
+        return directory
+    }
+
+    /// Continues the run of a folder.
+    ///
+    /// Lengths, threads, endpoints and paths may differ from before; seed, precision and method may not, because the
+    /// continued run would not be the run that was begun.
+    ///
+    /// - Throws: `noRun`, `runInUse`, `settingsChanged` with the keys that differ, or what the disk says.
+    public static func resume(path: String, settings: Settings) throws(RuntimeError) -> RunDirectory {
+        let before = try storedSettings(in: path)
+        let directory = try open(path: path, settings: settings)
+        if before.methodDigest != settings.methodDigest {
+            let keys = before.differingKeys(from: settings).joined(separator: ", ")
+            throw RuntimeError(
+                code: .settingsChanged, subject: path, message: "the run was begun with another \(keys)",
+                remedy: "resume with the old values or start a new run")
+        }
+        try FileStore.replace(path + "/settings.yaml", with: Array(settings.resolved().utf8))
+        return directory
+    }
+
+    /// The settings that a run was begun or last resumed with.
+    ///
+    /// - Throws: `noRun`, or `unreadable` if the file was damaged.
+    public static func storedSettings(in path: String) throws(RuntimeError) -> Settings {
+        let file = path + "/settings.yaml"
+        guard FileStore.exists(file) else {
+            throw RuntimeError(
+                code: .noRun, subject: path, message: "holds no run to resume",
+                remedy: "check --run-dir or start without --resume")
+        }
+        do {
+            return try Settings.load(path: file)
+        } catch {
+            throw RuntimeError(code: .unreadable, subject: file, message: error.description)
+        }
+    }
+
+    /// Creates the folders that exist in every run and takes the lock.
+    private static func open(path: String, settings: Settings) throws(RuntimeError) -> RunDirectory {
+        try createFolders(path: path)
+        let lock = try FileLock(path: path + "/run.lock")
+        return RunDirectory(path: path, settings: settings, lock: lock)
+    }
+
+    /// Creates the folders of a run without claiming it: what a supervisor does before it starts the roles.
+    public static func createFolders(path: String) throws(RuntimeError) {
+        for name in ["", "/tensorboard", "/images", "/checkpoints", "/logs", "/sockets"] {
+            try FileStore.createFolder(path + name)
+        }
+    }
+
+    /// `metrics.jsonl`.
+    public var metricsFile: String { path + "/metrics.jsonl" }
+    /// `tensorboard`.
+    public var tensorBoardFolder: String { path + "/tensorboard" }
+    /// `images`.
+    public var imagesFolder: String { path + "/images" }
+    /// `checkpoints`.
+    public var checkpointsFolder: String { path + "/checkpoints" }
+    /// `logs`.
+    public var logsFolder: String { path + "/logs" }
+    /// `report.html`.
+    public var reportFile: String { path + "/report.html" }
+
+    /// Replaces a file of the run as a whole, for example a contact sheet or the report.
+    ///
+    /// - Parameters:
+    ///   - name: path below the run directory.
+    ///   - bytes: the file's contents.
+    public func write(_ name: String, _ bytes: [UInt8]) throws(RuntimeError) {
+        try FileStore.replace(path + "/" + name, with: bytes)
+    }
+
+    /// The local socket of a role: below the run directory, or below /tmp where that path is too long for a socket.
+    ///
+    /// - Parameters:
+    ///   - role: the listening role's name.
+    ///   - path: the run directory.
+    /// - Returns: an `ipc://` endpoint of at most 100 bytes.
+    public static func localEndpoint(of role: String, in path: String) -> String {
+        let absolute = URL(fileURLWithPath: path).standardizedFileURL.path
+        let socket = "\(absolute)/sockets/\(role)"
+        if socket.utf8.count <= 94 { return "ipc://" + socket }
+        let digest = SHA256.hash(data: Data(absolute.utf8)).prefix(8).map { String(format: "%02x", $0) }.joined()
+        return "ipc:///tmp/advgrpo-\(digest)-\(role)"
+    }
+}
+
+extension Settings {
+    /// The paths of the keys on which two settings differ, in documentation order.
+    public func differingKeys(from other: Settings) -> [String] {
+        let (mine, theirs) = (tree(), other.tree())
+        return Self.keys.map(\.description.path).filter { path in
+            let parts = path.split(separator: ".")
+            return mine[parts] != theirs[parts]
+        }
+    }
+}
