@@ -1,0 +1,80 @@
+public import TensorCore
+
+/// What the policy is told about a prompt, one row a sample.
+public struct Conditioning: Sendable {
+    /// Text tokens [B, S, D].
+    public var text_BSD: Tensor
+    /// Pooled text [B, P].
+    public var pooled_BP: Tensor
+
+    /// - Precondition: the first axes agree.
+    public init(text_BSD: Tensor, pooled_BP: Tensor) {
+        precondition(
+            text_BSD.rank == 3 && pooled_BP.rank == 2 && text_BSD.shape[0] == pooled_BP.shape[0],
+            "conditioning: text \(text_BSD.shape), pooled \(pooled_BP.shape)")
+        self.text_BSD = text_BSD
+        self.pooled_BP = pooled_BP
+    }
+}
+
+/// A prompt's conditioning and that of the empty prompt, one row each.
+public struct PromptConditioning: Sendable {
+    /// Of the prompt.
+    public var positive: Conditioning
+    /// Of the empty string; guidance points away from it.
+    public var negative: Conditioning
+
+    /// - Precondition: one row each, equal shapes.
+    public init(positive: Conditioning, negative: Conditioning) {
+        precondition(
+            positive.text_BSD.shape == negative.text_BSD.shape && positive.pooled_BP.shape == negative.pooled_BP.shape
+                && positive.text_BSD.shape[0] == 1,
+            "prompt conditioning: \(positive.text_BSD.shape) and \(negative.text_BSD.shape)")
+        self.positive = positive
+        self.negative = negative
+    }
+
+    /// Rows for a batch of `count` samples: [negative; positive] with guidance, positive alone without.
+    func batch(_ count: Int, guided: Bool) -> Conditioning {
+        let rows = [Int32](repeating: 0, count: guided ? count : 0) + [Int32](repeating: 1, count: count)
+        func repeated(_ negative: Tensor, _ positive: Tensor) -> Tensor {
+            let table = concatenated([negative, positive], axis: 0).reshaped(2, -1)
+            return table.gatheredRows(rows).reshaped([rows.count] + negative.shape.dropFirst())
+        }
+        return Conditioning(
+            text_BSD: repeated(negative.text_BSD, positive.text_BSD),
+            pooled_BP: repeated(negative.pooled_BP, positive.pooled_BP))
+    }
+}
+
+/// The policy as a function: latents [B, C, H, W] fp32, timestep 1000 σ, conditioning of B rows -> velocity [B, C, H, W].
+public typealias VelocityFunction =
+    @Sendable (_ latents_BCHW: Tensor, _ timestep: Float, _ conditioning: Conditioning) -> Tensor
+
+/// Classifier-free guidance, v = v₋ + w (v₊ - v₋), in fp32.
+///
+/// One model call with the batch [negative; positive]. Rollout and training use this same function: their ratio is 1 only
+/// if both branches, their order and the combination agree.
+///
+/// - Source: method.md 1.3. Difference: the released code combines in bf16 (method.md 4.25).
+public struct GuidedVelocity: Sendable {
+    /// w; 1 calls the model with the prompt alone.
+    public let scale: Float
+
+    /// - Parameter scale: at least 1.
+    public init(scale: Double) { self.scale = Float(scale) }
+
+    /// v at `x_BCHW`, fp32.
+    public func callAsFunction(
+        _ x_BCHW: Tensor, timestep: Float, prompt: PromptConditioning, velocity: VelocityFunction
+    ) -> Tensor {
+        let B = x_BCHW.shape[0]
+        guard scale != 1 else {
+            return velocity(x_BCHW, timestep, prompt.batch(B, guided: false)).converted(to: .float32)
+        }
+        let both = velocity(concatenated([x_BCHW, x_BCHW], axis: 0), timestep, prompt.batch(B, guided: true))
+            .converted(to: .float32)
+        let (negative, positive) = (both.rows(0..<B), both.rows(B..<2 * B))
+        return negative + (positive - negative) * scale
+    }
+}
