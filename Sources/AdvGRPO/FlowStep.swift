@@ -1,7 +1,8 @@
+public import TensorCore
+
 #if canImport(Glibc)
     import Glibc
 #endif
-public import TensorCore
 
 /// One step of a flow sampler from sigma to the next smaller sigma: its mean, its noise and the log-probability of the result.
 ///

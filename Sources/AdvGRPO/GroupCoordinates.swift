@@ -14,7 +14,8 @@ public struct GroupCoordinates: Sendable, Hashable, Comparable, Codable, CustomS
 
     /// - Precondition: 0 <= epoch < 2³², 0 <= index < `indexLimit`.
     public init(epoch: Int, index: Int) {
-        precondition(epoch >= 0 && epoch <= UInt32.max && index >= 0 && index < Self.indexLimit, "group \(epoch)/\(index)")
+        precondition(
+            epoch >= 0 && epoch <= UInt32.max && index >= 0 && index < Self.indexLimit, "group \(epoch)/\(index)")
         self.epoch = epoch
         self.index = index
     }
@@ -31,7 +32,8 @@ public struct GroupCoordinates: Sendable, Hashable, Comparable, Codable, CustomS
     ///
     /// - Precondition: 0 <= member < `memberLimit`, step >= 0.
     public func noise(seed: UInt64, purpose: NoisePurpose, member: Int = 0, step: Int = 0) -> Philox {
-        precondition(member >= 0 && member < Self.memberLimit && step >= 0, "member \(member), step \(step) of group \(self)")
+        precondition(
+            member >= 0 && member < Self.memberLimit && step >= 0, "member \(member), step \(step) of group \(self)")
         return Philox(seed: seed, purpose: purpose, epoch, index * Self.memberLimit + member, step)
     }
 }

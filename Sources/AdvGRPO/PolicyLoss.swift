@@ -32,16 +32,12 @@ public struct PolicyLoss: Sendable {
     public func callAsFunction(
         step: FlowStep, mean: Tensor, next: Tensor, old: Tensor, advantages: [Float], referenceMean: Tensor? = nil
     ) -> (perSample: Tensor, statistics: PolicyStatistics) {
-        let engine = mean.engine
-        let change = step.logProbability(of: next, mean: mean) - old
-        let ratio = change.activated(.exp)
-        let A = engine.tensor(advantages, shape: [advantages.count])
-        let surrogate = minimum(A * ratio, A * ratio.clamped(to: 1 - clipRange...1 + clipRange))
-        var loss = -surrogate
-        var statistics = PolicyStatistics(
-            change: change.detached.values, ratio: ratio.detached.values, clipRange: clipRange)
+        var (loss, statistics) = clipped(
+            logProbability: step.logProbability(of: next, mean: mean), old: old, advantages: advantages)
         if klWeight > 0 {
-            guard let referenceMean else { preconditionFailure("policy loss: klWeight \(klWeight) without a reference") }
+            guard let referenceMean else {
+                preconditionFailure("policy loss: klWeight \(klWeight) without a reference")
+            }
             var distance = (mean - referenceMean.detached).activated(.square).meanPerSample()
             if step.kind == .flowSDE { distance = distance * (1 / (2 * step.noiseScale * step.noiseScale)) }
             statistics.klSum = distance.detached.values.reduce(0) { $0 + Double($1) }
@@ -49,6 +45,19 @@ public struct PolicyLoss: Sendable {
         }
         statistics.lossSum = loss.detached.values.reduce(0) { $0 + Double($1) }
         return (loss, statistics)
+    }
+
+    /// The surrogate alone, from log-probabilities [B].
+    func clipped(
+        logProbability: Tensor, old: Tensor, advantages: [Float]
+    ) -> (perSample: Tensor, statistics: PolicyStatistics) {
+        let change = logProbability - old
+        let ratio = change.activated(.exp)
+        let A = old.engine.tensor(advantages, shape: [advantages.count])
+        let surrogate = minimum(A * ratio, A * ratio.clamped(to: 1 - clipRange...1 + clipRange))
+        let statistics = PolicyStatistics(
+            change: change.detached.values, ratio: ratio.detached.values, clipRange: clipRange)
+        return (-surrogate, statistics)
     }
 }
 

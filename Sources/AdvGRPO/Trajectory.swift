@@ -14,7 +14,8 @@ public struct Trajectory: Sendable {
         precondition(
             latents.rank == 5 && latents.shape[1] == stepIndices.count + 1
                 && logProbabilities.shape == [latents.shape[0], stepIndices.count],
-            "trajectory: \(stepIndices.count) steps, latents \(latents.shape), log-probabilities \(logProbabilities.shape)")
+            "trajectory: \(stepIndices.count) steps, latents \(latents.shape), log-probabilities \(logProbabilities.shape)"
+        )
         self.stepIndices = stepIndices
         self.latents = latents
         self.logProbabilities = logProbabilities
@@ -35,14 +36,17 @@ public struct Trajectory: Sendable {
 
     /// Some of the members.
     public func members(_ range: Range<Int>) -> Trajectory {
-        Trajectory(stepIndices: stepIndices, latents: latents.rows(range), logProbabilities: logProbabilities.rows(range))
+        Trajectory(
+            stepIndices: stepIndices, latents: latents.rows(range), logProbabilities: logProbabilities.rows(range))
     }
 
     /// Parts of one group, members in order.
     ///
     /// - Precondition: at least one part; all have the same window.
     public init(joining parts: [Trajectory]) {
-        precondition(!parts.isEmpty && parts.allSatisfy { $0.stepIndices == parts[0].stepIndices }, "trajectories of several windows")
+        precondition(
+            !parts.isEmpty && parts.allSatisfy { $0.stepIndices == parts[0].stepIndices },
+            "trajectories of several windows")
         self.init(
             stepIndices: parts[0].stepIndices, latents: concatenated(parts.map(\.latents), axis: 0),
             logProbabilities: concatenated(parts.map(\.logProbabilities), axis: 0))
