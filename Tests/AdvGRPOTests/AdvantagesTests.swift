@@ -1,4 +1,5 @@
 import AdvGRPO
+import TestSupport
 import Testing
 
 @Suite("advantages")

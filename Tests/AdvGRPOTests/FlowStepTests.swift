@@ -1,5 +1,6 @@
 import AdvGRPO
 import TensorCore
+import TestSupport
 import Testing
 
 @Suite("flow step")
@@ -14,10 +15,10 @@ struct FlowStepTests {
         for (index, row) in table.enumerated() {
             let cps = FlowStep(index, of: sigmas, kind: .cps, noiseLevel: 0.8)
             expectClose(
-                [cps.latentCoefficient, cps.velocityCoefficient, cps.noiseScale], [row.0, row.1, row.2], atol: 2e-6,
-                rtol: 0)
+                [cps.latentCoefficient, cps.velocityCoefficient, cps.noiseScale], [row.0, row.1, row.2], relative: 0,
+                absolute: 2e-6)
             let sde = FlowStep(index, of: sigmas, kind: .flowSDE, noiseLevel: 0.8)
-            expectClose([sde.noiseScale], [row.3], atol: 2e-6, rtol: 0)
+            expectClose([sde.noiseScale], [row.3], relative: 0, absolute: 2e-6)
         }
     }
 

@@ -1,5 +1,6 @@
 import AdvGRPO
 import TensorCore
+import TestSupport
 import Testing
 
 /// A policy small enough to follow by hand: v = w · x (element-wise) + 0.1 · mean(text) + timestep / 1000.
