@@ -1,5 +1,5 @@
 """Tests/Fixtures/manifest.json: byte count and SHA-256 of every fixture. `--check` compares instead of writing, and names what differs.
-A folder with a make.py of its own looks after itself and is left out."""
+Folders that begin with a capital belong to a module's own tests, are made beside them, and are left out."""
 import hashlib
 import json
 import sys
@@ -10,8 +10,8 @@ MANIFEST = FIXTURES / "manifest.json"
 
 
 def entries() -> dict:
-    others = [path.parent for path in FIXTURES.glob("*/make.py")]
-    files = sorted(path for path in FIXTURES.rglob("*") if path.is_file() and path != MANIFEST and not any(o in path.parents for o in others))
+    files = sorted(path for path in FIXTURES.rglob("*") if path.is_file() and path != MANIFEST)
+    files = [path for path in files if not path.relative_to(FIXTURES).parts[0][0].isupper()]
     return {str(path.relative_to(FIXTURES)): {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             for path in files}
 
