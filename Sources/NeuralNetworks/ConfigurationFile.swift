@@ -21,6 +21,23 @@ public enum ConfigurationFile {
         }
     }
 
+    /// A file's text.
+    ///
+    /// - Throws: `configuration` when it cannot be read or is not UTF-8.
+    public static func text(path: String) throws(ModelError) -> String {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw ModelError(
+                code: .configuration, source: path, message: "cannot be read; check that the model folder is complete")
+        }
+        guard let text = String(validating: data, as: UTF8.self) else {
+            throw ModelError(code: .configuration, source: path, message: "is not UTF-8 text")
+        }
+        return text
+    }
+
+    /// Whether a file exists.
+    public static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
+
     private static func explanation(_ error: any Error) -> String {
         func path(_ context: DecodingError.Context, _ last: String? = nil) -> String {
             (context.codingPath.map(\.stringValue) + (last.map { [$0] } ?? [])).joined(separator: ".")

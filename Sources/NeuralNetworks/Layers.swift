@@ -18,6 +18,13 @@ public struct Linear: Sendable {
         self.bias = bias ? try weights.tensor("bias", shape: [output]) : nil
     }
 
+    /// A layer over tensors that were taken already, rows of a fused projection for example.
+    public init(name: String, weight: Tensor, bias: Tensor?) {
+        self.name = name
+        self.weight = weight
+        self.bias = bias
+    }
+
     /// [..., K] -> [..., N].
     public func callAsFunction(
         _ x: Tensor, activation: Activation? = nil, adapter: LoRAAdapter? = nil

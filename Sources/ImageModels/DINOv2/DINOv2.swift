@@ -1,0 +1,148 @@
+public import NeuralNetworks
+public import TensorCore
+
+// Legend: B batch, H, W image size, N patches, T tokens (class, registers, patches), D width.
+
+/// What the backbone sees in a batch of images; fp32.
+public struct DINOv2Features: Sendable {
+    /// Class token after the final norm, [B, D].
+    public let classToken: Tensor
+    /// Patch tokens after the final norm, row by row, [B, N, D].
+    public let patches: Tensor
+    /// All tokens of the layers that were asked for, before the final norm, [B, T, D]; `DINOv2.split` takes them apart.
+    public let layers: [Int: Tensor]
+}
+
+/// DINOv2's vision transformer, frozen under the discriminator.
+///
+/// - Source: timm models/vision_transformer.py (`vit_*_patch14_dinov2`, `_reg4_`), which loads Meta's weights.
+///   Differences: one image size; no drop path.
+public struct DINOv2: Sendable {
+    /// Sizes.
+    public let configuration: DINOv2Configuration
+    /// All tensors by timm's names.
+    public let parameters: Parameters
+    /// Precision of weights and activations.
+    public let dtype: DType
+    private let engine: any Engine
+    private let patchEmbedding: PatchEmbedding
+    private let classToken: Tensor
+    private let registers: Tensor?
+    private let positions: Tensor
+    private let blocks: [DINOv2Block]
+    private let norm: LayerNorm
+
+    /// Loads a folder with weights and, where present, `config.json`.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError`.
+    public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
+        let weights = try Weights(path: folder, engine: engine, dtype: dtype, rename: DINOv2WeightNames.canonical)
+        try self.init(DINOv2Configuration(path: folder + "/config.json", weights: weights), weights: weights)
+    }
+
+    /// Takes all its tensors from `weights`, whose names are timm's.
+    ///
+    /// - Throws: `ModelError` unless names and shapes are exactly those the configuration asks for.
+    public init(_ configuration: DINOv2Configuration, weights: Weights) throws {
+        let width = configuration.width
+        self.configuration = configuration
+        dtype = weights.dtype
+        engine = weights.engine
+        patchEmbedding = try PatchEmbedding(
+            weights.scoped("patch_embed.proj"), channels: 3, patch: configuration.patchSize, width: width)
+        classToken = try weights.tensor("cls_token", shape: [1, 1, width])
+        let registerCount = configuration.registerCount
+        registers = registerCount > 0 ? try weights.tensor("reg_token", shape: [1, registerCount, width]) : nil
+        let rows = configuration.gridSize * configuration.gridSize + (configuration.hasClassPosition ? 1 : 0)
+        positions = try weights.tensor("pos_embed", shape: [1, rows, width]).reshaped(rows, width)
+        blocks = try (0..<configuration.layerCount).map {
+            try DINOv2Block(weights.scoped("blocks.\($0)"), configuration)
+        }
+        norm = try LayerNorm(weights.scoped("norm"), width: width, epsilon: configuration.normEpsilon)
+        parameters = try weights.finish()
+    }
+
+    /// The same model with some tensors replaced, tracked ones for example; they are converted to the model's precision.
+    ///
+    /// - Throws: `unusedTensors` or `wrongShape` when the model has no place for one.
+    public func replacing(_ replacements: Parameters) throws -> DINOv2 {
+        try DINOv2(
+            configuration,
+            weights: Weights(parameters.merging(replacements), source: "dino", engine: engine, dtype: dtype))
+    }
+
+    /// Features of images.
+    ///
+    /// - Parameters:
+    ///   - images_BHWC: in [0, 1], any size; resized bicubically without antialiasing and normalised.
+    ///   - layers: of which all tokens are wanted; 0 is the embedding, k the output of block k, `layerCount` the last.
+    public func features(_ images_BHWC: Tensor, layers: [Int] = []) -> DINOv2Features {
+        let last = configuration.layerCount
+        let states = hiddenStates(normalizedPixels(images_BHWC), layers: layers + [last])
+        let (classToken, patches) = split(normalized(states[layers.count]))
+        return DINOv2Features(
+            classToken: classToken, patches: patches,
+            layers: Dictionary(zip(layers, states).map { ($0, $1.converted(to: .float32)) }) { first, _ in first })
+    }
+
+    /// Pixels as the network wants them.
+    ///
+    /// - Parameter images_BHWC: in [0, 1].
+    /// - Returns: fp32 [B, 3, imageSize, imageSize], (pixel - mean) / deviation.
+    public func normalizedPixels(_ images_BHWC: Tensor) -> Tensor {
+        let side = configuration.imageSize
+        let isRightSize = images_BHWC.shape[1] == side && images_BHWC.shape[2] == side
+        let images = isRightSize ? images_BHWC : images_BHWC.resizedBicubic(height: side, width: side)
+        let scale = engine.tensor(configuration.deviation.map { 1 / $0 }, shape: [3])
+        let offset = engine.tensor(zip(configuration.mean, configuration.deviation).map { -$0 / $1 }, shape: [3])
+        return (images * scale + offset).transposed(0, 3, 1, 2)
+    }
+
+    /// All tokens after some layers, before the final norm, in the model's precision. Blocks behind the last layer asked
+    /// for are not computed.
+    ///
+    /// - Parameters:
+    ///   - pixels_BCHW: normalised, of the configured size.
+    ///   - layers: 0 is the embedding, k the output of block k.
+    /// - Returns: [B, T, D] for each entry of `layers`.
+    public func hiddenStates(_ pixels_BCHW: Tensor, layers: [Int]) -> [Tensor] {
+        let side = configuration.imageSize
+        precondition(
+            pixels_BCHW.shape == [pixels_BCHW.shape[0], 3, side, side],
+            "DINOv2: pixels \(pixels_BCHW.shape), side \(side)")
+        precondition(
+            layers.allSatisfy { $0 >= 0 && $0 <= configuration.layerCount },
+            "DINOv2: layers \(layers) of \(configuration.layerCount)")
+        var tokens = embedding(pixels_BCHW.converted(to: dtype))
+        var states = [0: tokens]
+        for (index, block) in blocks.prefix(layers.max() ?? 0).enumerated() {
+            tokens = block(tokens)
+            if layers.contains(index + 1) { states[index + 1] = tokens }
+        }
+        return layers.compactMap { states[$0] }
+    }
+
+    /// The final norm: -> fp32.
+    public func normalized(_ tokens_BTD: Tensor) -> Tensor { norm(tokens_BTD).converted(to: .float32) }
+
+    /// Class token [B, D] and patches [B, N, D] of all tokens [B, T, D].
+    public func split(_ tokens_BTD: Tensor) -> (classToken: Tensor, patches: Tensor) {
+        let (B, T, D) = (tokens_BTD.shape[0], tokens_BTD.shape[1], tokens_BTD.shape[2])
+        return (
+            tokens_BTD.sliced(axis: 1, 0..<1).reshaped(B, D), tokens_BTD.sliced(axis: 1, configuration.prefixCount..<T)
+        )
+    }
+
+    /// [class ; registers ; patches], positions added; registers have none.
+    private func embedding(_ pixels_BCHW: Tensor) -> Tensor {
+        let patches = patchEmbedding(pixels_BCHW)
+        let first = configuration.hasClassPosition ? 1 : 0
+        let placed = patches + positions.rows(first..<positions.shape[0])
+        let width = configuration.width
+        let own = classToken.reshaped(1, width)
+        let classRow = configuration.hasClassPosition ? own + positions.rows(0..<1) : own
+        let prefix = concatenated([classRow] + (registers.map { [$0.reshaped(-1, width)] } ?? []), axis: 0)
+        let repeated = [Tensor](repeating: prefix.reshaped(1, prefix.shape[0], width), count: placed.shape[0])
+        return concatenated([concatenated(repeated, axis: 0), placed], axis: 1)
+    }
+}

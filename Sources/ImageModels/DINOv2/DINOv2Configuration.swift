@@ -1,0 +1,100 @@
+public import NeuralNetworks
+
+/// Sizes of a DINO vision transformer: `config.json` of the default model, of timm, or of transformers, completed from
+/// the shapes of the weights.
+public struct DINOv2Configuration: Sendable, Equatable {
+    /// Side of the image the position table is made for; features are computed at this size.
+    public var imageSize: Int
+    /// Side of a patch.
+    public var patchSize: Int
+    /// Width of the tokens.
+    public var width: Int
+    /// Number of blocks.
+    public var layerCount: Int
+    /// Number of attention heads.
+    public var headCount: Int
+    /// Width of the feed-forward layer after its non-linearity.
+    public var feedForwardWidth: Int
+    /// Tokens between the class token and the patches.
+    public var registerCount: Int
+    /// Whether the position table's first row belongs to the class token.
+    public var hasClassPosition: Bool
+    /// Whether each branch is scaled per channel.
+    public var hasLayerScale: Bool
+    /// Whether the feed-forward layer is w2(silu(a) · b), [a ; b] = w1 x.
+    public var usesSwiGLU: Bool
+    /// Epsilon of every layer normalisation.
+    public var normEpsilon: Float
+    /// Mean of each colour channel, subtracted from pixels in [0, 1].
+    public var mean: [Float]
+    /// Deviation of each colour channel, pixels are divided by it.
+    public var deviation: [Float]
+
+    /// Patches along one side.
+    public var gridSize: Int { imageSize / patchSize }
+    /// Class token and registers: where the patches begin.
+    public var prefixCount: Int { 1 + registerCount }
+
+    /// Reads `config.json` and looks at the shapes of the weights, whose names are timm's.
+    ///
+    /// - Throws: `configuration`, `missing`, `unsupported`.
+    public init(path: String, weights: Weights) throws {
+        let file = ConfigurationFile.exists(path) ? try ConfigurationFile.read(File.self, path: path) : File()
+        func deduced(_ name: String, _ stated: Int?, _ actual: Int) throws -> Int {
+            guard let stated, stated != actual else { return actual }
+            throw ModelError(
+                code: .configuration, source: path, message: "\(name) is \(stated), the weights say \(actual)")
+        }
+        let patch = try weights.shape(of: "patch_embed.proj.weight")
+        width = try deduced("embed_dim", file.embed_dim ?? file.hidden_size, patch[0])
+        patchSize = try deduced("patch_size", file.patch_size, patch[3])
+        var layerCount = 0
+        while weights.contains("blocks.\(layerCount).norm1.weight") { layerCount += 1 }
+        self.layerCount = try deduced("depth", file.depth ?? file.num_hidden_layers, layerCount)
+        // Without a statement: every published DINOv2 has heads of width 64.
+        headCount = file.num_heads ?? file.num_attention_heads ?? width / 64
+        guard headCount > 0, width % headCount == 0 else {
+            throw ModelError(
+                code: .configuration, source: path, message: "\(headCount) heads do not divide width \(width)")
+        }
+        feedForwardWidth = try weights.shape(of: "blocks.0.mlp.fc2.weight")[1]
+        usesSwiGLU = try weights.shape(of: "blocks.0.mlp.fc1.weight")[0] == 2 * feedForwardWidth
+        registerCount = weights.contains("reg_token") ? try weights.shape(of: "reg_token")[1] : 0
+        registerCount = try deduced("num_register_tokens", file.num_register_tokens, registerCount)
+        hasLayerScale = weights.contains("blocks.0.ls1.gamma")
+        guard weights.contains("pos_embed") else {
+            throw ModelError(
+                code: .unsupported, source: path,
+                message: "there is no position table; rotary positions are not supported")
+        }
+        let rows = try weights.shape(of: "pos_embed")[1]
+        let side = Int(Double(rows).squareRoot())
+        hasClassPosition = side * side != rows
+        guard side * side + (hasClassPosition ? 1 : 0) == rows else {
+            throw ModelError(
+                code: .unsupported, source: path, message: "the position table's \(rows) rows are not a square")
+        }
+        imageSize = side * patchSize
+        normEpsilon = file.layer_norm_eps ?? 1e-6
+        mean = file.mean ?? file.pretrained_cfg?.mean ?? [0.485, 0.456, 0.406]
+        deviation = file.std ?? file.pretrained_cfg?.std ?? [0.229, 0.224, 0.225]
+        if let size = file.img_size ?? file.image_size ?? file.pretrained_cfg?.input_size?.last, size != imageSize {
+            throw ModelError(
+                code: .unsupported, source: path,
+                message: "img_size is \(size), the position table is for \(imageSize); tables are not resized")
+        }
+    }
+
+    private struct File: Decodable {
+        var embed_dim: Int?, hidden_size: Int?, patch_size: Int?, depth: Int?, num_hidden_layers: Int?
+        var num_heads: Int?, num_attention_heads: Int?, num_register_tokens: Int?, img_size: Int?, image_size: Int?
+        var layer_norm_eps: Float?
+        var mean: [Float]?, std: [Float]?
+        var pretrained_cfg: Pretrained?
+
+        struct Pretrained: Decodable {
+            var mean: [Float]?, std: [Float]?
+            var input_size: [Int]?
+        }
+    }
+}

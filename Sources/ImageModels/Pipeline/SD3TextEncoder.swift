@@ -1,0 +1,142 @@
+import NeuralNetworks
+public import TensorCore
+
+/// Prompts as the transformer's inputs, one row a prompt; fp32.
+public struct PromptEmbedding: Sendable {
+    /// Tokens, [B, T, J].
+    public let text: Tensor
+    /// Pooled embeddings, [B, P].
+    public let pooled: Tensor
+
+    /// Number of prompts.
+    public var count: Int { text.shape[0] }
+
+    /// Prompts `range`, without copying.
+    public func rows(_ range: Range<Int>) -> PromptEmbedding {
+        PromptEmbedding(text: text.rows(range), pooled: pooled.rows(range))
+    }
+}
+
+/// SD3's two CLIP text encoders with their tokenizers.
+///
+/// Tokens of both encoders are joined along the width and padded with zeros to the transformer's width; the third
+/// encoder's tokens follow along the sequence. Where a pipeline has no third encoder, diffusers puts zeros there, and so
+/// does this: they pass the transformer's projection and are attended to, so their number matters.
+///
+/// - Source: diffusers pipeline_stable_diffusion_3.py, `encode_prompt`. Differences: a T5 encoder is refused, not run.
+public struct SD3TextEncoder: Sendable {
+    private let encoders: [CLIPTextEncoder]
+    private let tokenizers: [CLIPTokenizer]
+    private let tokenWidth: Int
+    /// Tokens of zeros in the place of the third encoder's.
+    public let thirdTokenCount: Int
+    private let engine: any Engine
+
+    /// Loads `tokenizer`, `tokenizer_2`, `text_encoder` and `text_encoder_2` of a pipeline folder.
+    ///
+    /// - Parameter thirdTokenCount: diffusers' `max_sequence_length`; nil for as many as the first tokenizer's.
+    /// - Throws: `ModelError`, `SafeTensorsError`.
+    public init(
+        folder: String, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil
+    ) throws {
+        let index = try PipelineIndex(folder: folder)
+        guard !index.hasComponent("text_encoder_3") else {
+            throw ModelError(
+                code: .unsupported, source: folder + "/model_index.json",
+                message: "text_encoder_3 (T5) is not supported; set it and tokenizer_3 to [null, null]")
+        }
+        let transformer = try MMDiTConfiguration(path: folder + "/transformer/config.json")
+        tokenWidth = transformer.jointAttentionWidth
+        tokenizers = try ["tokenizer", "tokenizer_2"].map { try CLIPTokenizer(folder: folder + "/" + $0) }
+        encoders = try ["text_encoder", "text_encoder_2"].map {
+            try CLIPTextEncoder(folder: folder + "/" + $0, engine: engine, dtype: dtype)
+        }
+        self.thirdTokenCount = thirdTokenCount ?? tokenizers[0].maximumLength
+        self.engine = engine
+        try validate(folder: folder, transformer: transformer)
+    }
+
+    private func validate(folder: String, transformer: MMDiTConfiguration) throws {
+        func refuse(_ message: String) -> ModelError {
+            ModelError(code: .configuration, source: folder, message: message)
+        }
+        let width = encoders.reduce(0) { $0 + $1.configuration.width }
+        guard width <= tokenWidth else {
+            throw refuse("the text encoders are \(width) wide together, the transformer takes \(tokenWidth)")
+        }
+        let pooled = encoders.reduce(0) { $0 + $1.configuration.projectionWidth }
+        guard pooled == transformer.pooledWidth else {
+            throw refuse(
+                "the text encoders' projections are \(pooled) wide together, the transformer takes \(transformer.pooledWidth)"
+            )
+        }
+        for (number, encoder) in encoders.enumerated() {
+            // Both sequences have the first tokenizer's length, as in the reference.
+            guard encoder.configuration.positionCount >= tokenizers[0].maximumLength else {
+                throw refuse(
+                    "text encoder \(number + 1) has \(encoder.configuration.positionCount) positions, the tokenizer makes "
+                        + "\(tokenizers[0].maximumLength) tokens")
+            }
+        }
+    }
+
+    /// Embeddings of prompts; the negative prompt of guidance is the empty string.
+    public func callAsFunction(_ prompts: [String]) -> PromptEmbedding {
+        precondition(!prompts.isEmpty, "SD3TextEncoder: no prompts")
+        let length = tokenizers[0].maximumLength
+        let outputs = zip(encoders, tokenizers).map { encoder, tokenizer in
+            encoder(prompts.map { tokenizer.padded($0, length: length) })
+        }
+        let joined = concatenated(outputs.map { $0.penultimate.converted(to: .float32) }, axis: 2)
+        let missing = tokenWidth - joined.shape[2]
+        let wide =
+            missing == 0
+            ? joined : concatenated([joined, engine.zeros([prompts.count, length, missing])], axis: 2)
+        let text =
+            thirdTokenCount == 0
+            ? wide : concatenated([wide, engine.zeros([prompts.count, thirdTokenCount, tokenWidth])], axis: 1)
+        return PromptEmbedding(
+            text: text, pooled: concatenated(outputs.map { $0.pooled.converted(to: .float32) }, axis: 1))
+    }
+}
+
+/// A pipeline's `model_index.json`: which parts it has.
+struct PipelineIndex {
+    private let parts: [String: Part]
+
+    private enum Part: Decodable {
+        case present
+        case absent
+        case setting
+
+        init(from decoder: any Decoder) throws {
+            guard let entry = try? decoder.singleValueContainer().decode([String?].self) else {
+                self = .setting
+                return
+            }
+            self = entry.contains(nil) ? .absent : .present
+        }
+    }
+
+    /// Reads and checks the pipeline's class.
+    ///
+    /// - Throws: `configuration`, `unsupported`.
+    init(folder: String) throws(ModelError) {
+        let path = folder + "/model_index.json"
+        parts = try ConfigurationFile.read([String: Part].self, path: path)
+        struct Header: Decodable { var _class_name: String? }
+        let name = try ConfigurationFile.read(Header.self, path: path)._class_name ?? "nothing"
+        guard name == "StableDiffusion3Pipeline" else {
+            throw ModelError(
+                code: .unsupported, source: path, message: "describes \(name), expected a StableDiffusion3Pipeline")
+        }
+        for part in ["transformer", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"]
+        where !hasComponent(part) {
+            throw ModelError(code: .unsupported, source: path, message: "has no \(part)")
+        }
+    }
+
+    func hasComponent(_ name: String) -> Bool {
+        if case .present = parts[name] { true } else { false }
+    }
+}

@@ -1,0 +1,85 @@
+import NeuralNetworks
+public import TensorCore
+
+/// A diffusers `StableDiffusion3Pipeline` folder, loaded and checked: text encoders, transformer, autoencoder, schedule.
+///
+/// The parts can be loaded one by one as well, by the roles that need only some: `SD3TextEncoder(folder:)`,
+/// `MMDiT(folder: folder + "/transformer")`, `AutoencoderKL(folder: folder + "/vae")`, `FlowMatchSchedule(folder: folder + "/scheduler")`.
+public struct StableDiffusion3Pipeline: Sendable {
+    /// Text -> tokens.
+    public let textEncoder: SD3TextEncoder
+    /// The velocity network; replace it by a merged one to sample with an adapter.
+    public var transformer: MMDiT
+    /// Latents -> images, fp32.
+    public let autoencoder: AutoencoderKL
+    /// Noise levels.
+    public let schedule: FlowMatchSchedule
+
+    /// Loads a folder.
+    ///
+    /// - Parameters:
+    ///   - dtype: precision of transformer and text encoders; the autoencoder is fp32 (method.md 4.9).
+    ///   - thirdTokenCount: see `SD3TextEncoder`.
+    ///   - withEncoder: whether images can be encoded as well.
+    /// - Throws: `ModelError`, `SafeTensorsError`.
+    public init(
+        folder: String, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil,
+        withEncoder: Bool = false
+    ) throws {
+        textEncoder = try SD3TextEncoder(folder: folder, engine: engine, dtype: dtype, thirdTokenCount: thirdTokenCount)
+        transformer = try MMDiT(folder: folder + "/transformer", engine: engine, dtype: dtype)
+        autoencoder = try AutoencoderKL(folder: folder + "/vae", engine: engine, withEncoder: withEncoder)
+        schedule = try FlowMatchSchedule(folder: folder + "/scheduler")
+        let (needed, given) = (transformer.configuration.inChannels, autoencoder.configuration.latentChannels)
+        guard needed == given else {
+            throw ModelError(
+                code: .configuration, source: folder,
+                message: "the transformer works on \(needed) latent channels, the autoencoder has \(given)")
+        }
+    }
+
+    /// Width and height of an image in latents and pixels at the transformer's default size.
+    public var defaultLatentSide: Int { transformer.configuration.sampleSize }
+
+    /// Shape of one sample's latents for an image of this size, [C, h, w].
+    ///
+    /// - Throws: `unsupported` when the size is no multiple of the token's size in pixels or beyond the position table.
+    public func latentShape(height: Int, width: Int) throws -> [Int] {
+        let (factor, configuration) = (autoencoder.configuration.spatialFactor, transformer.configuration)
+        let unit = factor * configuration.patchSize
+        let largest = unit * configuration.positionTableSize
+        guard height > 0, width > 0, height % unit == 0, width % unit == 0, max(height, width) <= largest else {
+            throw ModelError(
+                code: .unsupported, source: "image size",
+                message: "\(width) x \(height) is not possible: sides are multiples of \(unit) up to \(largest)")
+        }
+        return [configuration.inChannels, height / factor, width / factor]
+    }
+
+    /// The projected conditioning of guidance; the negative prompt is the empty string.
+    ///
+    /// - Parameter prompts: one a sample.
+    public func conditioning(_ prompts: [String]) -> GuidedConditioning {
+        let (negative, positive) = (textEncoder([""]), textEncoder(prompts))
+        return GuidedConditioning(
+            negative: transformer.conditioning(text_BTJ: negative.text, pooled_BP: negative.pooled).repeated(
+                prompts.count),
+            positive: transformer.conditioning(text_BTJ: positive.text, pooled_BP: positive.pooled))
+    }
+
+    /// Deterministic sampling with Euler steps.
+    ///
+    /// - Parameters:
+    ///   - prompts: one a sample. latents_BCHW: standard normal noise.
+    /// - Returns: the final latents, fp32; `autoencoder.decode` makes images of them.
+    public func sample(_ prompts: [String], latents_BCHW: Tensor, stepCount: Int, guidance: Float) -> Tensor {
+        let conditioning = conditioning(prompts)
+        let sigmas = schedule.sigmas(stepCount: stepCount)
+        return zip(sigmas, sigmas.dropFirst()).reduce(latents_BCHW) { latents, step in
+            let (sigma, next) = step
+            let velocity = transformer.guidedVelocity(
+                latents, timestep: schedule.timestep(sigma), guidance: guidance, conditioning: conditioning)
+            return latents + velocity * (next - sigma)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import ImageModels
+import NeuralNetworks
+import TensorCore
+import TestSupport
+import Testing
+
+/// The vision transformer against timm, and the same weights under transformers' names.
+@Suite struct DINOv2Tests {
+    static let timm = ["dino-a", "dino-b", "dino-reg", "dino-swiglu"]
+
+    @Test("tokens after every block and after the final norm equal the reference's", arguments: timm)
+    func tokens(name: String) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        for engine in testEngines {
+            let model = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine)
+            let layers = Array(1...model.configuration.layerCount)
+            let states = model.hiddenStates(try golden.tensor("input", on: engine), layers: layers)
+            for (layer, state) in zip(layers, states) { try expectClose(state, golden, "blocks.\(layer - 1)") }
+            let tokens = model.normalized(states[states.count - 1])
+            try expectClose(tokens, golden, "tokens")
+            let (classToken, patches) = model.split(tokens)
+            try expectClose(classToken, golden, "cls")
+            let grid = model.configuration.gridSize
+            #expect(patches.shape == [2, grid * grid, model.configuration.width])
+        }
+    }
+
+    @Test("gradients of every parameter and of the pixels equal the reference's", arguments: timm)
+    func gradients(name: String) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        for engine in testEngines {
+            let base = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine)
+            let parameters = base.parameters.tracked()
+            let model = try base.replacing(parameters)
+            let pixels = try golden.tensor("input", on: engine).tracked()
+            let states = model.hiddenStates(pixels, layers: [model.configuration.layerCount])
+            let gradients = model.normalized(states[0]).gradients(
+                upstream: try golden.tensor("grad_output", on: engine))
+            try expectClose(gradients[pixels], golden, "grad_input")
+            #expect(parameters.names == golden.names(below: "grad/"))
+            for (parameter, tensor) in parameters.entries {
+                try expectClose(gradients[tensor], golden, "grad/" + parameter)
+            }
+        }
+    }
+
+    @Test("files of transformers give the same tokens", arguments: ["dino-b-hf", "dino-reg-hf"])
+    func huggingFace(name: String) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        for engine in testEngines {
+            let model = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine)
+            let states = model.hiddenStates(
+                try golden.tensor("input", on: engine), layers: [model.configuration.layerCount])
+            try expectClose(model.normalized(states[0]), golden, "tokens")
+        }
+    }
+
+    @Test("features normalise pixels by the configuration, and layer 0 is the embedding")
+    func features() throws {
+        for engine in testEngines {
+            let model = try DINOv2(folder: Repository.fixtures + "/dino-b", engine: engine)
+            let golden = try Golden("dino-b/golden.safetensors")
+            let pixels = try golden.tensor("input", on: engine)
+            // Undo the normalisation: image = pixel · deviation + mean.
+            let configuration = model.configuration
+            let images =
+                pixels.transposed(0, 2, 3, 1) * engine.tensor(configuration.deviation, shape: [3])
+                + engine.tensor(configuration.mean, shape: [3])
+            let features = model.features(images, layers: [1, 0])
+            expectClose(model.normalizedPixels(images), pixels, relative: 1e-5, "pixels")
+            try expectClose(features.classToken, golden, "cls")
+            try expectClose(features.layers[1], golden, "blocks.0")
+            let embedding = model.hiddenStates(pixels, layers: [0])[0]
+            expectClose(try #require(features.layers[0]), embedding, relative: 1e-4, "embedding")
+            let smaller = model.features(images.resizedBicubic(height: 30, width: 30))
+            #expect(smaller.patches.shape == features.patches.shape)
+        }
+    }
+
+    @Test("the base model's backbone loads from bf16 in both precisions")
+    func baseModel() throws {
+        let folder = Repository.models + "/emoji-sd3-tiny/dino"
+        let engine = OpenBLASEngine.shared
+        let model = try DINOv2(folder: folder, engine: engine)
+        #expect(model.configuration.headCount == 3 && model.configuration.gridSize == 8)
+        let images = engine.tensor(
+            Philox(seed: 1, purpose: .tests).normals(64 * 64 * 3).map { min(1, max(0, $0 * 0.3 + 0.5)) },
+            shape: [1, 64, 64, 3])
+        let exact = model.features(images).classToken
+        let rounded = try DINOv2(folder: folder, engine: engine, dtype: .bfloat16).features(images).classToken
+        expectClose(rounded, exact, relative: 0.05, "bf16 against fp32")
+    }
+
+    @Test("rotary positions are refused in words")
+    func rotary() throws {
+        let error = #expect(throws: ModelError.self) {
+            try DINOv2(folder: Repository.fixtures + "/dino-v3", engine: OpenBLASEngine.shared)
+        }
+        #expect(error?.code == .unsupported)
+    }
+}
