@@ -1,0 +1,190 @@
+public import Logging
+
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
+/// Starts the roles of a run as child processes, keeps them running and ends them in order.
+///
+/// consumes: ends of processes, the shutdown signal. produces: log files, progress. waits for: either. freed by: the
+/// primary process ending, a process failing for good, or the shutdown signal.
+///
+/// No child outlives `run()`, nor this process: children see the end of their `Lifeline`.
+public final class Supervisor: Sendable {
+    /// How a supervised run ended.
+    public enum Outcome: Sendable, Equatable {
+        /// The primary process did all its work.
+        case finished
+        /// Somebody asked for the end, and the primary process ended in good order.
+        case stopped(reason: String)
+    }
+
+    /// Times that are waited for.
+    public struct Limits: Sendable {
+        /// For the primary process to finish its group, take a snapshot and end.
+        public var primaryStop: Duration = .seconds(60)
+        /// For the others to end after that.
+        public var stop: Duration = .seconds(10)
+        /// Restarts in a row.
+        public var restarts = 5
+
+        public init() {}
+    }
+
+    private struct Ended {
+        let child: ChildProcess
+        let exit: ChildExit
+    }
+
+    private let commands: [ChildCommand]
+    private let logsFolder: String
+    private let shutdown: ShutdownSignal
+    private let limits: Limits
+    private let logger: Logger
+    private let onProgress: @Sendable (Progress) -> Void
+    private let ends = Monitor<[Ended]>([])
+
+    /// A supervisor that has started nothing yet.
+    ///
+    /// - Parameters:
+    ///   - commands: the roles in order of start; the first is the primary one, whose end ends the run.
+    ///   - logsFolder: where `NAME.log` is kept for each of them.
+    ///   - shutdown: asked for the end.
+    ///   - logger: told about starts, ends and restarts.
+    ///   - onProgress: shows what the primary process reports.
+    public init(
+        commands: [ChildCommand], logsFolder: String, shutdown: ShutdownSignal, limits: Limits = Limits(),
+        logger: Logger, onProgress: @escaping @Sendable (Progress) -> Void
+    ) {
+        precondition(!commands.isEmpty, "supervisor: no commands")
+        self.commands = commands
+        self.logsFolder = logsFolder
+        self.shutdown = shutdown
+        self.limits = limits
+        self.logger = logger
+        self.onProgress = onProgress
+    }
+
+    /// Runs everything to its end. Blocks the calling thread.
+    ///
+    /// - Throws: `cannotStart`, or `processFailed` with the process, how it ended and its last line.
+    public func run() throws(RuntimeError) -> Outcome {
+        var running: [String: ChildProcess] = [:]
+        defer { for child in running.values { child.signal(SIGKILL, wholeGroup: true) } }
+        do {
+            for command in commands { running[command.name] = try start(command, isRestart: false) }
+            let outcome = try supervise(&running)
+            try stopAll(&running, primaryFirst: false)
+            return outcome
+        } catch {
+            try? stopAll(&running, primaryFirst: false)
+            throw error
+        }
+    }
+
+    private func supervise(_ running: inout [String: ChildProcess]) throws(RuntimeError) -> Outcome {
+        var policies = [String: RestartPolicy](
+            uniqueKeysWithValues: commands.map { ($0.name, RestartPolicy(limit: limits.restarts)) })
+        var due: [String: ContinuousClock.Instant] = [:]
+        while true {
+            if let reason = shutdown.reason {
+                logger.info("stopping", metadata: ["reason": "\(reason)"])
+                try stopAll(&running, primaryFirst: true)
+                return .stopped(reason: reason)
+            }
+            for command in commands {
+                guard let time = due[command.name], time <= .now else { continue }
+                due[command.name] = nil
+                running[command.name] = try start(command, isRestart: true)
+            }
+            guard let ended = nextEnd(.milliseconds(100)) else { continue }
+            let name = ended.child.name
+            running[name] = nil
+            switch policies[name]?.decide(ended.exit, uptime: .now - ended.child.started) ?? .giveUp {
+            case .done:
+                if name == commands[0].name { return .finished }
+                logger.info("process ended", metadata: ["process": "\(name)"])
+            case .restart(let wait):
+                logger.warning(
+                    "\(name) \(ended.exit); starting it again", metadata: ["seconds": "\(wait.seconds)"])
+                due[name] = .now + wait
+            case .giveUp: throw failure(ended)
+            }
+        }
+    }
+
+    /// SIGTERM, then after a while SIGKILL to the whole group.
+    ///
+    /// - Parameter primaryFirst: whether the primary process ends first, because its snapshot needs the others.
+    /// - Throws: `processFailed` if the primary process did not end in good order.
+    private func stopAll(_ running: inout [String: ChildProcess], primaryFirst: Bool) throws(RuntimeError) {
+        var primaryEnd: Ended?
+        if primaryFirst, let primary = running[commands[0].name] {
+            primaryEnd = stop([primary], limit: limits.primaryStop, &running).first
+        }
+        _ = stop(Array(running.values), limit: limits.stop, &running)
+        if let primaryEnd, primaryEnd.exit != .status(0), primaryEnd.exit != .signal(SIGTERM) {
+            throw failure(primaryEnd)
+        }
+    }
+
+    private func stop(
+        _ children: [ChildProcess], limit: Duration, _ running: inout [String: ChildProcess]
+    ) -> [Ended] {
+        for child in children { child.signal(SIGTERM) }
+        let deadline = ContinuousClock.now + limit
+        var killed = false
+        var stopped: [Ended] = []
+        while children.contains(where: { running[$0.name] != nil }) {
+            if let ended = nextEnd(.milliseconds(100)) {
+                running[ended.child.name] = nil
+                ended.child.signal(SIGKILL, wholeGroup: true)
+                stopped.append(ended)
+            }
+            if !killed, ContinuousClock.now >= deadline || shutdown.signalCount > 1 {
+                killed = true
+                for child in children where running[child.name] != nil {
+                    logger.warning("\(child.name) did not stop in time; ending it")
+                    child.signal(SIGKILL, wholeGroup: true)
+                }
+            }
+        }
+        return stopped
+    }
+
+    private func nextEnd(_ limit: Duration) -> Ended? {
+        ends.wait(for: "the end of a process", limit: limit) { $0.isEmpty ? nil : $0.removeFirst() }
+    }
+
+    private func start(_ command: ChildCommand, isRestart: Bool) throws(RuntimeError) -> ChildProcess {
+        let log = try LogFile(path: "\(logsFolder)/\(command.name).log")
+        let isPrimary = command.name == commands[0].name
+        let (ends, onProgress) = (ends, onProgress)
+        let holder = Monitor<ChildProcess?>(nil)
+        let child = try ChildProcess(command, isRestart: isRestart) { line in
+            if let progress = ProgressLine.progress(in: line) {
+                if isPrimary { onProgress(progress) }
+            } else {
+                log.append(line)
+            }
+        } onExit: { exit in
+            let child = holder.wait(for: "the start of \(command.name)", limit: .seconds(60)) { $0 }
+            if let child { ends.withLock { $0.append(Ended(child: child, exit: exit)) } }
+        }
+        holder.withLock { $0 = child }
+        logger.debug("process started", metadata: ["process": "\(command.name)", "id": "\(child.processID)"])
+        return child
+    }
+
+    private func failure(_ ended: Ended) -> RuntimeError {
+        let lines = ended.child.lastLines.filter { ProgressLine.progress(in: $0) == nil && !$0.isEmpty }
+        return RuntimeError(
+            code: .processFailed, subject: ended.child.name,
+            message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""),
+            remedy: "its log is \(logsFolder)/\(ended.child.name).log")
+    }
+}

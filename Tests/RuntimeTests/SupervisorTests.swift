@@ -1,0 +1,165 @@
+import Foundation
+import Logging
+import Synchronization
+import Testing
+
+@testable import Runtime
+
+/// Real processes: small shell scripts in place of roles.
+@Suite("Supervisor", .timeLimit(.minutes(1)))
+struct SupervisorTests {
+    private func shell(_ name: String, _ script: String, restart: String? = nil) -> ChildCommand {
+        ChildCommand(
+            name: name, executable: "/bin/sh", arguments: ["-c", script], restartArguments: restart.map { ["-c", $0] })
+    }
+
+    private func supervisor(
+        _ commands: [ChildCommand], _ folder: TemporaryFolder, shutdown: ShutdownSignal = ShutdownSignal(),
+        onProgress: @escaping @Sendable (Runtime.Progress) -> Void = { _ in }
+    ) -> Supervisor {
+        var limits = Supervisor.Limits()
+        limits.primaryStop = .seconds(5)
+        limits.stop = .seconds(1)
+        limits.restarts = 1
+        return Supervisor(
+            commands: commands, logsFolder: folder.path, shutdown: shutdown, limits: limits,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, onProgress: onProgress)
+    }
+
+    /// Runs the blocking supervisor on a thread of its own.
+    private func run(_ supervisor: Supervisor) async -> Result<Supervisor.Outcome, RuntimeError> {
+        await withCheckedContinuation { continuation in
+            Thread.detachNewThread {
+                continuation.resume(returning: Result { () throws(RuntimeError) in try supervisor.run() })
+            }
+        }
+    }
+
+    private func isAlive(_ text: String) -> Bool {
+        guard let processID = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)) else { return true }
+        return kill(processID, 0) == 0
+    }
+
+    @Test("the run ends with its primary process, and no child is left")
+    func finished() async throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path
+        let outcome = await run(
+            supervisor(
+                [
+                    shell(
+                        "learner", "while [ ! -s \(path)/worker.pid ]; do sleep 0.05; done; echo done; echo error >&2"),
+                    shell("worker-0", "echo $$ > \(path)/worker.pid; exec sleep 60"),
+                ], folder))
+        #expect(try outcome.get() == .finished)
+        #expect(try folder.text("learner.log") == "done\nerror\n")
+        #expect(!isAlive(try folder.text("worker.pid")))
+    }
+
+    @Test("a failure names the process, how it ended, its last line and its log")
+    func failure() async throws {
+        let folder = try TemporaryFolder()
+        let outcome = await run(
+            supervisor(
+                [shell("learner", "exec sleep 60"), shell("reward-server", "echo a.png: no such file >&2; exit 3")],
+                folder))
+        #expect(
+            outcome
+                == .failure(
+                    RuntimeError(
+                        code: .processFailed, subject: "reward-server",
+                        message: "ended with status 3: a.png: no such file",
+                        remedy: "its log is \(folder.path)/reward-server.log")))
+    }
+
+    @Test("a killed process is started again with its restart arguments, but not for ever")
+    func restart() async throws {
+        let folder = try TemporaryFolder()
+        let again = await run(
+            supervisor([shell("learner", "echo first; kill -9 $$", restart: "echo again")], folder))
+        #expect(try again.get() == .finished)
+        #expect(try folder.text("learner.log") == "first\nagain\n")
+        let other = try TemporaryFolder()
+        let failed = await run(supervisor([shell("learner", "echo dying; kill -9 $$")], other))
+        guard case .failure(let error) = failed else {
+            Issue.record("a process that always dies finished")
+            return
+        }
+        #expect(error.message.contains("signal 9") && error.message.hasSuffix("dying"))
+        #expect(try other.text("learner.log") == "dying\ndying\n")
+    }
+
+    @Test("on shutdown the primary process ends first, in good order; the stubborn are killed")
+    func shutdown() async throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path
+        let shutdown = ShutdownSignal()
+        let learner =
+            "trap 'kill -0 $(cat \(path)/worker.pid) && echo snapshot; exit 0' TERM; while :; do sleep 0.05; done"
+        let worker = "trap '' TERM; echo $$ > \(path)/worker.pid; while :; do sleep 0.05; done"
+        let supervisor = supervisor([shell("learner", learner), shell("worker", worker)], folder, shutdown: shutdown)
+        Thread.detachNewThread {
+            while !FileManager.default.fileExists(atPath: path + "/worker.pid") { usleep(20_000) }
+            usleep(300_000)
+            shutdown.request("SIGINT")
+        }
+        #expect(try await run(supervisor).get() == .stopped(reason: "SIGINT"))
+        #expect(try folder.text("learner.log") == "snapshot\n")
+        #expect(!isAlive(try folder.text("worker.pid")))
+    }
+
+    @Test("progress of the primary process is passed on and kept out of its log")
+    func progress() async throws {
+        let folder = try TemporaryFolder()
+        let seen = Mutex<[Int]>([])
+        let line = ProgressLine.marked(Progress(epoch: 3, epochCount: 9, phase: "x", fraction: 0.1))
+        let outcome = await run(
+            supervisor([shell("learner", "echo '\(line)'; echo plain")], folder) { progress in
+                seen.withLock { $0.append(progress.epoch) }
+            })
+        #expect(try outcome.get() == .finished)
+        #expect(seen.withLock { $0 } == [3])
+        #expect(try folder.text("learner.log") == "plain\n")
+    }
+
+    @Test("a program that is not there is named")
+    func missingProgram() async throws {
+        let folder = try TemporaryFolder()
+        let outcome = await run(
+            supervisor([ChildCommand(name: "learner", executable: "/nowhere/advgrpo", arguments: [])], folder))
+        guard case .failure(let error) = outcome else {
+            Issue.record("a missing program was started")
+            return
+        }
+        #expect(error.code == .cannotStart && error.message.contains("/nowhere/advgrpo"))
+    }
+
+    @Test("children see the end of their supervisor")
+    func lifeline() throws {
+        let folder = try TemporaryFolder()
+        let ended = Monitor(false)
+        // Reads its lifeline as `Lifeline.bind` does; the file tells that the end was seen.
+        let command = shell("role", "read line <&$ADVGRPO_LIFELINE; echo gone > \(folder.path)/gone")
+        var child: ChildProcess? = try ChildProcess(command, isRestart: false, onLine: { _ in }) { _ in
+            ended.withLock { $0 = true }
+        }
+        usleep(100_000)
+        #expect(child != nil && !folder.exists("gone"))
+        child = nil
+        #expect(ended.wait(for: "the end", limit: .seconds(10)) { $0 ? true : nil } == true)
+        #expect(try folder.text("gone") == "gone\n")
+    }
+
+    @Test("restarts wait twice as long each time, up to ten seconds, and recover after a good minute")
+    func policy() {
+        var policy = RestartPolicy(limit: 7)
+        let waits: [Double] = [0.5, 1, 2, 4, 8, 10, 10]
+        for wait in waits {
+            #expect(policy.decide(.signal(9), uptime: .zero) == .restart(after: .seconds(wait)))
+        }
+        #expect(policy.decide(.signal(9), uptime: .zero) == .giveUp)
+        #expect(policy.decide(.signal(9), uptime: .seconds(61)) == .restart(after: .milliseconds(500)))
+        #expect(policy.decide(.status(0), uptime: .zero) == .done)
+        #expect(policy.decide(.status(1), uptime: .zero) == .giveUp)
+    }
+}
