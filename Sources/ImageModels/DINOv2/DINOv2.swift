@@ -13,9 +13,10 @@ public struct DINOv2Features: Sendable {
     public let layers: [Int: Tensor]
 }
 
-/// DINOv2's vision transformer, frozen under the discriminator.
+/// The vision transformer of DINOv2 and DINOv3, frozen under the discriminator.
 ///
-/// - Source: timm models/vision_transformer.py (`vit_*_patch14_dinov2`, `_reg4_`), which loads Meta's weights.
+/// - Source: timm models/vision_transformer.py (`vit_*_patch14_dinov2`, `_reg4_`) and eva.py (`vit_*_patch16_dinov3`), which load
+///   Meta's weights.
 ///   Differences: one image size; no drop path.
 public struct DINOv2: Sendable {
     /// Sizes.
@@ -28,7 +29,9 @@ public struct DINOv2: Sendable {
     private let patchEmbedding: PatchEmbedding
     private let classToken: Tensor
     private let registers: Tensor?
-    private let positions: Tensor
+    /// [1 + N, D] or [N, D].
+    private let positions: Tensor?
+    private let rotary: RotaryPositions?
     private let blocks: [DINOv2Block]
     private let norm: LayerNorm
 
@@ -54,7 +57,15 @@ public struct DINOv2: Sendable {
         let registerCount = configuration.registerCount
         registers = registerCount > 0 ? try weights.tensor("reg_token", shape: [1, registerCount, width]) : nil
         let rows = configuration.gridSize * configuration.gridSize + (configuration.hasClassPosition ? 1 : 0)
-        positions = try weights.tensor("pos_embed", shape: [1, rows, width]).reshaped(rows, width)
+        positions =
+            configuration.hasPositionTable
+            ? try weights.tensor("pos_embed", shape: [1, rows, width]).reshaped(rows, width) : nil
+        rotary =
+            configuration.hasPositionTable
+            ? nil
+            : RotaryPositions(
+                configuration, temperature: configuration.rotaryTemperature, engine: weights.engine,
+                dtype: weights.dtype)
         blocks = try (0..<configuration.layerCount).map {
             try DINOv2Block(weights.scoped("blocks.\($0)"), configuration)
         }
@@ -116,7 +127,7 @@ public struct DINOv2: Sendable {
         var tokens = embedding(pixels_BCHW.converted(to: dtype))
         var states = [0: tokens]
         for (index, block) in blocks.prefix(layers.max() ?? 0).enumerated() {
-            tokens = block(tokens)
+            tokens = block(tokens, rotary: rotary)
             if layers.contains(index + 1) { states[index + 1] = tokens }
         }
         return layers.compactMap { states[$0] }
@@ -133,16 +144,18 @@ public struct DINOv2: Sendable {
         )
     }
 
-    /// [class ; registers ; patches], positions added; registers have none.
+    /// [class ; registers ; patches], positions of a table added; registers have none.
     private func embedding(_ pixels_BCHW: Tensor) -> Tensor {
-        let patches = patchEmbedding(pixels_BCHW)
-        let first = configuration.hasClassPosition ? 1 : 0
-        let placed = patches + positions.rows(first..<positions.shape[0])
         let width = configuration.width
-        let own = classToken.reshaped(1, width)
-        let classRow = configuration.hasClassPosition ? own + positions.rows(0..<1) : own
-        let prefix = concatenated([classRow] + (registers.map { [$0.reshaped(-1, width)] } ?? []), axis: 0)
-        let repeated = [Tensor](repeating: prefix.reshaped(1, prefix.shape[0], width), count: placed.shape[0])
-        return concatenated([concatenated(repeated, axis: 0), placed], axis: 1)
+        var patches = patchEmbedding(pixels_BCHW)
+        var first = classToken.reshaped(1, width)
+        if let positions {
+            let rows = positions.shape[0]
+            patches = patches + positions.rows(rows - patches.shape[1]..<rows)
+            if configuration.hasClassPosition { first = first + positions.rows(0..<1) }
+        }
+        let prefix = concatenated([first] + (registers.map { [$0.reshaped(-1, width)] } ?? []), axis: 0)
+        let repeated = [Tensor](repeating: prefix.reshaped(1, prefix.shape[0], width), count: patches.shape[0])
+        return concatenated([concatenated(repeated, axis: 0), patches], axis: 1)
     }
 }

@@ -21,7 +21,11 @@ struct DINOv2Block {
         norm2 = try LayerNorm(weights.scoped("norm2"), width: width, epsilon: configuration.normEpsilon)
         let attention = weights.scoped("attn")
         if attention.contains("qkv.weight") {
-            (query, key, value) = try DINOv2Block.fused(attention.scoped("qkv"), width: width)
+            func bias(_ name: String) throws -> Tensor? {
+                attention.contains(name) ? try attention.tensor(name, shape: [width]) : nil
+            }
+            (query, key, value) = try DINOv2Block.fused(
+                attention.scoped("qkv"), queryBias: bias("q_bias"), valueBias: bias("v_bias"), width: width)
         } else {
             query = try DINOv2Block.projection(attention.scoped("q"), width: width)
             key = try DINOv2Block.projection(attention.scoped("k"), width: width)
@@ -39,21 +43,26 @@ struct DINOv2Block {
         try Linear(weights, input: width, output: width, bias: weights.contains("bias"))
     }
 
-    /// Views of the three thirds of a fused projection.
-    private static func fused(_ weights: Weights, width: Int) throws -> (Linear, Linear, Linear) {
+    /// Views of the three thirds of a fused projection; DINOv3 may store biases of queries and values beside it.
+    private static func fused(
+        _ weights: Weights, queryBias: Tensor?, valueBias: Tensor?, width: Int
+    ) throws -> (Linear, Linear, Linear) {
         let matrix = try weights.tensor("weight", shape: [3 * width, width])
         let bias = weights.contains("bias") ? try weights.tensor("bias", shape: [3 * width]) : nil
-        func third(_ index: Int) -> Linear {
+        func third(_ index: Int, own: Tensor?) -> Linear {
             let rows = index * width..<(index + 1) * width
-            return Linear(name: weights.scope + ".\(index)", weight: matrix.rows(rows), bias: bias?.rows(rows))
+            return Linear(
+                name: weights.scope + ".\(index)", weight: matrix.rows(rows), bias: own ?? bias?.rows(rows))
         }
-        return (third(0), third(1), third(2))
+        return (third(0, own: queryBias), third(1, own: nil), third(2, own: valueBias))
     }
 
     /// [B, T, D] -> [B, T, D].
-    func callAsFunction(_ x: Tensor) -> Tensor {
+    func callAsFunction(_ x: Tensor, rotary: RotaryPositions?) -> Tensor {
         let normalized = norm1(x)
-        let attended = output(attention(query(normalized), key(normalized), value(normalized), headCount: headCount))
+        let (q, k) = (query(normalized), key(normalized))
+        let attended = output(
+            attention(rotary?(q) ?? q, rotary?(k) ?? k, value(normalized), headCount: headCount))
         let middle = x + (scale1.map { attended * $0 } ?? attended)
         let fed = down(hidden(norm2(middle)))
         return middle + (scale2.map { fed * $0 } ?? fed)

@@ -17,8 +17,12 @@ public struct DINOv2Configuration: Sendable, Equatable {
     public var feedForwardWidth: Int
     /// Tokens between the class token and the patches.
     public var registerCount: Int
+    /// Whether there is a position table (DINOv2) or rotary positions (DINOv3).
+    public var hasPositionTable: Bool
     /// Whether the position table's first row belongs to the class token.
     public var hasClassPosition: Bool
+    /// Base of the rotary positions' periods.
+    public var rotaryTemperature: Double
     /// Whether each branch is scaled per channel.
     public var hasLayerScale: Bool
     /// Whether the feed-forward layer is w2(silu(a) · b), [a ; b] = w1 x.
@@ -62,26 +66,26 @@ public struct DINOv2Configuration: Sendable, Equatable {
         registerCount = weights.contains("reg_token") ? try weights.shape(of: "reg_token")[1] : 0
         registerCount = try deduced("num_register_tokens", file.num_register_tokens, registerCount)
         hasLayerScale = weights.contains("blocks.0.ls1.gamma")
-        guard weights.contains("pos_embed") else {
-            throw ModelError(
-                code: .unsupported, source: path,
-                message: "there is no position table; rotary positions are not supported")
-        }
-        let rows = try weights.shape(of: "pos_embed")[1]
+        hasPositionTable = weights.contains("pos_embed")
+        let rows = hasPositionTable ? try weights.shape(of: "pos_embed")[1] : 0
         let side = Int(Double(rows).squareRoot())
         hasClassPosition = side * side != rows
         guard side * side + (hasClassPosition ? 1 : 0) == rows else {
             throw ModelError(
                 code: .unsupported, source: path, message: "the position table's \(rows) rows are not a square")
         }
-        imageSize = side * patchSize
-        normEpsilon = file.layer_norm_eps ?? 1e-6
+        let stated = file.img_size ?? file.image_size ?? file.pretrained_cfg?.input_size?.last
+        // Without a table and a statement: the size DINOv3 was released for.
+        imageSize = hasPositionTable ? side * patchSize : stated ?? 256
+        rotaryTemperature = file.rope_temperature ?? 100
+        normEpsilon = file.layer_norm_eps ?? (hasPositionTable ? 1e-6 : 1e-5)
         mean = file.mean ?? file.pretrained_cfg?.mean ?? [0.485, 0.456, 0.406]
         deviation = file.std ?? file.pretrained_cfg?.std ?? [0.229, 0.224, 0.225]
-        if let size = file.img_size ?? file.image_size ?? file.pretrained_cfg?.input_size?.last, size != imageSize {
+        guard stated ?? imageSize == imageSize, imageSize % patchSize == 0 else {
             throw ModelError(
                 code: .unsupported, source: path,
-                message: "img_size is \(size), the position table is for \(imageSize); tables are not resized")
+                message:
+                    "img_size is \(stated ?? imageSize), the weights are for \(imageSize) in patches of \(patchSize)")
         }
     }
 
@@ -89,6 +93,7 @@ public struct DINOv2Configuration: Sendable, Equatable {
         var embed_dim: Int?, hidden_size: Int?, patch_size: Int?, depth: Int?, num_hidden_layers: Int?
         var num_heads: Int?, num_attention_heads: Int?, num_register_tokens: Int?, img_size: Int?, image_size: Int?
         var layer_norm_eps: Float?
+        var rope_temperature: Double?
         var mean: [Float]?, std: [Float]?
         var pretrained_cfg: Pretrained?
 

@@ -1,0 +1,109 @@
+import Foundation
+import NeuralNetworks
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import ImageModels
+
+/// Every tensor of the published full-size models has a place, and no place is left empty: names and shapes only.
+@Suite struct PublishedModelTests {
+    private struct Document: Decodable {
+        var tensors: [String: [Int]]
+        var tensorCount: Int
+    }
+
+    private let engine = OpenBLASEngine.shared
+
+    /// Tensors with the model's names and shapes over memory that is never read.
+    private func parameters(_ name: String) throws -> (tensors: Parameters, configurationPath: String, count: Int) {
+        let path = Repository.fixtures + "/names/\(name).json"
+        let document = try JSONDecoder().decode(Document.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+        let buffer = HostBuffer(byteCount: 64)
+        let tensors = document.tensors.mapValues {
+            Tensor(engine: engine, buffer: buffer, shape: $0, dtype: .bfloat16)
+        }
+        return (Parameters(tensors), path, document.tensorCount)
+    }
+
+    /// The file's `configuration` object as a file of its own.
+    private func withConfiguration<Result>(_ path: String, _ body: (String) throws -> Result) throws -> Result {
+        let document = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: path)))
+        let configuration = try #require((document as? [String: Any])?["configuration"])
+        return try withTemporaryFolder { folder in
+            let file = folder + "/config.json"
+            try JSONSerialization.data(withJSONObject: configuration).write(to: URL(fileURLWithPath: file))
+            return try body(file)
+        }
+    }
+
+    private func weights(_ tensors: Parameters) -> Weights {
+        Weights(tensors, source: "published", engine: engine, dtype: .bfloat16)
+    }
+
+    @Test(
+        "SD3's transformers",
+        arguments: ["sd3-medium-transformer", "sd3.5-medium-transformer", "sd3.5-large-transformer"])
+    func transformers(name: String) throws {
+        let (tensors, path, count) = try parameters(name)
+        let model = try withConfiguration(path) {
+            try MMDiT(MMDiTConfiguration(path: $0), weights: weights(tensors))
+        }
+        #expect(model.parameters.count == count)
+    }
+
+    @Test("the method's adapter on SD3.5-medium has the published file's tensors")
+    func adapter() throws {
+        let (tensors, _, _) = try parameters("sd3.5-medium-transformer")
+        let (published, _, count) = try parameters("sd3.5-medium-lora")
+        let configuration = LoRAConfiguration()
+        let layers = tensors.names.filter { $0.hasSuffix(".weight") }.map { String($0.dropLast(7)) }
+            .filter(configuration.matches)
+        #expect(layers.count * 2 == count)
+        let prefix = "base_model.model."
+        let adapter = try LoRAAdapter(
+            configuration: configuration, parameters: published.renamed { String($0.dropFirst(prefix.count)) })
+        #expect(adapter.layers == layers.sorted())
+        #expect(adapter.parameters.elementCount == 18_776_064)
+    }
+
+    @Test("SD3's autoencoder")
+    func autoencoder() throws {
+        let (tensors, path, count) = try parameters("sd3-vae")
+        let model = try withConfiguration(path) {
+            try AutoencoderKL(AutoencoderKLConfiguration(path: $0), weights: weights(tensors))
+        }
+        #expect(model.parameters.count == count)
+        #expect(model.configuration.spatialFactor == 8)
+    }
+
+    @Test("CLIP-L and OpenCLIP bigG", arguments: ["clip-l-text", "clip-bigg-text"])
+    func textEncoders(name: String) throws {
+        let (tensors, path, count) = try parameters(name)
+        let model = try withConfiguration(path) {
+            try CLIPTextEncoder(CLIPTextConfiguration(path: $0), weights: weights(tensors))
+        }
+        #expect(model.parameters.count == count)
+    }
+
+    @Test(
+        "DINOv2 and DINOv3 of timm and transformers",
+        arguments: [
+            "dinov2-s-timm", "dinov2-b-timm", "dinov2-l-timm", "dinov2-g-timm", "dinov2-b-reg4-timm",
+            "dinov2-g-reg4-timm",
+            "dinov2-s-hf", "dinov2-b-hf", "dinov2-l-hf", "dinov2-g-hf", "dinov2-b-reg4-hf", "dinov3-s-timm",
+            "dinov3-b-timm", "dinov3-l-timm", "dinov3-l-qkvb-timm",
+        ])
+    func backbones(name: String) throws {
+        let (tensors, path, _) = try parameters(name)
+        let needed = tensors.filtered { DINOv2WeightNames.canonical($0) != nil }
+        let weights = weights(needed.renamed { DINOv2WeightNames.canonical($0) ?? $0 })
+        let model = try withConfiguration(path) {
+            try DINOv2(DINOv2Configuration(path: $0, weights: weights), weights: weights)
+        }
+        #expect(model.parameters.count == needed.count)
+        #expect(model.configuration.width / model.configuration.headCount == 64)
+        #expect(model.configuration.imageSize == (name.hasPrefix("dinov3") ? 256 : 518))
+        #expect(model.configuration.registerCount == (name.contains("reg4") || name.hasPrefix("dinov3") ? 4 : 0))
+    }
+}
