@@ -22,9 +22,11 @@ CURVE = {**METHOD, "clip_range": 0.08, "learning_rate": 4e-3, "grad_norm_limit":
 
 
 class Policy:
-    def __init__(self):
+    """mmdit-a with mmdit-a-lora; `parameters` are the adapter's tensors under their file names."""
+
+    def __init__(self, dtype=torch.float64):
         base = SD3Transformer2DModel.from_pretrained(FIXTURES / "mmdit-a")
-        self.model = PeftModel.from_pretrained(base, FIXTURES / "mmdit-a-lora", is_trainable=True).double().eval()
+        self.model = PeftModel.from_pretrained(base, FIXTURES / "mmdit-a-lora", is_trainable=True).to(dtype).eval()
         self.parameters = {key.replace(".default.", "."): p for key, p in self.model.named_parameters() if p.requires_grad}
         assert len(self.parameters) == 30
 

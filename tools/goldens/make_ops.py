@@ -117,5 +117,10 @@ for width in (16, 256):
     tensors[f"timestep_embedding.{width}/output"] = get_timestep_embedding(timesteps, width, flip_sin_to_cos=True, downscale_freq_shift=0)
     constants[f"timestep_embedding.{width}"] = {"width": width, "max_period": 10000}
 
+# Round to nearest, ties to even: halfway cases on both sides, a carry into the exponent, the largest finite value, tiny ones.
+halfway = torch.tensor([1 + 2 ** -8, 1 + 3 * 2 ** -8, -(1 + 2 ** -8), 2 - 2 ** -9, 3.3895e38, 1e-30, 1e-38, 1e-40, 0.0, -0.0, 65504.0])
+numbers = torch.cat([halfway, x("bf16", 53).float()])
+tensors["bfloat16.round/input"], tensors["bfloat16.round/output"] = numbers, numbers.bfloat16().float()
+
 save_tensors(FIXTURES / "ops.safetensors", tensors, seed=SEED, versions=versions("diffusers"), computed="float64, stored as float32",
-             tolerance="atol 1e-5 + rtol 1e-5; timestep_embedding atol 1e-4", constants=json.dumps(constants, sort_keys=True))
+             tolerance="atol 1e-5 + rtol 1e-5; timestep_embedding atol 1e-4; bfloat16 exact", constants=json.dumps(constants, sort_keys=True))

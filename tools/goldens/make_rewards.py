@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from common import FIXTURES, SEED, normal, randomize, rng, save_json, save_tensors, versions
+from heads import accuracy, gather, hinge, unit
 
 WIDTH, HIDDEN, BATCH, PATCHES = 12, 10, 5, 25
 tensors, metrics = {}, {}
@@ -21,22 +22,6 @@ def make_head(name):
     head = torch.nn.Sequential(torch.nn.Linear(WIDTH, HIDDEN), torch.nn.GELU(), torch.nn.Linear(HIDDEN, 1))
     randomize(head, name)
     return head.double()
-
-
-def hinge(real, fake):
-    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
-
-
-def accuracy(real, fake):
-    return 0.5 * ((real > 0).double().mean() + (fake < 0).double().mean())
-
-
-def unit(features, epsilon=0.0):
-    return features / (features.norm(dim=-1, keepdim=True) + epsilon)
-
-
-def gather(patches, indices):
-    return torch.gather(patches, 1, indices.long()[..., None].expand(-1, -1, patches.shape[-1]))
 
 
 def indices_of(name, *shape):
