@@ -118,11 +118,8 @@ def save_diffusers_files(folder, state):
 def check_diffusers_files(folder, inputs, expected):
     for file in ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.folded.safetensors"):
         transformer = SD3Transformer2DModel.from_pretrained(FIXTURES / "mmdit-a")
-        transformer.load_lora_adapter(str(folder), weight_name=file, prefix="transformer")
-        if "folded" not in file:  # the metadata's prefix is read by the pipeline loader
-            state, metadata = StableDiffusion3Pipeline.lora_state_dict(str(folder), weight_name=file, return_lora_metadata=True)
-            transformer = SD3Transformer2DModel.from_pretrained(FIXTURES / "mmdit-a")
-            StableDiffusion3Pipeline.load_lora_into_transformer(state, transformer, metadata=metadata)
+        state, metadata = StableDiffusion3Pipeline.lora_state_dict(str(folder), weight_name=file, return_lora_metadata=True)
+        StableDiffusion3Pipeline.load_lora_into_transformer(state, transformer, metadata=metadata)
         with torch.no_grad():
             output = forward(transformer, inputs, torch.float32)[0]
         difference = float((output - expected).abs().max())
