@@ -72,7 +72,7 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
             source: "own"),
         .integer(
             "warmUp.maximumEpochs", \.warmUp.maximumEpochs, 0...1_000_000, unit: "epochs",
-            "Epochs after which the policy moves even if minimumAUC was not reached (with a warning).", source: "own"),
+            "Epochs after which the policy moves even if minimumAUC was not reached; 0: never.", source: "own"),
     ]
 
     /// Combinations that make no sense.
@@ -86,7 +86,7 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
 public struct WarmUpSettings: Codable, Sendable, Equatable {
     /// Held-out area under the ROC curve to reach; 0 moves the policy at once.
     public var minimumAUC: Double
-    /// Epochs after which the policy moves regardless.
+    /// Epochs after which the policy moves regardless; 0 waits for ever.
     public var maximumEpochs: Int
 
     public init(minimumAUC: Double = 0, maximumEpochs: Int = 0) {

@@ -67,15 +67,14 @@ public struct PolicySettings: Codable, Sendable, Equatable {
             source: "method 1.12"),
         .integer(
             "updatesPerEpoch", \.updatesPerEpoch, 1...1_000_000, unit: "steps",
-            "Optimiser steps of an epoch; must divide rollout.groupsPerEpoch.", source: "method 1.2"),
+            "Optimiser steps of an epoch, its groups divided among them; at most rollout.groupsPerEpoch.",
+            source: "method 1.2"),
         .number(
-            "ema.decay", \.ema.decay, .halfOpen(0, 1), "Share of the average that one update keeps.",
+            "ema.decay", \.ema.decay, .halfOpen(0, 1),
+            "Share of the average that one averaging keeps; less in the beginning, (1 + n) / (10 + n) at update n.",
             source: "method 1.11"),
         .integer(
             "ema.every", \.ema.every, 1...1_000_000, unit: "policy updates", "Policy updates between two averagings.",
-            source: "method 1.11"),
-        .boolean(
-            "ema.warmUp", \.ema.warmUp, "Whether the decay starts as (1 + n) / (10 + n) after n policy updates.",
             source: "method 1.11"),
         .boolean(
             "guidanceInTraining", \.guidanceInTraining, "Whether the training forward applies guidance.",
@@ -130,8 +129,6 @@ public struct EMASettings: Codable, Sendable, Equatable {
     public var decay = 0.9
     /// Policy updates between two averagings.
     public var every = 8
-    /// Whether the decay starts as (1 + n) / (10 + n).
-    public var warmUp = true
 
     public init() {}
 }

@@ -52,23 +52,11 @@ public struct MethodSettings: Codable, Sendable, Equatable {
 
     /// Combinations across groups.
     private func combinationViolations() -> [SettingViolation] {
-        var violations: [SettingViolation] = []
-        if policy.updatesPerEpoch > 0, rollout.groupsPerEpoch % policy.updatesPerEpoch != 0 {
-            violations.append(
-                SettingViolation(
-                    path: "policy.updatesPerEpoch",
-                    message: "must divide rollout.groupsPerEpoch (\(rollout.groupsPerEpoch)), "
-                        + "so that every update sees as many groups; \(policy.updatesPerEpoch) does not"))
-        }
-        if schedule.kind != .everyRollout, discriminator.train, discriminator.warmUp.minimumAUC > 0,
-            discriminator.warmUp.maximumEpochs == 0
-        {
-            violations.append(
-                SettingViolation(
-                    path: "discriminator.warmUp.maximumEpochs",
-                    message: "must be at least 1 when discriminator.warmUp.minimumAUC is above 0"))
-        }
-        return violations
+        guard policy.updatesPerEpoch > rollout.groupsPerEpoch else { return [] }
+        let message =
+            "must be at most rollout.groupsPerEpoch (\(rollout.groupsPerEpoch)), "
+            + "so that every update has a group; not \(policy.updatesPerEpoch)"
+        return [SettingViolation(path: "policy.updatesPerEpoch", message: message)]
     }
 }
 

@@ -140,7 +140,7 @@ struct SettingsTests {
             ("rollout: {steps: 1, window: {size: 1}}", "do not fit"),
             ("reward: {weights: {dino_patch: 0}}", "at least one weight"),
             ("reward: {layers: []}", "at least one number"), ("reward: {layers: [1, 1]}", "twice"),
-            ("policy: {updatesPerEpoch: 5}", "must divide rollout.groupsPerEpoch (48)"),
+            ("policy: {updatesPerEpoch: 49}", "must be at most rollout.groupsPerEpoch (48)"),
             ("policy: {adapter: full, klWeight: 0.1}", "needs policy.adapter lora"),
             ("cluster: {endpoints: {learner: localhost}}", "must be tcp://HOST:PORT"),
             ("seed: 1\nseed: 2", "written twice"), ("a: [1", "not YAML"), ("- 1", "must hold keys"),
