@@ -105,6 +105,8 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
     case multilayer = "dino_multilayer"
     /// A head on pooled statistics of one block's patches.
     case statistics = "dino_statistics"
+    /// A head on pooled texture statistics of the pixels; needs no backbone.
+    case texture
     /// Cosine to the nearest reference; no head.
     case imageSimilarity = "image_similarity"
 
@@ -115,6 +117,8 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
         case .patch: "Weight of the head's logits on the CLS token and on drawn patches, with one shared head."
         case .multilayer: "Weight of the heads on several blocks, best patches averaged, then fused."
         case .statistics: "Weight of the head on mean, deviation, maximum and minimum of one block's patch tokens."
+        case .texture:
+            "Weight of the head on mean, deviation, maximum and minimum of the texture of 8 x 8 squares; no backbone."
         case .imageSimilarity: "Weight of the largest CLS cosine to the prompt's references; not adversarial."
         }
     }
@@ -130,6 +134,8 @@ public struct RewardWeights: Codable, Sendable, Equatable {
     public var multilayer = 0.0
     /// Weight of `dino_statistics`.
     public var statistics = 0.0
+    /// Weight of `texture`.
+    public var texture = 0.0
     /// Weight of `image_similarity`.
     public var imageSimilarity = 0.0
 
@@ -140,6 +146,7 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case patch = "dino_patch"
         case multilayer = "dino_multilayer"
         case statistics = "dino_statistics"
+        case texture
         case imageSimilarity = "image_similarity"
     }
 
@@ -150,6 +157,7 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case .patch: patch
         case .multilayer: multilayer
         case .statistics: statistics
+        case .texture: texture
         case .imageSimilarity: imageSimilarity
         }
     }

@@ -1,0 +1,84 @@
+public import TensorCore
+
+/// The rewards of one group.
+public struct RewardScores: Sendable, Equatable {
+    /// Version of the discriminator that gave them.
+    public let version: Int
+    /// Weighted sums, one a member.
+    public let rewards: [Float]
+    /// Each active component, unweighted, in order of declaration.
+    public let components: [Component]
+
+    /// One component's values.
+    public struct Component: Sendable, Equatable {
+        /// Which.
+        public let component: RewardComponent
+        /// One a member.
+        public let values: [Float]
+    }
+}
+
+/// Scores groups of generated images: Σ w_k r_k over the active components.
+///
+/// - Source: method.md 1.6. Differences: patches are drawn by (epoch, group, member); see docs/method.md.
+public struct AdversarialReward: Sendable {
+    private let settings: RewardSettings
+    private let references: ReferenceImages
+    private let seed: UInt64
+
+    /// - Parameter settings: validated.
+    public init(settings: RewardSettings, references: ReferenceImages, seed: UInt64) {
+        self.settings = settings
+        self.references = references
+        self.seed = seed
+    }
+
+    /// Whether score and loss see differently prepared images.
+    public var preparesTwice: Bool { settings.resize == .trainPILScoreTensor }
+
+    /// Features of a group's images: to score, and to remember for the discriminator's training.
+    ///
+    /// - Parameter images_BHWC: [members, H, W, 3] in [0, 1].
+    public func features(
+        of images_BHWC: Tensor, discriminator: Discriminator, backbone: BackboneFunction
+    ) -> (score: FeatureTable, training: FeatureTable) {
+        let score = discriminator.features(of: images_BHWC, purpose: .score, backbone: backbone)
+        let training =
+            preparesTwice ? discriminator.features(of: images_BHWC, purpose: .training, backbone: backbone) : score
+        return (score, training)
+    }
+
+    /// The rewards of a whole group, member 0 first.
+    ///
+    /// - Throws: `MissingReferences`, `NumericalFailure`, or what reading references throws.
+    public func score(
+        _ group: GroupCoordinates, prompt: String, features: FeatureTable, discriminator: Discriminator
+    ) throws -> RewardScores {
+        let draws = PatchDraws(
+            (0..<features.count).map { group.noise(seed: seed, purpose: .patches, member: $0) })
+        let ownReferences = try references.images(of: prompt)
+        var values = discriminator.scores(features, draws: draws)
+        if settings.weights.imageSimilarity > 0 {
+            values[.imageSimilarity] = nearestSimilarity(
+                features["class"], try references.features(ownReferences, .score)["class"])
+        }
+        let components = settings.weights.active.map { RewardScores.Component(component: $0, values: values[$0] ?? []) }
+        let rewards = (0..<features.count).map { member in
+            Float(components.reduce(0) { $0 + settings.weights[$1.component] * Double($1.values[member]) })
+        }
+        guard rewards.allSatisfy(\.isFinite) else {
+            throw NumericalFailure(
+                "not finite: rewards of group \(group), discriminator \(discriminator.version), seed \(seed)")
+        }
+        return RewardScores(version: discriminator.version, rewards: rewards, components: components)
+    }
+}
+
+/// Largest cosine of each image's features to any of the references': [B, D], [R, D] -> B values.
+///
+/// - Source: method.md 1.6 `image_similarity`.
+public func nearestSimilarity(_ features_BD: Tensor, _ references_RD: Tensor) -> [Float] {
+    let cosines = linear(features_BD.unitNormalized(), weight: references_RD.unitNormalized())
+    let (values, R) = (cosines.values, references_RD.shape[0])
+    return (0..<features_BD.shape[0]).map { row in values[row * R..<(row + 1) * R].max() ?? 0 }
+}

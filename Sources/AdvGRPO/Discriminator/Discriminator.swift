@@ -1,0 +1,166 @@
+public import NeuralNetworks
+public import TensorCore
+
+/// One version of the discriminator: the heads of all active components and their weights. A value, so that images can be
+/// scored with one version while the next is trained.
+public struct Discriminator: Sendable {
+    /// Number of trainings so far.
+    public internal(set) var version: Int
+    /// Trained weights of all heads, fp32, named `COMPONENT.LAYER.weight`.
+    public internal(set) var parameters: Parameters
+    /// Fitted constants, named `COMPONENT.mean` and `COMPONENT.inverseDeviation`.
+    public internal(set) var constants: Parameters
+
+    let heads: [any DiscriminatorHead]
+    private let rewardWeights: RewardWeights
+    private let dtype: DType
+
+    /// The untrained version 0.
+    ///
+    /// Weights and biases are uniform in ±1/√(inputs), as PyTorch initialises `Linear`, from Philox(weights; component, layer).
+    ///
+    /// - Throws: `SettingViolation` for a block the backbone does not have.
+    public init(
+        reward: RewardSettings, discriminator: DiscriminatorSettings, backbone: BackboneShape, seed: UInt64,
+        engine: any Engine
+    ) throws(SettingViolation) {
+        var heads: [any DiscriminatorHead] = []
+        for component in reward.weights.active {
+            if let head = try Self.head(component, reward, discriminator, backbone) { heads.append(head) }
+        }
+        self.heads = heads
+        rewardWeights = reward.weights
+        dtype = discriminator.precision == .bf16 ? .bfloat16 : .float32
+        version = 0
+        parameters = Self.initialParameters(heads, seed: seed, engine: engine)
+        constants = Self.initialConstants(heads, engine: engine)
+    }
+
+    private static func head(
+        _ component: RewardComponent, _ reward: RewardSettings, _ discriminator: DiscriminatorSettings,
+        _ backbone: BackboneShape
+    ) throws(SettingViolation) -> (any DiscriminatorHead)? {
+        func blocks(_ layers: [Int], _ key: String) throws(SettingViolation) -> [Int] {
+            guard let blocks = RewardSettings.blockIndices(layers, depth: backbone.depth) else {
+                throw SettingViolation(
+                    path: "reward.\(key)", message: "\(layers) is not among the backbone's \(backbone.depth) blocks")
+            }
+            return blocks
+        }
+        let (width, hiddenWidth) = (backbone.width, discriminator.hiddenWidth)
+        switch component {
+        case .cls:
+            return ClassTokenHead(width: width, hiddenWidth: hiddenWidth, normalization: reward.featureNormalization)
+        case .patch:
+            return PatchHead(
+                width: width, hiddenWidth: hiddenWidth, reward: reward,
+                globalLossWeight: Float(discriminator.globalLossWeight),
+                patchLossWeight: Float(discriminator.patchLossWeight))
+        case .multilayer:
+            return MultilayerHead(
+                width: width, hiddenWidth: hiddenWidth, reward: reward,
+                blockNumbers: try blocks(reward.layers, "layers"))
+        case .statistics:
+            return StatisticsHead(
+                component: component, blocks: try blocks([reward.statisticsLayer], "statisticsLayer"),
+                tokenWidth: width,
+                hiddenWidth: hiddenWidth)
+        case .texture:
+            return StatisticsHead(
+                component: component, blocks: nil, tokenWidth: textureTokenWidth, hiddenWidth: hiddenWidth)
+        case .imageSimilarity: return nil
+        }
+    }
+
+    private static func initialParameters(_ heads: [any DiscriminatorHead], seed: UInt64, engine: any Engine)
+        -> Parameters
+    {
+        var tensors: [String: Tensor] = [:]
+        for head in heads {
+            let component = RewardComponent.allCases.firstIndex(of: head.component) ?? 0
+            for (number, layer) in head.layers.enumerated() {
+                let bound = 1 / Double(layer.input).squareRoot()
+                func uniform(_ shape: [Int], _ part: Int) -> Tensor {
+                    let stream = Philox(seed: seed, purpose: .weights, component, number, part)
+                    let values = (0..<shape.reduce(1, *)).map { Float((2 * stream.uniform($0) - 1) * bound) }
+                    return engine.tensor(values, shape: shape)
+                }
+                // parts from 1: the adapter's weights have part 0
+                tensors[head.prefix + layer.name + ".weight"] = uniform([layer.output, layer.input], 1)
+                tensors[head.prefix + layer.name + ".bias"] = uniform([layer.output], 2)
+            }
+        }
+        return Parameters(tensors)
+    }
+
+    private static func initialConstants(_ heads: [any DiscriminatorHead], engine: any Engine) -> Parameters {
+        var tensors: [String: Tensor] = [:]
+        for head in heads {
+            guard let width = head.standardizedWidth else { continue }
+            tensors[head.prefix + "mean"] = engine.zeros([width])
+            tensors[head.prefix + "inverseDeviation"] = engine.tensor(
+                [Float](repeating: 1, count: width), shape: [width])
+        }
+        return Parameters(tensors)
+    }
+
+    /// What the active components read of some images.
+    ///
+    /// The backbone runs once, and only if a component reads it.
+    public func features(of images_BHWC: Tensor, purpose: FeaturePurpose, backbone: BackboneFunction) -> FeatureTable {
+        let readsClassToken = rewardWeights.imageSimilarity > 0
+        let blocks = Set(heads.compactMap(\.blocks).joined()).sorted()
+        let readsBackbone = readsClassToken || heads.contains { $0.blocks != nil }
+        let features = readsBackbone ? backbone(images_BHWC, blocks, purpose) : nil
+        var tensors: [String: Tensor] = readsClassToken ? ["class": present(features).classToken_BD] : [:]
+        for head in heads {
+            tensors.merge(head.extract(features, images_BHWC: images_BHWC)) { first, _ in first }
+        }
+        return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
+    }
+
+    /// The reward of each component that has a head, fp32 [B] each.
+    public func scores(_ features: FeatureTable, draws: PatchDraws) -> [RewardComponent: [Float]] {
+        var scores: [RewardComponent: [Float]] = [:]
+        for head in heads {
+            scores[head.component] = head.score(features, weights: weights(head, parameters), draws: draws).values
+        }
+        return scores
+    }
+
+    /// The adversarial part of the reward: the weighted sum of the heads' scores.
+    public func adversarialScores(_ features: FeatureTable, draws: PatchDraws) -> [Float] {
+        let scores = scores(features, draws: draws)
+        return (0..<features.count).map { image in
+            Float(heads.reduce(0) { $0 + rewardWeights[$1.component] * Double(scores[$1.component]?[image] ?? 0) })
+        }
+    }
+
+    func weights(_ head: any DiscriminatorHead, _ parameters: Parameters) -> HeadWeights {
+        HeadWeights(parameters: parameters, constants: constants, prefix: head.prefix, dtype: dtype)
+    }
+
+    /// Fits the constants of standardising heads: the middle of both classes' means and the root of their mean variance.
+    mutating func fitConstants(real: FeatureTable, fake: FeatureTable) {
+        var fitted: [String: Tensor] = [:]
+        for head in heads where head.standardizedWidth != nil {
+            let (a, b) = (real[head.component.rawValue], fake[head.component.rawValue])
+            let width = a.shape[1]
+            let (first, second) = (a.values, b.values)
+            let columns = (0..<width).map { column in
+                (
+                    Moments(stride(from: column, to: first.count, by: width).map { Double(first[$0]) }),
+                    Moments(stride(from: column, to: second.count, by: width).map { Double(second[$0]) })
+                )
+            }
+            fitted[head.prefix + "mean"] = a.engine.tensor(
+                columns.map { Float(($0.mean + $1.mean) / 2) }, shape: [width])
+            let inverse = columns.map { a, b in
+                let variance = (a.deviation * a.deviation + b.deviation * b.deviation) / 2
+                return Float(1 / (variance.squareRoot() + 1e-4))
+            }
+            fitted[head.prefix + "inverseDeviation"] = a.engine.tensor(inverse, shape: [width])
+        }
+        constants = constants.merging(Parameters(fitted))
+    }
+}

@@ -1,0 +1,99 @@
+import NeuralNetworks
+public import TensorCore
+
+/// One component of the adversarial reward: what it reads of the backbone, its score and its loss.
+///
+/// Heads hold no weights; `Discriminator` keeps those of all heads under `COMPONENT.NAME` and hands each its own.
+protocol DiscriminatorHead: Sendable {
+    /// Which component this is.
+    var component: RewardComponent { get }
+    /// Blocks whose outputs it reads; nil when it reads the pixels alone.
+    var blocks: [Int]? { get }
+    /// Layers of the head by name, each (input, output) features.
+    var layers: [(name: String, input: Int, output: Int)] { get }
+    /// Length of the feature vector that is standardised before the first layer; nil where nothing is.
+    var standardizedWidth: Int? { get }
+    /// What the head reads, by the names of the feature table. `features` is nil only if `blocks` is.
+    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor]
+    /// The reward, fp32 [B].
+    func score(_ features: FeatureTable, weights: HeadWeights, draws: PatchDraws) -> Tensor
+    /// Loss on references and generated images, and the logits that tell them apart, fp32 [B] each.
+    func loss(
+        real: FeatureTable, fake: FeatureTable, weights: HeadWeights, realDraws: PatchDraws, fakeDraws: PatchDraws
+    )
+        -> HeadLoss
+}
+
+extension DiscriminatorHead {
+    var standardizedWidth: Int? { nil }
+    var prefix: String { component.rawValue + "." }
+}
+
+/// Loss of one head in one step.
+struct HeadLoss: Sendable {
+    /// A scalar.
+    var loss: Tensor
+    /// Logits of the references and of the generated images.
+    var realLogits: Tensor, fakeLogits: Tensor
+}
+
+/// The weights of one head, and the precision it computes in. Weights stay fp32; `bfloat16` rounds them and the features.
+struct HeadWeights: Sendable {
+    let parameters: Parameters
+    /// Constants that are fitted rather than trained.
+    let constants: Parameters
+    let prefix: String
+    let dtype: DType
+
+    private func tensor(_ name: String) -> Tensor {
+        guard let tensor = parameters[prefix + name] ?? constants[prefix + name] else {
+            preconditionFailure("no head weight \(prefix + name)")
+        }
+        return tensor
+    }
+
+    /// Linear layer `name`.
+    func linear(_ x: Tensor, _ name: String, activation: Activation? = nil) -> Tensor {
+        TensorCore.linear(
+            x.converted(to: dtype), weight: tensor(name + ".weight").converted(to: dtype),
+            bias: tensor(name + ".bias").converted(to: dtype), activation: activation)
+    }
+
+    /// h(x) = Linear(GELU(Linear(x))): [..., D] -> fp32 [...]. Names are those of torch's `Sequential`.
+    ///
+    /// - Source: method.md 1.6.
+    func perceptron(_ x: Tensor, _ scope: String = "") -> Tensor {
+        let hidden = linear(x, scope + "0", activation: .geluErf)
+        return linear(hidden, scope + "2").reshaped(Array(x.shape.dropLast())).converted(to: .float32)
+    }
+
+    /// ((x - mean) / deviation) within ±8, with the fitted constants.
+    func standardized(_ x: Tensor) -> Tensor {
+        ((x + -tensor("mean")) * tensor("inverseDeviation")).clamped(to: -8...8)
+    }
+
+    static func perceptronLayers(_ scope: String = "", input: Int, hidden: Int) -> [(
+        name: String, input: Int, output: Int
+    )] {
+        [(scope + "0", input, hidden), (scope + "2", hidden, 1)]
+    }
+}
+
+/// H(a, b) = ½ (mean relu(1 - a) + mean relu(1 + b)) over the logits of references a and of generated images b.
+///
+/// - Source: method.md 1.7.
+public func hingeLoss(real: Tensor, fake: Tensor) -> Tensor {
+    let realLoss = (-real + 1).activated(.relu).mean()
+    let fakeLoss = (fake + 1).activated(.relu).mean()
+    return (realLoss + fakeLoss) * 0.5
+}
+
+extension FeatureNormalization {
+    /// x or x / (‖x‖ + ε), as the switch says for this use.
+    func apply(_ x: Tensor, _ purpose: FeaturePurpose, epsilon: Float) -> Tensor {
+        switch (self, purpose) {
+        case (.raw, _), (.trainRawScoreUnit, .training): x
+        case (.unit, _), (.trainRawScoreUnit, .score): x.unitNormalized(epsilon: epsilon)
+        }
+    }
+}

@@ -1,0 +1,71 @@
+import TensorCore
+
+/// Features of generated images, by group: those scored and not yet trained on, and those of earlier trainings.
+///
+/// Arrival order leaves no trace: groups are kept in the order of their coordinates.
+public struct FakeReplay: Sendable {
+    /// One group's images.
+    public struct Entry: Sendable {
+        /// Its prompt.
+        public let prompt: String
+        /// One row a member.
+        public let features: FeatureTable
+    }
+
+    /// Groups kept from earlier trainings.
+    public let capacity: Int
+    /// Scored, waiting for the training of their epoch.
+    public private(set) var waiting: [GroupCoordinates: Entry] = [:]
+    /// Trained on, at most `capacity` after a training.
+    public private(set) var kept: [GroupCoordinates: Entry] = [:]
+
+    /// An empty replay.
+    public init(capacity: Int) { self.capacity = capacity }
+
+    init(capacity: Int, waiting: [GroupCoordinates: Entry], kept: [GroupCoordinates: Entry]) {
+        self.capacity = capacity
+        self.waiting = waiting
+        self.kept = kept
+    }
+
+    /// Remembers a scored group; scoring it again replaces it. Groups more than two epochs behind are forgotten, so that
+    /// a run that does not train the discriminator does not grow.
+    public mutating func remember(_ group: GroupCoordinates, prompt: String, features: FeatureTable) {
+        waiting[group] = Entry(prompt: prompt, features: features)
+        waiting = waiting.filter { $0.key.epoch + 2 >= group.epoch }
+    }
+
+    /// Takes an epoch's groups for a training: they leave `waiting`, as do all groups of that epoch and before.
+    ///
+    /// - Returns: the groups in order.
+    /// - Throws: `MissingGroups` when some were never scored here; nothing changes then.
+    mutating func take(_ groups: [GroupCoordinates]) throws(MissingGroups) -> [Entry] {
+        let ordered = groups.sorted()
+        let missing = ordered.filter { waiting[$0] == nil }
+        guard missing.isEmpty, let last = ordered.last else { throw MissingGroups(groups: missing) }
+        let taken = ordered.compactMap { group in waiting[group].map { (group, $0) } }
+        waiting = waiting.filter { $0.key.epoch > last.epoch }
+        for (group, entry) in taken { kept[group] = entry }
+        return taken.map(\.1)
+    }
+
+    /// Every kept image, in order of the groups.
+    var table: FeatureTable { FeatureTable(joining: kept.keys.sorted().compactMap { kept[$0]?.features }) }
+
+    /// Forgets all but the newest groups.
+    mutating func trim() {
+        for group in kept.keys.sorted().dropLast(capacity) { kept[group] = nil }
+    }
+}
+
+/// Groups to train on that this reward server has not scored; they must be generated and scored again.
+public struct MissingGroups: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Which; empty when no group was named at all.
+    public let groups: [GroupCoordinates]
+
+    public var description: String {
+        groups.isEmpty
+            ? "no groups to train the discriminator on"
+            : "groups never scored here: \(groups.map(\.description).joined(separator: ", "))"
+    }
+}

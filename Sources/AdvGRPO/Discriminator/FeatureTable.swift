@@ -1,0 +1,110 @@
+public import TensorCore
+
+/// What a frozen backbone says about a batch of images.
+public struct BackboneFeatures: Sendable {
+    /// CLS token after the final norm, fp32 [B, D].
+    public var classToken_BD: Tensor
+    /// Patch tokens after the final norm, without registers, fp32 [B, N, D].
+    public var patches_BND: Tensor
+    /// Outputs of the asked-for blocks before the final norm, CLS first, then patches, fp32 [B, 1 + N, D], by the block's number.
+    public var blocks: [Int: Tensor]
+
+    /// All features.
+    public init(classToken_BD: Tensor, patches_BND: Tensor, blocks: [Int: Tensor] = [:]) {
+        self.classToken_BD = classToken_BD
+        self.patches_BND = patches_BND
+        self.blocks = blocks
+    }
+}
+
+/// Which of the two ways to prepare images is asked for: the released code resizes differently in score and loss.
+public enum FeaturePurpose: Sendable, Equatable {
+    /// For the reward.
+    case score
+    /// For the discriminator's loss.
+    case training
+}
+
+/// The backbone as a function: images [B, H, W, 3] in [0, 1], numbers of the blocks whose outputs are wanted (from 0) -> features.
+/// Resizing and normalising are its own.
+public typealias BackboneFunction =
+    @Sendable (_ images_BHWC: Tensor, _ blocks: [Int], _ purpose: FeaturePurpose) -> BackboneFeatures
+
+/// Width and depth of a backbone.
+public struct BackboneShape: Sendable, Equatable {
+    /// Features of a token.
+    public let width: Int
+    /// Number of blocks.
+    public let depth: Int
+
+    /// Both sizes.
+    public init(width: Int, depth: Int) {
+        self.width = width
+        self.depth = depth
+    }
+}
+
+/// Features of some images, by name, one row an image: what the heads read and what a replay keeps.
+public struct FeatureTable: Sendable {
+    /// Tensors with the same first axis.
+    public let tensors: [String: Tensor]
+    /// Images.
+    public let count: Int
+
+    /// - Precondition: at least one tensor; equal first axes.
+    public init(_ tensors: [String: Tensor]) {
+        let counts = Set(tensors.values.map { $0.shape[0] })
+        precondition(counts.count == 1, "feature table: \(tensors.mapValues(\.shape))")
+        self.tensors = tensors
+        count = counts.first ?? 0
+    }
+
+    /// The tensor of this name.
+    ///
+    /// - Precondition: the table was extracted for a head that reads it.
+    public subscript(name: String) -> Tensor {
+        guard let tensor = tensors[name] else {
+            preconditionFailure("no feature \(name) among \(tensors.keys.sorted())")
+        }
+        return tensor
+    }
+
+    /// Some rows, in the order given; a row may be taken twice.
+    public func rows(_ indices: [Int]) -> FeatureTable {
+        FeatureTable(
+            tensors.mapValues { tensor in
+                tensor.reshaped(count, -1).gatheredRows(indices.map(Int32.init))
+                    .reshaped([indices.count] + tensor.shape.dropFirst())
+            })
+    }
+
+    /// Tables one after the other.
+    ///
+    /// - Precondition: at least one; equal names.
+    public init(joining tables: [FeatureTable]) {
+        guard let first = tables.first else { preconditionFailure("feature table: nothing to join") }
+        var joined: [String: Tensor] = [:]
+        for name in first.tensors.keys { joined[name] = concatenated(tables.map { $0[name] }, axis: 0) }
+        self.init(joined)
+    }
+}
+
+/// Which patches of each image a head reads: drawn with replacement from one random stream an image.
+public struct PatchDraws: Sendable {
+    /// One stream an image.
+    public let streams: [Philox]
+
+    /// One stream an image.
+    public init(_ streams: [Philox]) { self.streams = streams }
+
+    /// The rows [B · count] of a table [B · patchCount, D] that hold each image's drawn patches.
+    ///
+    /// - Parameter layer: layers draw from different parts of the stream.
+    func rows(count: Int, of patchCount: Int, layer: Int = 0) -> [Int32] {
+        streams.indices.flatMap { image in
+            (0..<count).map { draw in
+                Int32(image * patchCount + streams[image].integer(layer * count + draw, below: patchCount))
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+import TensorCore
+
+/// `dino_cls`: r = h(c), the head on the CLS token after the final norm.
+///
+/// - Source: method.md 1.6, 1.7; Adv-GRPO@c752dbe `dino_cotrain_score`.
+struct ClassTokenHead: DiscriminatorHead {
+    let width: Int
+    let hiddenWidth: Int
+    let normalization: FeatureNormalization
+
+    var component: RewardComponent { .cls }
+    var blocks: [Int]? { [] }
+    var layers: [(name: String, input: Int, output: Int)] {
+        HeadWeights.perceptronLayers(input: width, hidden: hiddenWidth)
+    }
+
+    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor] {
+        ["class": present(features).classToken_BD]
+    }
+
+    private func logits(_ features: FeatureTable, _ weights: HeadWeights, _ purpose: FeaturePurpose) -> Tensor {
+        weights.perceptron(normalization.apply(features["class"], purpose, epsilon: 0))
+    }
+
+    func score(_ features: FeatureTable, weights: HeadWeights, draws: PatchDraws) -> Tensor {
+        logits(features, weights, .score)
+    }
+
+    func loss(
+        real: FeatureTable, fake: FeatureTable, weights: HeadWeights, realDraws: PatchDraws, fakeDraws: PatchDraws
+    ) -> HeadLoss {
+        let (a, b) = (logits(real, weights, .training), logits(fake, weights, .training))
+        return HeadLoss(loss: hingeLoss(real: a, fake: b), realLogits: a, fakeLogits: b)
+    }
+}
+
+/// `dino_patch`: r = 0.7 h(c) + 0.3 mean_j h(p_j) over 64 patches drawn with replacement; one head for both.
+///
+/// L = w_c H(h(c_ref), h(c_gen)) + w_p H(h(p_ref), h(p_gen)), the second mean over all drawn patches of all images.
+/// Accuracy and logits are the CLS token's.
+///
+/// - Source: method.md 1.6, 1.7; Adv-GRPO@8287f90 `dino_patch_cotrain_score`, `train_sd3_fast_dino_patch.py`.
+struct PatchHead: DiscriminatorHead {
+    let width: Int
+    let hiddenWidth: Int
+    let reward: RewardSettings
+    let globalLossWeight: Float
+    let patchLossWeight: Float
+
+    var component: RewardComponent { .patch }
+    var blocks: [Int]? { [] }
+    var layers: [(name: String, input: Int, output: Int)] {
+        HeadWeights.perceptronLayers(input: width, hidden: hiddenWidth)
+    }
+
+    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor] {
+        ["class": present(features).classToken_BD, "patches": present(features).patches_BND]
+    }
+
+    private func logits(
+        _ features: FeatureTable, _ weights: HeadWeights, _ draws: PatchDraws, _ purpose: FeaturePurpose
+    ) -> (global: Tensor, local: Tensor) {
+        let patches = features["patches"]
+        let (B, N, D) = (patches.shape[0], patches.shape[1], patches.shape[2])
+        let drawn = patches.reshaped(B * N, D).gatheredRows(draws.rows(count: reward.patchCount, of: N))
+        let normalization = reward.featureNormalization
+        return (
+            weights.perceptron(normalization.apply(features["class"], purpose, epsilon: 1e-6)),
+            weights.perceptron(normalization.apply(drawn, purpose, epsilon: 1e-6)).reshaped(B, reward.patchCount)
+        )
+    }
+
+    func score(_ features: FeatureTable, weights: HeadWeights, draws: PatchDraws) -> Tensor {
+        let (global, local) = logits(features, weights, draws, .score)
+        return global * Float(reward.globalWeight) + local.meanOverLastAxis() * Float(reward.localWeight)
+    }
+
+    func loss(
+        real: FeatureTable, fake: FeatureTable, weights: HeadWeights, realDraws: PatchDraws, fakeDraws: PatchDraws
+    ) -> HeadLoss {
+        let a = logits(real, weights, realDraws, .training)
+        let b = logits(fake, weights, fakeDraws, .training)
+        let loss =
+            hingeLoss(real: a.global, fake: b.global) * globalLossWeight
+            + hingeLoss(real: a.local, fake: b.local) * patchLossWeight
+        return HeadLoss(loss: loss, realLogits: a.global, fakeLogits: b.global)
+    }
+}
+
+/// `dino_multilayer`: one head a block on its tokens before the final norm; per block the mean of the top fraction of patch
+/// logits; blocks fused by a = softmax(Linear(s)), z = Σ a s; r = sigmoid(z / temperature).
+///
+/// Loss: hinge on z over drawn patches plus hinge on the same fusion of CLS logits. The score reads all patches.
+///
+/// - Source: method.md 1.6, 1.7; Adv-GRPO@c752dbe `train_sd3_fast_dino_multi.py`. Difference: score and loss share one image
+///   normalisation.
+struct MultilayerHead: DiscriminatorHead {
+    let width: Int
+    let hiddenWidth: Int
+    let reward: RewardSettings
+    let blockNumbers: [Int]
+
+    var component: RewardComponent { .multilayer }
+    var blocks: [Int]? { blockNumbers }
+    var layers: [(name: String, input: Int, output: Int)] {
+        blockNumbers.indices.flatMap { HeadWeights.perceptronLayers("heads.\($0).", input: width, hidden: hiddenWidth) }
+            + [("fusion", blockNumbers.count, blockNumbers.count)]
+    }
+
+    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor] {
+        let features = present(features)
+        return Dictionary(blockNumbers.map { (name($0), blockOutput(features, $0)) }) { first, _ in first }
+    }
+
+    private func name(_ block: Int) -> String { "block.\(block)" }
+
+    /// z from each block's score [B].
+    private func fused(_ scores: [Tensor], _ weights: HeadWeights) -> Tensor {
+        let s = concatenated(scores.map { $0.reshaped(-1, 1) }, axis: 1)
+        let share = weights.linear(s, "fusion").converted(to: .float32).softmax()
+        return (share * s).meanOverLastAxis() * Float(blockNumbers.count)
+    }
+
+    /// Fused score of patches, drawn or all.
+    private func patchLogits(
+        _ features: FeatureTable, _ weights: HeadWeights, _ draws: PatchDraws?, _ purpose: FeaturePurpose
+    ) -> Tensor {
+        let scores = blockNumbers.enumerated().map { layer, block in
+            let tokens = features[name(block)]
+            let (B, N, D) = (tokens.shape[0], tokens.shape[1] - 1, tokens.shape[2])
+            var patches = tokens.sliced(axis: 1, 1..<N + 1)
+            if let draws {
+                let rows = draws.rows(count: min(reward.patchCount, N), of: N, layer: layer)
+                patches = patches.reshaped(B * N, D).gatheredRows(rows).reshaped(B, -1, D)
+            }
+            let normalized = reward.featureNormalization.apply(patches, purpose, epsilon: 1e-6)
+            let logits = weights.perceptron(normalized, "heads.\(layer).")
+            return logits.topMean(max(1, Int(Double(logits.shape[1]) * reward.topFraction)))
+        }
+        return fused(scores, weights)
+    }
+
+    private func classLogits(_ features: FeatureTable, _ weights: HeadWeights) -> Tensor {
+        let scores = blockNumbers.enumerated().map { layer, block in
+            let tokens = features[name(block)]
+            let classToken = tokens.sliced(axis: 1, 0..<1).reshaped(tokens.shape[0], tokens.shape[2])
+            return weights.perceptron(
+                reward.featureNormalization.apply(classToken, .training, epsilon: 1e-6), "heads.\(layer).")
+        }
+        return fused(scores, weights)
+    }
+
+    func score(_ features: FeatureTable, weights: HeadWeights, draws: PatchDraws) -> Tensor {
+        (patchLogits(features, weights, nil, .score) * (1 / Float(reward.temperature))).activated(.sigmoid)
+    }
+
+    func loss(
+        real: FeatureTable, fake: FeatureTable, weights: HeadWeights, realDraws: PatchDraws, fakeDraws: PatchDraws
+    ) -> HeadLoss {
+        let a = patchLogits(real, weights, realDraws, .training)
+        let b = patchLogits(fake, weights, fakeDraws, .training)
+        let loss =
+            hingeLoss(real: a, fake: b)
+            + hingeLoss(real: classLogits(real, weights), fake: classLogits(fake, weights))
+        return HeadLoss(loss: loss, realLogits: a, fakeLogits: b)
+    }
+}
+
+/// Features that a head asked for.
+func present(_ features: BackboneFeatures?) -> BackboneFeatures {
+    guard let features else { preconditionFailure("a head that reads the backbone got no features") }
+    return features
+}
+
+/// Output of one block, CLS first.
+func blockOutput(_ features: BackboneFeatures, _ block: Int) -> Tensor {
+    guard let tokens = features.blocks[block] else {
+        preconditionFailure("the backbone gave blocks \(features.blocks.keys.sorted()), block \(block) was asked for")
+    }
+    return tokens
+}

@@ -1,0 +1,48 @@
+/// How well one number tells references from generated images.
+public struct Separation: Sendable, Equatable, Codable {
+    /// ½ (share of references above 0 + share of generated images below 0).
+    public let accuracy: Double
+    /// Mean over the references.
+    public let realMean: Double
+    /// Mean over the generated images.
+    public let fakeMean: Double
+    /// Probability that a reference has a higher value than a generated image, ties counting one half: the area under
+    /// the ROC curve.
+    public let areaUnderCurve: Double
+
+    /// `realMean` - `fakeMean`.
+    public var margin: Double { realMean - fakeMean }
+
+    /// - Precondition: neither list is empty.
+    public init(real: [Float], fake: [Float]) {
+        precondition(!real.isEmpty && !fake.isEmpty, "separation: \(real.count) real, \(fake.count) fake")
+        let (positive, negative) = (Double(real.count { $0 > 0 }), Double(fake.count { $0 < 0 }))
+        accuracy = (positive / Double(real.count) + negative / Double(fake.count)) / 2
+        realMean = Moments(real.map(Double.init)).mean
+        fakeMean = Moments(fake.map(Double.init)).mean
+        areaUnderCurve = AdvGRPO.areaUnderCurve(positive: real, negative: fake)
+    }
+}
+
+/// Probability that a positive value exceeds a negative one, ties counting one half (Mann and Whitney).
+///
+/// - Precondition: neither list is empty; no NaN.
+/// - Complexity: O(n log n), by ranks.
+public func areaUnderCurve(positive: [Float], negative: [Float]) -> Double {
+    let sorted = (positive.map { ($0, true) } + negative.map { ($0, false) }).sorted { $0.0 < $1.0 }
+    var wins = 0.0
+    var below = 0.0
+    var start = 0
+    while start < sorted.count {
+        var end = start
+        var (positives, negatives) = (0.0, 0.0)
+        while end < sorted.count, sorted[end].0 == sorted[start].0 {
+            if sorted[end].1 { positives += 1 } else { negatives += 1 }
+            end += 1
+        }
+        wins += positives * (below + negatives / 2)
+        below += negatives
+        start = end
+    }
+    return wins / (Double(positive.count) * Double(negative.count))
+}
