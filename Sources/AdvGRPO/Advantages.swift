@@ -36,6 +36,12 @@ public struct Advantages: Sendable, Equatable {
         zeroDeviationRatio = Double(groups.count { Set($0).count == 1 }) / Double(groups.count)
     }
 
+    /// Given advantages, for tests of what follows them.
+    init(values: [[Double]]) {
+        self.values = values
+        (rewardMean, rewardDeviation, meanGroupDeviation, zeroDeviationRatio) = (0, 0, 0, 0)
+    }
+
     /// A of a group as the loss uses it: within ±`bound`, fp32.
     public func clamped(_ group: Int, to bound: Double) -> [Float] {
         values[group].map { Float(min(max($0, -bound), bound)) }

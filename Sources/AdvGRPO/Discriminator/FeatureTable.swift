@@ -91,20 +91,27 @@ public struct FeatureTable: Sendable {
 
 /// Which patches of each image a head reads: drawn with replacement from one random stream an image.
 public struct PatchDraws: Sendable {
-    /// One stream an image.
-    public let streams: [Philox]
+    private let imageCount: Int
+    private let index: @Sendable (_ image: Int, _ layer: Int, _ draw: Int, _ drawCount: Int, _ patchCount: Int) -> Int
 
-    /// One stream an image.
-    public init(_ streams: [Philox]) { self.streams = streams }
+    /// One stream an image; layers draw from different parts of it.
+    public init(_ streams: [Philox]) {
+        imageCount = streams.count
+        index = { image, layer, draw, drawCount, patchCount in
+            streams[image].integer(layer * drawCount + draw, below: patchCount)
+        }
+    }
+
+    /// Given patches, [layer][image][draw].
+    init(indices: [[[Int]]]) {
+        imageCount = indices.first?.count ?? 0
+        index = { image, layer, draw, _, _ in indices[layer][image][draw] }
+    }
 
     /// The rows [B · count] of a table [B · patchCount, D] that hold each image's drawn patches.
-    ///
-    /// - Parameter layer: layers draw from different parts of the stream.
     func rows(count: Int, of patchCount: Int, layer: Int = 0) -> [Int32] {
-        streams.indices.flatMap { image in
-            (0..<count).map { draw in
-                Int32(image * patchCount + streams[image].integer(layer * count + draw, below: patchCount))
-            }
+        (0..<imageCount).flatMap { image in
+            (0..<count).map { Int32(image * patchCount + index(image, layer, $0, count, patchCount)) }
         }
     }
 }

@@ -1,0 +1,222 @@
+import NeuralNetworks
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import AdvGRPO
+
+/// Images whose texture tells them apart: noise of different strength around grey.
+private func image(_ stream: Int, strength: Float, count: Int) -> Tensor {
+    engine.tensor(
+        normals(count * 16 * 16 * 3, stream).map { min(max(0.5 + strength * $0, 0), 1) }, shape: [count, 16, 16, 3])
+}
+
+@Suite("discriminator training")
+struct DiscriminatorTrainerTests {
+    private var settings: MethodSettings {
+        var settings = MethodSettings(fidelity: .fixed)
+        settings.reward.weights = RewardWeights()
+        settings.reward.weights.patch = 0
+        settings.reward.weights.texture = 1
+        settings.discriminator.hiddenWidth = 16
+        settings.discriminator.learningRate = 1e-2
+        settings.discriminator.replayCapacity = 3
+        settings.discriminator.fakeBatch = 6
+        settings.discriminator.realBatch = 8
+        return settings
+    }
+
+    /// The backbone of these tests: never asked by the texture head.
+    private let backbone: BackboneFunction = { images, _, _ in
+        let B = images.shape[0]
+        return BackboneFeatures(
+            classToken_BD: images.reshaped(B, -1).sliced(axis: 1, 0..<6), patches_BND: images.reshaped(B, -1, 6))
+    }
+
+    private func trainer(_ settings: MethodSettings) throws -> DiscriminatorTrainer {
+        let discriminator = try Discriminator(
+            reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 6, depth: 2),
+            seed: 3,
+            engine: engine)
+        return DiscriminatorTrainer(discriminator, settings: settings.discriminator, seed: 3)
+    }
+
+    /// Four prompts with four references each, the last prompt held out.
+    private func references(_ discriminator: Discriminator) -> ReferenceImages {
+        let table = discriminator.features(
+            of: image(40, strength: 0.1, count: 16), purpose: .training, backbone: backbone)
+        let prompts = (0..<4).map { ReferenceImages.Prompt(text: "prompt \($0)", imageCount: 4, isHeldOut: $0 == 3) }
+        return ReferenceImages(prompts: prompts) { images, _ in table.rows(images) }
+    }
+
+    private func remember(_ trainer: inout DiscriminatorTrainer, epoch: Int, order: [Int] = [0, 1]) {
+        for index in order {
+            let features = trainer.discriminator.features(
+                of: image(50 + 10 * epoch + index, strength: 0.13, count: 4), purpose: .training, backbone: backbone)
+            trainer.remember(
+                GroupCoordinates(epoch: epoch, index: index), prompt: "prompt \(index)", features: features)
+        }
+    }
+
+    private func groups(_ epoch: Int) -> [GroupCoordinates] {
+        (0..<2).map { GroupCoordinates(epoch: epoch, index: $0) }
+    }
+
+    @Test("learns to tell generated images from references it has not seen")
+    func learns() throws {
+        var trainer = try trainer(settings)
+        let references = references(trainer.discriminator)
+        var reports: [DiscriminatorReport] = []
+        for epoch in 0..<12 {
+            remember(&trainer, epoch: epoch)
+            reports.append(try trainer.train(groups: groups(epoch), references: references))
+        }
+        #expect(reports.map(\.version) == Array(1...12))
+        #expect(reports.last?.heldOut.areaUnderCurve ?? 0 > 0.9, "\(reports.map(\.heldOut.areaUnderCurve))")
+        #expect(reports.last?.heldOut.margin ?? 0 > 0.5)
+        #expect(trainer.replay.kept.count == 3)
+        let newest: [GroupCoordinates] = [
+            .init(epoch: 10, index: 1), .init(epoch: 11, index: 0), .init(epoch: 11, index: 1),
+        ]
+        #expect(trainer.replay.kept.keys.sorted() == newest)
+    }
+
+    @Test("does not depend on the order in which groups were scored")
+    func arrivalOrder() throws {
+        func run(_ order: [Int]) throws -> Parameters {
+            var trainer = try trainer(settings)
+            let references = references(trainer.discriminator)
+            for epoch in 0..<2 {
+                remember(&trainer, epoch: epoch, order: order)
+                _ = try trainer.train(groups: groups(epoch).reversed(), references: references)
+            }
+            return trainer.discriminator.parameters
+        }
+        let (first, second) = (try run([0, 1]), try run([1, 0]))
+        for (name, tensor) in first.entries { #expect(tensor.values == second[name]?.values) }
+    }
+
+    @Test("goes on bit for bit from its stored state")
+    func state() throws {
+        var trainer = try trainer(settings)
+        let references = references(trainer.discriminator)
+        remember(&trainer, epoch: 0)
+        _ = try trainer.train(groups: groups(0), references: references)
+        remember(&trainer, epoch: 1)
+        let stored = trainer.state
+        var resumed = try self.trainer(settings)
+        try resumed.restore(DiscriminatorState(tensors: stored.tensors, document: stored.document))
+        let reports = (
+            try trainer.train(groups: groups(1), references: references),
+            try resumed.train(groups: groups(1), references: references)
+        )
+        #expect(reports.0 == reports.1)
+        let (a, b) = (trainer.state, resumed.state)
+        #expect(a.document == b.document && a.tensors.names == b.tensors.names)
+        for (name, tensor) in a.tensors.entries { #expect(tensor.values == b.tensors[name]?.values, "\(name)") }
+    }
+
+    @Test("refuses a state of other settings and stays as it was")
+    func wrongState() throws {
+        var other = settings
+        other.discriminator.hiddenWidth = 8
+        let stored = try trainer(other).state
+        var trainer = try trainer(settings)
+        #expect(throws: DiscriminatorStateError.self) { try trainer.restore(stored) }
+        #expect(throws: DiscriminatorStateError.self) {
+            try trainer.restore(DiscriminatorState(tensors: stored.tensors, document: "{"))
+        }
+        #expect(trainer.discriminator.version == 0)
+    }
+
+    @Test("names groups that were never scored, and changes nothing")
+    func missing() throws {
+        var trainer = try trainer(settings)
+        remember(&trainer, epoch: 0, order: [0])
+        let references = references(trainer.discriminator)
+        let missing = MissingGroups(groups: [GroupCoordinates(epoch: 0, index: 1)])
+        #expect(throws: missing) { try trainer.train(groups: groups(0), references: references) }
+        #expect(trainer.discriminator.version == 0 && trainer.replay.waiting.count == 1)
+    }
+
+    @Test("forgets waiting groups of epochs long past")
+    func bounded() throws {
+        var trainer = try trainer(settings)
+        for epoch in 0..<9 { remember(&trainer, epoch: epoch) }
+        #expect(trainer.replay.waiting.count == 6)
+    }
+
+    @Test("initial weights are PyTorch's: uniform within 1/√inputs")
+    func initialization() throws {
+        let parameters = try trainer(settings).discriminator.parameters
+        #expect(parameters.names == ["texture.0.bias", "texture.0.weight", "texture.2.bias", "texture.2.weight"])
+        for (name, bound) in [("texture.0.weight", 1 / Float(80).squareRoot()), ("texture.2.weight", 0.25)] {
+            let values = parameters[name]?.values ?? []
+            #expect(values.allSatisfy { abs($0) <= bound } && (values.map(abs).max() ?? 0) > 0.8 * bound)
+        }
+    }
+}
+
+@Suite("adversarial reward")
+struct AdversarialRewardTests {
+    @Test("is the weighted sum of its components, and its patches belong to the member")
+    func weightedSum() throws {
+        var settings = MethodSettings(fidelity: .fixed)
+        settings.reward.weights = RewardWeights()
+        settings.reward.weights.patch = 0.25
+        settings.reward.weights.cls = 2
+        settings.reward.weights.imageSimilarity = 0.5
+        settings.reward.patchCount = 4
+        let discriminator = try Discriminator(
+            reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 6, depth: 2),
+            seed: 1, engine: engine)
+        let backbone: BackboneFunction = { images, _, _ in
+            let B = images.shape[0]
+            return BackboneFeatures(
+                classToken_BD: images.reshaped(B, -1).sliced(axis: 1, 0..<6), patches_BND: images.reshaped(B, -1, 6))
+        }
+        let referenceTable = discriminator.features(
+            of: image(60, strength: 0.2, count: 3), purpose: .score, backbone: backbone)
+        let references = ReferenceImages(prompts: [.init(text: "a", imageCount: 3)]) { images, _ in
+            referenceTable.rows(images)
+        }
+        let reward = AdversarialReward(settings: settings.reward, references: references, seed: 1)
+        let features = reward.features(
+            of: image(61, strength: 0.2, count: 4), discriminator: discriminator, backbone: backbone)
+        let group = GroupCoordinates(epoch: 2, index: 3)
+        let scores = try reward.score(group, prompt: "a", features: features.score, discriminator: discriminator)
+        #expect(scores.components.map(\.component) == [.cls, .patch, .imageSimilarity])
+        for member in 0..<4 {
+            let values = scores.components.map { Double($0.values[member]) }
+            #expect(abs(Double(scores.rewards[member]) - (2 * values[0] + 0.25 * values[1] + 0.5 * values[2])) < 1e-6)
+        }
+        #expect(try reward.score(group, prompt: "a", features: features.score, discriminator: discriminator) == scores)
+        let other = try reward.score(
+            GroupCoordinates(epoch: 2, index: 4), prompt: "a", features: features.score, discriminator: discriminator)
+        #expect(other.components[0] == scores.components[0] && other.components[1] != scores.components[1])
+        #expect(throws: MissingReferences(prompt: "b")) {
+            try reward.score(group, prompt: "b", features: features.score, discriminator: discriminator)
+        }
+    }
+
+    @Test("image similarity agrees with PyTorch")
+    func similarity() throws {
+        let golden = try Golden("rewards.safetensors")
+        let values = nearestSimilarity(
+            try golden.tensor("image_similarity/generated"), try golden.tensor("image_similarity/references"))
+        expectClose(values, try golden.floats("image_similarity/reward"), relative: 1e-5)
+    }
+
+    @Test("a block that the backbone does not have is refused by name")
+    func wrongBlock() throws {
+        var settings = MethodSettings(fidelity: .fixed)
+        settings.reward.weights.multilayer = 1
+        settings.reward.layers = [7]
+        #expect(throws: SettingViolation.self) {
+            try Discriminator(
+                reward: settings.reward, discriminator: settings.discriminator,
+                backbone: BackboneShape(width: 6, depth: 2),
+                seed: 1, engine: engine)
+        }
+    }
+}

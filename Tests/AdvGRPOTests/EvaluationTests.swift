@@ -1,0 +1,79 @@
+import AdvGRPO
+import TensorCore
+import TestSupport
+import Testing
+
+@Suite("evaluation")
+struct EvaluationTests {
+    private func number(_ name: String) throws -> Double {
+        try #require(try Golden.document("rewards.json")[name] as? Double)
+    }
+
+    @Test("Fréchet distance agrees with SciPy's matrix root")
+    func frechet() throws {
+        let golden = try Golden("rewards.safetensors")
+        let (first, second) = (try golden.tensor("frechet/first"), try golden.tensor("frechet/second"))
+        #expect(abs(frechetDistance(first, second) - (try number("frechet_distance"))) < 1e-5)
+        #expect(abs(frechetDistance(second, first) - (try number("frechet_distance"))) < 1e-5)
+        #expect(abs(frechetDistance(first, first)) < 1e-9)
+    }
+
+    @Test("Fréchet distance of shifted sets is the squared shift, also with fewer images than features")
+    func shifted() {
+        let first = normalTensor(70, 5, 16)
+        let distance = frechetDistance(first, first + 0.5)
+        // 16 features, each 0.5 apart: 16 · 0.25
+        #expect(abs(distance - 4) < 1e-5)
+    }
+
+    @Test("area under the curve agrees with counting pairs", arguments: ["plain", "ties"])
+    func area(name: String) throws {
+        let golden = try Golden("rewards.safetensors")
+        let value = areaUnderCurve(
+            positive: try golden.floats("auc.\(name)/positive"), negative: try golden.floats("auc.\(name)/negative"))
+        #expect(abs(value - (try number("auc.\(name)"))) < 1e-12)
+    }
+
+    @Test("diversity agrees with NumPy, and equal images have none")
+    func diversity() throws {
+        let golden = try Golden("rewards.safetensors")
+        let pairs = try #require(try Golden.document("rewards.json")["pairwise_diversity"] as? [String: Double])
+        let expected = try #require(pairs["cosine_distance"])
+        #expect(abs(pairwiseDiversity(try golden.tensor("frechet/first")) - expected) < 1e-6)
+        #expect(abs(pairwiseDiversity(normalTensor(71, 1, 8).gatheredRows([0, 0, 0]))) < 1e-6)
+    }
+
+    @Test("a report over prompts is made of these")
+    func report() {
+        let generated = [normalTensor(72, 6, 8), normalTensor(73, 6, 8)]
+        let same = EvaluationReport(generated: generated, references: generated)
+        #expect(abs(same.dinoSimilarity - 1) < 1e-6 && abs(same.frechetDistance) < 1e-9)
+        #expect(abs(same.diversity - (pairwiseDiversity(generated[0]) + pairwiseDiversity(generated[1])) / 2) < 1e-12)
+    }
+}
+
+@Suite("texture")
+struct TextureTests {
+    @Test("a plain square has no energy, its chroma and its colour")
+    func plain() {
+        let colour: [Float] = [0.25, 0.5, 1]
+        let image = engine.tensor((0..<64).flatMap { _ in colour }, shape: [1, 8, 8, 3])
+        let token = textureTokens(image).values
+        let none = Float(-11.512925)  // ln 1e-5
+        expectClose(Array(token[0..<15]), [Float](repeating: none, count: 15), relative: 1e-5)
+        expectClose(Array(token[15...]), [0.75, none, 0.25, 0.5, 1], relative: 1e-5)
+    }
+
+    @Test("a ramp has its slope's energy and no curvature inside")
+    func ramp() {
+        // x = column / 16 over 8 x 16: dx = 1/16 everywhere but at the right edge, dy = 0
+        let image = engine.tensor(
+            (0..<128).flatMap { [Float](repeating: Float($0 % 16) / 16, count: 3) }, shape: [1, 8, 16, 3])
+        let tokens = textureTokens(image)
+        #expect(tokens.shape == [1, 2, 20])
+        let first = Array(tokens.values[0..<20])
+        expectClose([first[3], first[6]], [-5.5425, -11.5129], relative: 1e-4)  // ln(1/256 + 1e-5), ln 1e-5
+        // variance of 0...7 / 16: 5.25 / 256
+        expectClose([first[0]], [-3.8864], relative: 1e-4)
+    }
+}

@@ -1,0 +1,118 @@
+import ImageModels
+import NeuralNetworks
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import AdvGRPO
+
+/// The policy update on a real (tiny) SD3 transformer with a LoRA adapter, held to PyTorch.
+@Suite("policy update of a transformer")
+struct TransformerUpdateTests {
+    private struct Options {
+        var learningRate = 3e-4
+        var clipRange = 1e-5
+        var gradientNormLimit = 1.0
+    }
+
+    private let golden: Golden
+    private let model: MMDiT
+    private let adapter: LoRAAdapter
+
+    init() throws {
+        golden = try Golden("grpo.safetensors")
+        model = try MMDiT(folder: Repository.fixtures + "/mmdit-a", engine: engine)
+        adapter = try LoRAAdapter(path: Repository.fixtures + "/mmdit-a-lora", engine: engine)
+    }
+
+    private var policy: TrainablePolicy {
+        TrainablePolicy { [model, adapter] parameters in
+            let adapter = adapter.replacing(parameters)
+            return { x, timestep, conditioning in
+                let text = model.conditioning(
+                    text_BTJ: conditioning.text_BSD, pooled_BP: conditioning.pooled_BP, adapter: adapter)
+                let timesteps = [Float](repeating: timestep, count: x.shape[0])
+                return model.velocity(x, timesteps: timesteps, conditioning: text, adapter: adapter)
+            }
+        }
+    }
+
+    private func rollout() throws -> Rollout {
+        var settings = RolloutSettings(fidelity: .fixed)
+        settings.window = WindowSettings(size: 2, start: .fixed(0))
+        return Rollout(settings: settings, sigmas: try tenSteps(), latentShape: [4, 8, 8], seed: 1)
+    }
+
+    /// The fixture's members have texts of their own: each becomes a group of one.
+    private func groups() throws -> [ScoredGroup] {
+        let (text, pooled) = (try golden.tensor("input/text"), try golden.tensor("input/pooled"))
+        let negative = Conditioning(
+            text_BSD: try golden.tensor("input/negative_text"), pooled_BP: try golden.tensor("input/negative_pooled"))
+        let all = Trajectory(
+            stepIndices: [0, 1], latents: try golden.tensor("input/latents"),
+            logProbabilities: try golden.tensor("input/old_log_probability"))
+        return (0..<4).map { member in
+            let row = member..<member + 1
+            let positive = Conditioning(text_BSD: text.rows(row), pooled_BP: pooled.rows(row))
+            return ScoredGroup(
+                group: GroupCoordinates(epoch: 0, index: member),
+                prompt: PromptConditioning(positive: positive, negative: negative), trajectory: all.members(row),
+                rewards: [0])
+        }
+    }
+
+    private func update(_ options: Options) throws -> PolicyUpdate {
+        var settings = PolicySettings(fidelity: .fixed)
+        settings.learningRate = options.learningRate
+        settings.clipRange = options.clipRange
+        settings.maximumGradientNorm = options.gradientNormLimit
+        settings.updatesPerEpoch = 1
+        return PolicyUpdate(settings: settings, rollout: try rollout(), chunks: Chunks(size: 1))
+    }
+
+    private func advantages() throws -> Advantages {
+        Advantages(values: try golden.floats("input/advantages").map { [Double($0)] })
+    }
+
+    /// The fixture names tensors as PEFT's file does.
+    private func expectTensors(_ parameters: Parameters, _ prefix: String, relative: Float, absolute: Float) throws {
+        for (name, tensor) in parameters.entries {
+            let full = "\(prefix)/base_model.model.\(name)"
+            try expectClose(tensor, golden, full, relative: relative, absolute: absolute)
+        }
+    }
+
+    @Test("one update: log-probabilities, loss, every gradient, the clipped AdamW step")
+    func step() throws {
+        let update = try update(Options())
+        let (gradient, statistics) = try update.gradient(
+            parameters: adapter.parameters, groups: try groups()[...], advantages: try advantages(), policy: policy,
+            lanes: Lanes(count: 1))
+        #expect(abs(statistics.loss - (try golden.scalar("step/loss"))) < 2e-5)
+        #expect(abs(statistics.meanRatio - 1) < 2e-5)
+        #expect(abs(gradient.norm - (try golden.scalar("step/grad_norm"))) < 5e-5)
+        try expectTensors(gradient, "step/grad", relative: 0, absolute: 5e-5)
+        var state = PolicyState(parameters: adapter.parameters, settings: update.settings)
+        _ = try update(
+            &state, groups: try groups(), advantages: try advantages(), policy: policy, lanes: Lanes(count: 1))
+        // AdamW's first step is lr · g / |g|: a gradient near zero decides its sign, and nothing else, in fp32
+        try expectTensors(state.parameters, "step/updated", relative: 0, absolute: 1e-5)
+    }
+
+    @Test("ten updates follow PyTorch's curve of loss, norm and clipping")
+    func curve() throws {
+        let update = try update(Options(learningRate: 4e-3, clipRange: 0.08, gradientNormLimit: 0.04))
+        var state = PolicyState(parameters: adapter.parameters, settings: update.settings)
+        let (losses, norms) = (try golden.floats("curve/loss"), try golden.floats("curve/grad_norm"))
+        let fractions = try golden.floats("curve/clip_fraction")
+        for index in 0..<10 {
+            let report = try update(
+                &state, groups: try groups(), advantages: try advantages(), policy: policy, lanes: Lanes(count: 2))[0]
+            #expect(abs(Float(report.statistics.loss) - losses[index]) < 1e-4, "loss of update \(index)")
+            #expect(
+                abs(Float(report.gradientNorm) - norms[index]) < 1e-3 * max(1, norms[index]), "norm of update \(index)")
+            #expect(Float(report.statistics.clipFraction) == fractions[index], "clipping of update \(index)")
+        }
+        try expectTensors(state.parameters, "curve/final", relative: 0, absolute: 2e-4)
+    }
+}
