@@ -12,13 +12,16 @@ public final class FileLock: Sendable {
 
     /// Takes the lock or fails at once.
     ///
+    /// - Parameters:
+    ///   - path: the lock file; created if missing.
+    ///   - subject: the run directory, as messages name it.
     /// - Throws: `runInUse`, naming the process that holds it.
-    public init(path: String) throws(RuntimeError) {
+    public init(path: String, subject: String) throws(RuntimeError) {
         file = try OpenFile(path, .append)
         guard retrying({ flock(file.descriptor, LOCK_EX | LOCK_NB) }) == 0 else {
             let holder = try String(decoding: FileStore.read(path), as: UTF8.self).split(separator: "\n").last
             throw RuntimeError(
-                code: .runInUse, subject: FileStore.parent(of: path),
+                code: .runInUse, subject: subject,
                 message: "another process works in this run directory" + (holder.map { " (process \($0))" } ?? ""),
                 remedy: "wait for it, stop it, or choose another --run-dir")
         }

@@ -76,7 +76,7 @@ public final class RunDirectory: Sendable {
     /// Creates the folders that exist in every run and takes the lock.
     private static func open(path: String, settings: Settings) throws(RuntimeError) -> RunDirectory {
         try createFolders(path: path)
-        let lock = try FileLock(path: path + "/run.lock")
+        let lock = try FileLock(path: path + "/run.lock", subject: path)
         return RunDirectory(path: path, settings: settings, lock: lock)
     }
 

@@ -18,9 +18,9 @@ public final class Supervisor: Sendable {
     /// How a supervised run ended.
     public enum Outcome: Sendable, Equatable {
         /// The primary process did all its work.
-        case finished
+        case completed
         /// Somebody asked for the end, and the primary process ended in good order.
-        case stopped(reason: String)
+        case interrupted(reason: String)
     }
 
     /// Times that are waited for.
@@ -57,7 +57,7 @@ public final class Supervisor: Sendable {
     ///   - logger: told about starts, ends and restarts.
     ///   - onProgress: shows what the primary process reports.
     public init(
-        commands: [ChildCommand], logsFolder: String, shutdown: ShutdownSignal, limits: Limits = Limits(),
+        _ commands: [ChildCommand], logsFolder: String, shutdown: ShutdownSignal, limits: Limits = Limits(),
         logger: Logger, onProgress: @escaping @Sendable (Progress) -> Void
     ) {
         precondition(!commands.isEmpty, "supervisor: no commands")
@@ -71,8 +71,12 @@ public final class Supervisor: Sendable {
 
     /// Runs everything to its end. Blocks the calling thread.
     ///
-    /// - Throws: `cannotStart`, or `processFailed` with the process, how it ended and its last line.
+    /// - Throws: `runInUse` if another supervisor works with the same logs, `cannotStart`, or `processFailed` with the
+    ///   process, how it ended and its last line.
     public func run() throws(RuntimeError) -> Outcome {
+        // A second supervisor would start servers that take the sockets away from the first one's.
+        let lock = try FileLock(path: "\(logsFolder)/supervisor.lock", subject: FileStore.parent(of: logsFolder))
+        defer { withExtendedLifetime(lock) {} }
         var running: [String: ChildProcess] = [:]
         defer { for child in running.values { child.signal(SIGKILL, wholeGroup: true) } }
         do {
@@ -94,7 +98,7 @@ public final class Supervisor: Sendable {
             if let reason = shutdown.reason {
                 logger.info("stopping", metadata: ["reason": "\(reason)"])
                 try stopAll(&running, primaryFirst: true)
-                return .stopped(reason: reason)
+                return .interrupted(reason: reason)
             }
             for command in commands {
                 guard let time = due[command.name], time <= .now else { continue }
@@ -106,7 +110,7 @@ public final class Supervisor: Sendable {
             running[name] = nil
             switch policies[name]?.decide(ended.exit, uptime: .now - ended.child.started) ?? .giveUp {
             case .done:
-                if name == commands[0].name { return .finished }
+                if name == commands[0].name { return .completed }
                 logger.info("process ended", metadata: ["process": "\(name)"])
             case .restart(let wait):
                 logger.warning(

@@ -22,7 +22,7 @@ struct SupervisorTests {
         limits.stop = .seconds(1)
         limits.restarts = 1
         return Supervisor(
-            commands: commands, logsFolder: folder.path, shutdown: shutdown, limits: limits,
+            commands, logsFolder: folder.path, shutdown: shutdown, limits: limits,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, onProgress: onProgress)
     }
 
@@ -51,7 +51,7 @@ struct SupervisorTests {
                         "learner", "while [ ! -s \(path)/worker.pid ]; do sleep 0.05; done; echo done; echo error >&2"),
                     shell("worker-0", "echo $$ > \(path)/worker.pid; exec sleep 60"),
                 ], folder))
-        #expect(try outcome.get() == .finished)
+        #expect(try outcome.get() == .completed)
         #expect(try folder.text("learner.log") == "done\nerror\n")
         #expect(!isAlive(try folder.text("worker.pid")))
     }
@@ -77,7 +77,7 @@ struct SupervisorTests {
         let folder = try TemporaryFolder()
         let again = await run(
             supervisor([shell("learner", "echo first; kill -9 $$", restart: "echo again")], folder))
-        #expect(try again.get() == .finished)
+        #expect(try again.get() == .completed)
         #expect(try folder.text("learner.log") == "first\nagain\n")
         let other = try TemporaryFolder()
         let failed = await run(supervisor([shell("learner", "echo dying; kill -9 $$")], other))
@@ -103,9 +103,22 @@ struct SupervisorTests {
             usleep(300_000)
             shutdown.request("SIGINT")
         }
-        #expect(try await run(supervisor).get() == .stopped(reason: "SIGINT"))
+        #expect(try await run(supervisor).get() == .interrupted(reason: "SIGINT"))
         #expect(try folder.text("learner.log") == "snapshot\n")
         #expect(!isAlive(try folder.text("worker.pid")))
+    }
+
+    @Test("two supervisors cannot work in one folder")
+    func lock() async throws {
+        let folder = try TemporaryFolder()
+        let lock = try FileLock(path: folder.path + "/supervisor.lock", subject: "run")
+        let outcome = await run(supervisor([shell("learner", "exit 0")], folder))
+        withExtendedLifetime(lock) {}
+        guard case .failure(let error) = outcome else {
+            Issue.record("a second supervisor ran")
+            return
+        }
+        #expect(error.code == .runInUse)
     }
 
     @Test("progress of the primary process is passed on and kept out of its log")
@@ -117,7 +130,7 @@ struct SupervisorTests {
             supervisor([shell("learner", "echo '\(line)'; echo plain")], folder) { progress in
                 seen.withLock { $0.append(progress.epoch) }
             })
-        #expect(try outcome.get() == .finished)
+        #expect(try outcome.get() == .completed)
         #expect(seen.withLock { $0 } == [3])
         #expect(try folder.text("learner.log") == "plain\n")
     }
