@@ -1,3 +1,43 @@
 #ifndef ADVGRPO_KERNELS_H
 #define ADVGRPO_KERNELS_H
+
+#include <stdint.h>
+
+/// Element type of a kernel's tensor operands (`const void *`, `void *`); `float *` operands are fp32 whatever the type.
+typedef enum { kernel_float32 = 0, kernel_bfloat16 = 1 } kernel_type;
+
+/// Point-wise functions, in the order of Swift's `Activation`.
+typedef enum {
+    kernel_silu,
+    kernel_gelu_tanh,
+    kernel_gelu_erf,
+    kernel_quick_gelu,
+    kernel_relu,
+    kernel_tanh,
+    kernel_sigmoid,
+    kernel_exp,
+    kernel_sqrt,
+    kernel_softplus,
+    kernel_square
+} kernel_activation;
+
+/// Step sizes of one AdamW update; the corrections are 1 - beta^number.
+typedef struct {
+    float learning_rate, beta1, beta2, epsilon, weight_decay, correction1, correction2;
+} kernel_adam_step;
+
+/// Instruction sets a kernel exists for.
+typedef enum { kernel_baseline = 0, kernel_x86_64_v3 = 1, kernel_x86_64_v4 = 2 } kernel_level;
+
+/// The best level of this processor, or what ADVGRPO_KERNELS=baseline|v3|v4 lowers it to; decided once.
+kernel_level kernel_level_in_use(void);
+
+/// For tests: uses a level from now on, at most the processor's own. Returns the level in use.
+kernel_level kernel_level_select(kernel_level level);
+
+// void kernel_NAME(kernel_type type, ...) for each entry of the list.
+#define KERNEL(name, parameters, arguments) void kernel_##name parameters;
+#include "KernelList.def"
+#undef KERNEL
+
 #endif

@@ -1,0 +1,19 @@
+// What every translation unit of this target needs before its target attributes begin, and the names of all variants.
+#pragma once
+
+#include <math.h>
+#include <string.h>
+
+#include "CKernels.h"
+
+#define VARIANTS(name, level, ...) \
+    void name##_f32_##level(__VA_ARGS__); \
+    void name##_bf16_##level(__VA_ARGS__);
+#define STRIP(type, ...) __VA_ARGS__
+#define CALL(macro, ...) macro(__VA_ARGS__)
+#define KERNEL(name, parameters, arguments) \
+    CALL(VARIANTS, name, baseline, STRIP parameters) \
+    CALL(VARIANTS, name, v3, STRIP parameters) \
+    CALL(VARIANTS, name, v4, STRIP parameters)
+#include "KernelList.def"
+#undef KERNEL

@@ -1,0 +1,56 @@
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "declarations.h"
+
+static kernel_level supported(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    int v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    int v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd")
+        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return v4 ? kernel_x86_64_v4 : v3 ? kernel_x86_64_v3 : kernel_baseline;
+#else
+    return kernel_baseline;
+#endif
+}
+
+/// The level in use plus one; zero until the first call.
+static _Atomic int chosen;
+
+kernel_level kernel_level_select(kernel_level level) {
+    kernel_level best = supported();
+    if (level > best) level = best;
+    atomic_store_explicit(&chosen, (int)level + 1, memory_order_relaxed);
+    return level;
+}
+
+kernel_level kernel_level_in_use(void) {
+    int level = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (__builtin_expect(level != 0, 1)) return (kernel_level)(level - 1);
+    const char *wish = getenv("ADVGRPO_KERNELS");
+    if (wish && !strcmp(wish, "baseline")) return kernel_level_select(kernel_baseline);
+    if (wish && !strcmp(wish, "v3")) return kernel_level_select(kernel_x86_64_v3);
+    return kernel_level_select(kernel_x86_64_v4);
+}
+
+#if defined(__x86_64__)
+#define LEVELS(name, suffix, arguments) \
+    switch (kernel_level_in_use()) { \
+    case kernel_x86_64_v4: name##_##suffix##_v4 arguments; return; \
+    case kernel_x86_64_v3: name##_##suffix##_v3 arguments; return; \
+    case kernel_baseline: name##_##suffix##_baseline arguments; return; \
+    }
+#else
+#define LEVELS(name, suffix, arguments) name##_##suffix##_baseline arguments;
+#endif
+
+#define KERNEL(name, parameters, arguments) \
+    void kernel_##name parameters { \
+        if (type == kernel_bfloat16) { \
+            LEVELS(name, bf16, arguments) \
+        } else { \
+            LEVELS(name, f32, arguments) \
+        } \
+    }
+#include "KernelList.def"

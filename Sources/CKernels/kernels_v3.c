@@ -1,0 +1,9 @@
+#include "declarations.h"
+
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("arch=x86-64-v3"), min_vector_width(256))), apply_to = function)
+#define LEVEL v3
+#define TILE_VECTORS 1
+#include "kernels.inc"
+#pragma clang attribute pop
+#endif

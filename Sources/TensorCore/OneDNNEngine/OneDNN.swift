@@ -1,0 +1,251 @@
+import COneDNN
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// oneDNN's C library: one CPU engine and stream for the process, and the wish that a call uses its own thread only.
+enum OneDNN {
+    private struct Handles: @unchecked Sendable {
+        // `@unchecked Sendable`: made once; oneDNN's CPU engine and stream hold no state that a call changes.
+        var engine: dnnl_engine_t
+        var stream: dnnl_stream_t
+    }
+    private static let handles: Handles = {
+        var engine: dnnl_engine_t?
+        var stream: dnnl_stream_t?
+        check(dnnl_engine_create(&engine, dnnl_cpu, 0), "engine")
+        check(dnnl_stream_create(&stream, engine, UInt32(dnnl_stream_default_flags.rawValue)), "stream")
+        guard let engine, let stream else { preconditionFailure("oneDNN gave no engine") }
+        return Handles(engine: engine, stream: stream)
+    }()
+
+    static var engine: dnnl_engine_t { handles.engine }
+    static var stream: dnnl_stream_t { handles.stream }
+
+    /// Library version and the instruction set its kernels use here.
+    static let version: String = {
+        guard let version = dnnl_version()?.pointee else { return "oneDNN" }
+        return "oneDNN \(version.major).\(version.minor).\(version.patch)"
+    }()
+
+    /// Whether products of bfloat16 are computed by the processor rather than emulated.
+    static let multipliesBFloat16: Bool = {
+        let isa = dnnl_get_effective_cpu_isa()
+        return [dnnl_cpu_isa_avx512_core_bf16, dnnl_cpu_isa_avx512_core_amx].contains { $0.rawValue == isa.rawValue }
+    }()
+
+    static func check(_ status: dnnl_status_t, _ operation: @autoclosure () -> String) {
+        guard status == dnnl_success else {
+            preconditionFailure("oneDNN refused \(operation()): status \(status.rawValue)")
+        }
+    }
+
+    /// OpenMP keeps the thread count per calling thread, so every entry into the library sets it. Looked up by name:
+    /// a oneDNN built without OpenMP needs nothing.
+    private static let setThreadCount: (@convention(c) (Int32) -> Void)? = {
+        guard let symbol = dlsym(nil, "omp_set_num_threads") else { return nil }
+        return unsafeBitCast(symbol, to: (@convention(c) (Int32) -> Void).self)
+    }()
+
+    /// To be called before the library makes or runs a primitive.
+    static func useOneThread() { setThreadCount?(1) }
+}
+
+extension DType {
+    var oneDNN: dnnl_data_type_t {
+        switch self {
+        case .float32: dnnl_f32
+        case .bfloat16: dnnl_bf16
+        }
+    }
+}
+
+/// How a tensor lies in memory, in oneDNN's terms.
+struct TensorLayout: @unchecked Sendable {
+    // `@unchecked Sendable`: a plain C value.
+    var descriptor = dnnl_memory_desc_t()
+
+    /// Explicit strides in elements.
+    init(_ dimensions: [Int], strides: [Int], _ dtype: DType) {
+        OneDNN.check(
+            dnnl_memory_desc_init_by_strides(
+                &descriptor, Int32(dimensions.count), dimensions.map(Int64.init), dtype.oneDNN, strides.map(Int64.init)),
+            "layout \(dimensions) \(strides)")
+    }
+
+    /// A layout of the library's choice (`dnnl_format_tag_any`) or a named one.
+    init(_ dimensions: [Int], tag: dnnl_format_tag_t, _ dtype: DType) {
+        OneDNN.check(
+            dnnl_memory_desc_init_by_tag(
+                &descriptor, Int32(dimensions.count), dimensions.map(Int64.init), dtype.oneDNN, tag),
+            "layout \(dimensions) \(tag.rawValue)")
+    }
+
+    init(_ descriptor: dnnl_memory_desc_t) { self.descriptor = descriptor }
+
+    var byteCount: Int {
+        var descriptor = descriptor
+        return dnnl_memory_desc_get_size(&descriptor)
+    }
+
+    /// A name that two layouts share only when they order elements alike.
+    func name(_ dtype: DType) -> String {
+        let blocking = descriptor.format_desc.blocking
+        let blocks = Int(blocking.inner_nblks)
+        func first<Dimensions>(_ count: Int, of dimensions: Dimensions) -> [Int64] {
+            withUnsafeBytes(of: dimensions) { Array($0.bindMemory(to: Int64.self).prefix(count)) }
+        }
+        let strides = first(Int(descriptor.ndims), of: blocking.strides)
+        return "\(dtype) \(strides) \(first(blocks, of: blocking.inner_blks)) \(first(blocks, of: blocking.inner_idxs))"
+    }
+}
+
+/// A compiled operation. Safe to run on many threads at once: its scratch memory is given with each call.
+final class Primitive: @unchecked Sendable {
+    // `@unchecked Sendable`: immutable after `init`; dnnl_primitive_execute is thread-safe with user scratchpads.
+    private let handle: dnnl_primitive_t
+    private let scratchpad: TensorLayout
+    private let scratchByteCount: Int
+    /// Layout of each argument by its DNNL_ARG number.
+    private(set) var layouts: [Int32: TensorLayout] = [:]
+    /// Names the layout of the weights; a packed copy is kept under it.
+    let weightsName: String
+    /// What the library calls its implementation.
+    let implementation: String
+
+    /// Compiles an operation descriptor, or returns nil where the library has no implementation.
+    ///
+    /// - Parameter arguments: DNNL_ARG numbers whose layouts the library may have chosen, and how to ask for them.
+    init?(
+        _ operation: UnsafeRawPointer, operands: DType, arguments: [(Int32, dnnl_query_t)],
+        activation: Activation? = nil,
+        bias: TensorLayout? = nil
+    ) {
+        OneDNN.useOneThread()
+        var attributes: dnnl_primitive_attr_t?
+        OneDNN.check(dnnl_primitive_attr_create(&attributes), "attributes")
+        defer { dnnl_primitive_attr_destroy(attributes) }
+        OneDNN.check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "scratchpad mode")
+        if let activation {
+            var post: dnnl_post_ops_t?
+            OneDNN.check(dnnl_post_ops_create(&post), "post-ops")
+            defer { dnnl_post_ops_destroy(post) }
+            let (kind, alpha) = activation.oneDNN
+            OneDNN.check(dnnl_post_ops_append_eltwise(post, 1, kind, alpha, 0), "activation")
+            OneDNN.check(dnnl_primitive_attr_set_post_ops(attributes, post), "post-ops")
+        }
+        var description: dnnl_primitive_desc_t?
+        guard dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, nil) == dnnl_success
+        else { return nil }
+        defer { dnnl_primitive_desc_destroy(description) }
+        var primitive: dnnl_primitive_t?
+        OneDNN.check(dnnl_primitive_create(&primitive, description), "primitive")
+        guard let primitive else { return nil }
+        handle = primitive
+        for (argument, query) in arguments {
+            guard let layout = dnnl_primitive_desc_query_md(description, query, 0) else { continue }
+            layouts[argument] = TensorLayout(layout.pointee)
+        }
+        if let bias { layouts[DNNL_ARG_BIAS] = bias }
+        weightsName = layouts[DNNL_ARG_WEIGHTS]?.name(operands) ?? ""
+        scratchpad =
+            dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)
+            .map { TensorLayout($0.pointee) } ?? TensorLayout([1], strides: [1], .float32)
+        scratchByteCount = scratchpad.byteCount
+        var text: UnsafePointer<CChar>?
+        dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &text)
+        implementation = text.map { String(cString: $0) } ?? ""
+    }
+
+    deinit { dnnl_primitive_destroy(handle) }
+
+    /// Runs on the calling thread.
+    func callAsFunction(_ arguments: (Int32, UnsafeMutableRawPointer)...) {
+        OneDNN.useOneThread()
+        let scratch = scratchByteCount > 0 ? HostBuffer(byteCount: scratchByteCount) : nil
+        withExtendedLifetime(scratch) {
+            var list = arguments.map { argument, pointer in
+                guard let layout = layouts[argument] else {
+                    preconditionFailure("oneDNN: argument \(argument) was not declared")
+                }
+                return dnnl_exec_arg_t(arg: argument, memory: Primitive.memory(layout, pointer))
+            }
+            if let scratch {
+                list.append(
+                    dnnl_exec_arg_t(arg: DNNL_ARG_SCRATCHPAD, memory: Primitive.memory(scratchpad, scratch.pointer)))
+            }
+            OneDNN.check(dnnl_primitive_execute(handle, OneDNN.stream, Int32(list.count), list), implementation)
+            for entry in list { dnnl_memory_destroy(entry.memory) }
+        }
+    }
+
+    private static func memory(_ layout: TensorLayout, _ pointer: UnsafeMutableRawPointer) -> dnnl_memory_t? {
+        var memory: dnnl_memory_t?
+        var descriptor = layout.descriptor
+        OneDNN.check(dnnl_memory_create(&memory, &descriptor, OneDNN.engine, pointer), "memory")
+        return memory
+    }
+
+    /// Copies between layouts (and precisions).
+    static func reorder(
+        _ source: UnsafeMutableRawPointer, _ from: TensorLayout, _ target: UnsafeMutableRawPointer, _ to: TensorLayout
+    ) {
+        OneDNN.useOneThread()
+        var (first, second) = (from.descriptor, to.descriptor)
+        var description: dnnl_primitive_desc_t?
+        OneDNN.check(
+            dnnl_reorder_primitive_desc_create(&description, &first, OneDNN.engine, &second, OneDNN.engine, nil),
+            "reorder")
+        defer { dnnl_primitive_desc_destroy(description) }
+        var primitive: dnnl_primitive_t?
+        OneDNN.check(dnnl_primitive_create(&primitive, description), "reorder")
+        defer { dnnl_primitive_destroy(primitive) }
+        let list = [
+            dnnl_exec_arg_t(arg: DNNL_ARG_SRC, memory: memory(from, source)),
+            dnnl_exec_arg_t(arg: DNNL_ARG_DST, memory: memory(to, target)),
+        ]
+        OneDNN.check(dnnl_primitive_execute(primitive, OneDNN.stream, 2, list), "reorder")
+        for entry in list { dnnl_memory_destroy(entry.memory) }
+    }
+}
+
+extension Activation {
+    fileprivate var oneDNN: (dnnl_alg_kind_t, Float) {
+        switch self {
+        case .silu: (dnnl_eltwise_swish, 1)
+        case .geluTanh: (dnnl_eltwise_gelu_tanh, 0)
+        case .geluErf: (dnnl_eltwise_gelu_erf, 0)
+        case .quickGelu: (dnnl_eltwise_swish, 1.702)
+        case .relu: (dnnl_eltwise_relu, 0)
+        case .tanh: (dnnl_eltwise_tanh, 0)
+        case .sigmoid: (dnnl_eltwise_logistic, 0)
+        case .exp: (dnnl_eltwise_exp, 0)
+        case .sqrt: (dnnl_eltwise_sqrt, 0)
+        case .softplus: (dnnl_eltwise_soft_relu, 0)
+        case .square: (dnnl_eltwise_square, 0)
+        }
+    }
+}
+
+/// Compiled operations by key, shared by all threads. An operation is compiled once; the bound only guards against callers
+/// whose shapes never repeat.
+final class PrimitiveCache<Key: Hashable & Sendable>: Sendable {
+    private let entries = Mutex<[Key: Primitive]>([:])
+    private let bound = 4096
+
+    /// The operation of this key, compiled by `make` when it is new.
+    func primitive(_ key: Key, _ make: () -> Primitive) -> Primitive {
+        if let known = entries.withLock({ $0[key] }) { return known }
+        let made = make()
+        return entries.withLock { entries in
+            if let known = entries[key] { return known }
+            if entries.count >= bound { entries.removeAll() }
+            entries[key] = made
+            return made
+        }
+    }
+}

@@ -1,0 +1,164 @@
+import COneDNN
+
+/// One compiled convolution pass.
+struct ConvolutionKey: Hashable, Sendable {
+    enum Pass: Hashable, Sendable { case forward, inputGradient, weightGradient }
+    var pass: Pass
+    /// [B, H, W, Cin] and [Cout, Cin, kh, kw].
+    var input: [Int], weight: [Int]
+    var geometry: ConvolutionGeometry
+    var operands: DType, result: DType
+    var hasBias: Bool
+}
+
+extension OneDNNEngine {
+    public func convolution(_ x: Tensor, weight: Tensor, bias: Tensor?, geometry: ConvolutionGeometry) -> Tensor {
+        let key = convolutionKey(
+            .forward, x.dtype, weight.dtype, x.shape, weight.shape, geometry, result: x.dtype, bias != nil)
+        let primitive = convolutions.primitive(key) { key.compile() }
+        let result = make(key.output, key.result)
+        let kernel = packed(weight, key, primitive)
+        withElements(x, key.operands) { input in
+            withFloats(bias) { bias in
+                withExtendedLifetime(kernel) {
+                    if let bias {
+                        primitive(
+                            (DNNL_ARG_SRC, input), (DNNL_ARG_WEIGHTS, kernel.pointer),
+                            (DNNL_ARG_BIAS, UnsafeMutableRawPointer(mutating: bias)), (DNNL_ARG_DST, result.pointer))
+                    } else {
+                        primitive(
+                            (DNNL_ARG_SRC, input), (DNNL_ARG_WEIGHTS, kernel.pointer), (DNNL_ARG_DST, result.pointer))
+                    }
+                }
+            }
+        }
+        return convert(result.tensor, to: x.dtype)
+    }
+
+    public func convolutionInputGradient(
+        _ upstream: Tensor, weight: Tensor, inputShape: [Int], geometry: ConvolutionGeometry
+    ) -> Tensor {
+        let key = convolutionKey(
+            .inputGradient, upstream.dtype, weight.dtype, inputShape, weight.shape, geometry, result: upstream.dtype,
+            false)
+        let primitive = convolutions.primitive(key) { key.compile() }
+        let result = make(inputShape, key.result)
+        let kernel = packed(weight, key, primitive)
+        withElements(upstream, key.operands) { upstream in
+            withExtendedLifetime(kernel) {
+                primitive(
+                    (DNNL_ARG_DIFF_DST, upstream), (DNNL_ARG_WEIGHTS, kernel.pointer),
+                    (DNNL_ARG_DIFF_SRC, result.pointer))
+            }
+        }
+        return convert(result.tensor, to: upstream.dtype)
+    }
+
+    public func convolutionWeightGradient(
+        _ upstream: Tensor, input: Tensor, weightShape: [Int], geometry: ConvolutionGeometry
+    ) -> Tensor {
+        let key = convolutionKey(
+            .weightGradient, upstream.dtype, input.dtype, input.shape, weightShape, geometry, result: .float32, false)
+        let primitive = convolutions.primitive(key) { key.compile() }
+        guard let layout = primitive.layouts[DNNL_ARG_DIFF_WEIGHTS] else { preconditionFailure("no weight layout") }
+        let result = make(weightShape, .float32)
+        let blocked = HostBuffer(byteCount: layout.byteCount)
+        withElements(upstream, key.operands) { upstream in
+            withElements(input, key.operands) { input in
+                primitive(
+                    (DNNL_ARG_SRC, input), (DNNL_ARG_DIFF_DST, upstream), (DNNL_ARG_DIFF_WEIGHTS, blocked.pointer))
+            }
+        }
+        Primitive.reorder(blocked.pointer, layout, result.pointer, TensorLayout(weightShape, tag: dnnl_oihw, .float32))
+        return withExtendedLifetime(blocked) { result.tensor }
+    }
+
+    private func convolutionKey(
+        _ pass: ConvolutionKey.Pass, _ a: DType, _ b: DType, _ input: [Int], _ weight: [Int],
+        _ geometry: ConvolutionGeometry,
+        result: DType, _ hasBias: Bool
+    ) -> ConvolutionKey {
+        let narrow = a == .bfloat16 && b == .bfloat16 && OneDNN.multipliesBFloat16
+        return ConvolutionKey(
+            pass: pass, input: input, weight: weight, geometry: geometry, operands: narrow ? .bfloat16 : .float32,
+            result: narrow ? result : .float32, hasBias: hasBias)
+    }
+
+    private func packed(_ weight: Tensor, _ key: ConvolutionKey, _ primitive: Primitive) -> HostBuffer {
+        guard let buffer = weight.buffer as? HostBuffer, let wanted = primitive.layouts[DNNL_ARG_WEIGHTS] else {
+            preconditionFailure("a weight of engine \(weight.engine.name) is not in host memory")
+        }
+        let derived = DerivedKey(maker: primitive.weightsName, offset: weight.offset, shape: key.weight)
+        return buffer.derivedBuffer(derived) {
+            let copy = HostBuffer(byteCount: wanted.byteCount)
+            Primitive.reorder(
+                HostTensors.pointer(weight), TensorLayout(key.weight, tag: dnnl_oihw, weight.dtype), copy.pointer,
+                wanted)
+            return copy
+        }
+    }
+}
+
+extension ConvolutionKey {
+    /// [B, H', W', Cout].
+    var output: [Int] {
+        [
+            input[0], geometry.outputSize(input[1], kernel: weight[2], before: geometry.top, after: geometry.bottom),
+            geometry.outputSize(input[2], kernel: weight[3], before: geometry.left, after: geometry.right), weight[0],
+        ]
+    }
+
+    /// The library names axes (batch, channel, row, column) and keeps channels last in memory.
+    private func image(_ shape: [Int], _ dtype: DType) -> TensorLayout {
+        TensorLayout([shape[0], shape[3], shape[1], shape[2]], tag: dnnl_nhwc, dtype)
+    }
+
+    fileprivate func compile() -> Primitive {
+        var source = image(input, pass == .inputGradient ? result : operands).descriptor
+        var target = image(output, pass == .forward ? result : operands).descriptor
+        var kernel = TensorLayout(weight, tag: dnnl_format_tag_any, pass == .weightGradient ? .float32 : operands)
+            .descriptor
+        var bias = TensorLayout([weight[0]], strides: [1], .float32).descriptor
+        let stride = [Int64(geometry.stride), Int64(geometry.stride)]
+        let before = [Int64(geometry.top), Int64(geometry.left)],
+            after = [Int64(geometry.bottom), Int64(geometry.right)]
+        var operation = dnnl_convolution_desc_t()
+        let status: dnnl_status_t
+        var arguments: [(Int32, dnnl_query_t)]
+        switch pass {
+        case .forward:
+            status = withUnsafePointer(to: &bias) { bias in
+                dnnl_convolution_forward_desc_init(
+                    &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &kernel, hasBias ? bias : nil,
+                    &target,
+                    stride, before, after)
+            }
+            arguments = [
+                (DNNL_ARG_SRC, dnnl_query_src_md), (DNNL_ARG_WEIGHTS, dnnl_query_weights_md),
+                (DNNL_ARG_DST, dnnl_query_dst_md),
+            ]
+        case .inputGradient:
+            status = dnnl_convolution_backward_data_desc_init(
+                &operation, dnnl_convolution_direct, &source, &kernel, &target, stride, before, after)
+            arguments = [
+                (DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md), (DNNL_ARG_WEIGHTS, dnnl_query_weights_md),
+                (DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md),
+            ]
+        case .weightGradient:
+            status = dnnl_convolution_backward_weights_desc_init(
+                &operation, dnnl_convolution_direct, &source, &kernel, nil, &target, stride, before, after)
+            arguments = [
+                (DNNL_ARG_SRC, dnnl_query_src_md), (DNNL_ARG_DIFF_WEIGHTS, dnnl_query_diff_weights_md),
+                (DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md),
+            ]
+        }
+        OneDNN.check(status, "convolution \(self)")
+        guard
+            let primitive = Primitive(
+                &operation, operands: operands, arguments: arguments, bias: hasBias ? TensorLayout(bias) : nil)
+        else {
+            preconditionFailure("oneDNN has no convolution \(self)")
+        }
+        return primitive
+    }
+}

@@ -1,0 +1,116 @@
+import Glibc
+import Testing
+
+@testable import TensorCore
+
+/// Holds the fast engine to the plain one, operation by operation, and both to finite differences.
+@Suite struct EngineConformanceTests {
+    /// fp32 results may differ by rounding of sums in another order; bfloat16 ones by a unit in the last place (2^-8) of
+    /// each operand that is itself a result.
+    static func tolerance(_ dtype: DType) -> Float { dtype == .float32 ? 1e-5 : 1.6e-2 }
+
+    @Test("the fast engine gives the plain engine's results", arguments: ConformanceCases.all, DType.allCases)
+    func agrees(_ operation: ConformanceCase, _ dtype: DType) {
+        let expected = operation.run(OpenBLASEngine.shared, dtype)
+        let actual = operation.run(OneDNNEngine.shared, dtype)
+        #expect(expected.count == actual.count)
+        for (index, (reference, result)) in zip(expected, actual).enumerated() {
+            #expect(reference.shape == result.shape && reference.dtype == result.dtype, "tensor \(index)")
+            expectAlike(result.values, reference.values, Self.tolerance(dtype), "\(operation.name), tensor \(index)")
+        }
+    }
+
+    @Test("the same call gives the same bits on every thread", arguments: ConformanceCases.products)
+    func repeats(_ operation: ConformanceCase) throws {
+        for dtype in DType.allCases {
+            let runs = try Lanes(count: 3).map(3) { _ in
+                operation.run(OneDNNEngine.shared, dtype).map { OneDNNEngine.shared.bytes(of: $0) }
+            }
+            #expect(runs[0] == runs[1] && runs[1] == runs[2])
+        }
+    }
+
+    @Test(
+        "a row of a product does not depend on how many rows there are",
+        arguments: [(192, 768), (256, 256), (768, 192), (64, 64)])
+    func rowsAreIndependent(_ K: Int, _ N: Int) {
+        let engine = OneDNNEngine.shared
+        for dtype in DType.allCases {
+            let x = engine.normal([640, K], dtype)
+            let weight = engine.normal([N, K], dtype, seed: 1)
+            let all = engine.linear(x, weight: weight, bias: nil, activation: .geluTanh)
+            for rows in [1, 16, 80, 320] {
+                let part = engine.linear(x.rows(0..<rows), weight: weight, bias: nil, activation: .geluTanh)
+                #expect(engine.bytes(of: part) == engine.bytes(of: all.rows(0..<rows)), "\(rows) rows of 640, \(dtype)")
+            }
+        }
+    }
+
+    @Test("activations are accurate to 2e-6", arguments: Activation.allCases)
+    func activationsAreAccurate(_ activation: Activation) {
+        let engine = OneDNNEngine.shared
+        let x = (0..<20_001).map { (Float($0) - 10_000) / 1000 }.filter { activation != .sqrt || $0 > 0 }
+        let actual = engine.activate(engine.tensor(x, shape: [x.count]), activation).values
+        // The tail of GELU is the product of x and a number near zero whose absolute error counts, not its relative one.
+        let floor: Double = activation == .geluErf ? 3e-3 : 1e-4
+        var worst: Double = 0
+        for (argument, value) in zip(x, actual) {
+            let exact = exactly(activation, Double(argument))
+            worst = max(worst, abs(Double(value) - exact) / max(abs(exact), floor))
+        }
+        #expect(worst < 2e-6, "\(activation): \(worst)")
+    }
+
+    /// The formula in double precision.
+    private func exactly(_ activation: Activation, _ x: Double) -> Double {
+        switch activation {
+        case .silu: x / (1 + exp(-x))
+        case .geluTanh: 0.5 * x * (1 + Glibc.tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
+        case .geluErf: 0.5 * x * erfc(-x / 2.0.squareRoot())
+        case .quickGelu: x / (1 + exp(-1.702 * x))
+        case .relu: max(x, 0)
+        case .tanh: Glibc.tanh(x)
+        case .sigmoid: 1 / (1 + exp(-x))
+        case .exp: Glibc.exp(x)
+        case .sqrt: x.squareRoot()
+        case .softplus: log1p(exp(x))
+        case .square: x * x
+        }
+    }
+
+    @Test("infinities and NaN are passed on")
+    func specialValues() {
+        let engine = OneDNNEngine.shared
+        let x = engine.tensor([.nan, .infinity, -.infinity, 200, -200] + [Float](repeating: 0, count: 20), shape: [25])
+        let exponential = engine.activate(x, .exp).values
+        #expect(exponential[0].isNaN && exponential[1] == .infinity && exponential[2] == 0)
+        #expect(exponential[3] == .infinity && exponential[4] == 0)
+        for activation in Activation.allCases {
+            #expect(engine.activate(x, activation).values[0].isNaN, "\(activation)")
+        }
+        let probabilities = engine.softmax(x).values
+        #expect(probabilities.allSatisfy { $0.isNaN })
+        #expect(engine.convert(x, to: .bfloat16).values[0].isNaN)
+    }
+}
+
+/// Expects |actual - expected| <= tolerance (|expected| + root mean square of expected), element by element.
+func expectAlike(
+    _ actual: [Float], _ expected: [Float], _ tolerance: Float, _ label: String,
+    sourceLocation: SourceLocation = #_sourceLocation
+) {
+    guard actual.count == expected.count, !actual.isEmpty else {
+        #expect(actual.count == expected.count, "\(label)", sourceLocation: sourceLocation)
+        return
+    }
+    let size = (expected.reduce(0) { $0 + $1 * $1 } / Float(expected.count)).squareRoot()
+    var worst: (index: Int, excess: Float) = (0, 0)
+    for index in actual.indices {
+        let excess = abs(actual[index] - expected[index]) / (tolerance * (abs(expected[index]) + size) + 1e-30)
+        if !(excess <= worst.excess) { worst = (index, excess) }
+    }
+    #expect(
+        worst.excess <= 1,
+        "\(label): element \(worst.index) is \(actual[worst.index]), expected \(expected[worst.index])",
+        sourceLocation: sourceLocation)
+}
