@@ -61,13 +61,13 @@ struct TransformerUpdateTests {
         }
     }
 
-    private func update(_ options: Options) throws -> PolicyUpdate {
+    private func update(_ options: Options, chunk: Int = 1) throws -> PolicyUpdate {
         var settings = PolicySettings(fidelity: .fixed)
         settings.learningRate = options.learningRate
         settings.clipRange = options.clipRange
         settings.maximumGradientNorm = options.gradientNormLimit
         settings.updatesPerEpoch = 1
-        return PolicyUpdate(settings: settings, rollout: try rollout(), chunks: Chunks(size: 1))
+        return PolicyUpdate(settings: settings, rollout: try rollout(), chunks: Chunks(size: chunk))
     }
 
     private func advantages() throws -> Advantages {
@@ -114,5 +114,47 @@ struct TransformerUpdateTests {
             #expect(Float(report.statistics.clipFraction) == fractions[index], "clipping of update \(index)")
         }
         try expectTensors(state.parameters, "curve/final", relative: 0, absolute: 2e-4)
+    }
+
+    @Test(
+        "the ratio of an unchanged transformer is exactly 1 when chunks have the rollout's shapes",
+        arguments: [1, 2, 3])
+    func ratio(chunk: Int) throws {
+        let groups = try sampled(velocity: policy.velocity(adapter.parameters), chunk: chunk)
+        let (_, statistics) = try update(Options(), chunk: chunk).gradient(
+            parameters: adapter.parameters, groups: groups[...],
+            advantages: Advantages(values: [[1, -1, 0.5, -0.5, 0]]),
+            policy: policy, lanes: Lanes(count: 2))
+        #expect(statistics.smallestRatio == 1 && statistics.largestRatio == 1)
+    }
+
+    @Test("sampling with merged weights moves the ratio by less than a tenth of the clip range")
+    func merged() throws {
+        let merged = try model.merged(adapter)
+        let velocity: VelocityFunction = { x, timestep, conditioning in
+            let text = merged.conditioning(text_BTJ: conditioning.text_BSD, pooled_BP: conditioning.pooled_BP)
+            return merged.velocity(x, timesteps: [Float](repeating: timestep, count: x.shape[0]), conditioning: text)
+        }
+        let (_, statistics) = try update(Options(), chunk: 2).gradient(
+            parameters: adapter.parameters, groups: try sampled(velocity: velocity, chunk: 2)[...],
+            advantages: Advantages(values: [[1, -1, 0.5, -0.5, 0]]), policy: policy, lanes: Lanes(count: 2))
+        #expect(max(statistics.largestRatio - 1, 1 - statistics.smallestRatio) < 1e-6)
+        #expect(statistics.clipFraction == 0)
+    }
+
+    /// A group of five under the fixture's first text.
+    private func sampled(velocity: @escaping VelocityFunction, chunk: Int) throws -> [ScoredGroup] {
+        let rollout = try rollout()
+        let prompt = try groups()[0].prompt
+        let parts = try Chunks(size: chunk).ranges(5).map {
+            try rollout.sample(
+                GroupCoordinates(epoch: 0, index: 0), members: $0, prompt: prompt, engine: engine, velocity: velocity)
+        }
+        let trajectory = RolloutSample(joining: parts).trajectory
+        return [
+            ScoredGroup(
+                group: GroupCoordinates(epoch: 0, index: 0), prompt: prompt, trajectory: trajectory,
+                rewards: [0, 0, 0, 0, 0])
+        ]
     }
 }
