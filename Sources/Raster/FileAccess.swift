@@ -10,6 +10,40 @@
 package enum FileAccess {
     /// The bytes of a file.
     package static func read(_ path: String, byteLimit: Int) throws(RasterError) -> [UInt8] {
+        try withFile(path) { (descriptor, byteCount) throws(RasterError) in
+            guard byteCount <= byteLimit else {
+                throw RasterError(
+                    code: .tooLarge, path: path, message: "\(byteCount) bytes, at most \(byteLimit) are read",
+                    remedy: "check that it is the right file")
+            }
+            return try read(descriptor, at: 0, count: byteCount, path: path)
+        }
+    }
+
+    /// The first and last bytes of a file, fewer when it is shorter.
+    package static func ends(
+        of path: String, headCount: Int, tailCount: Int
+    ) throws(RasterError) -> (head: [UInt8], tail: [UInt8]) {
+        try withFile(path) { (descriptor, byteCount) throws(RasterError) in
+            let tailStart = max(0, byteCount - tailCount)
+            return (
+                try read(descriptor, at: 0, count: min(byteCount, headCount), path: path),
+                try read(descriptor, at: tailStart, count: byteCount - tailStart, path: path)
+            )
+        }
+    }
+
+    /// The length of a file, or nil when there is no file of this name.
+    package static func byteCount(of path: String) -> Int? {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+        return Int(status.st_size)
+    }
+
+    /// Opens a regular file for reading and hands out its descriptor and length.
+    private static func withFile<Result>(
+        _ path: String, _ body: (Int32, Int) throws(RasterError) -> Result
+    ) throws(RasterError) -> Result {
         let descriptor = retrying { open(path, O_RDONLY | O_CLOEXEC) }
         guard descriptor >= 0 else { throw unreadable(path, errno) }
         defer { close(descriptor) }
@@ -18,20 +52,18 @@ package enum FileAccess {
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw RasterError(code: .unreadable, path: path, message: "not a file", remedy: "check the path")
         }
-        let byteCount = Int(status.st_size)
-        guard byteCount <= byteLimit else {
-            throw RasterError(
-                code: .tooLarge, path: path, message: "\(byteCount) bytes, at most \(byteLimit) are read",
-                remedy: "check that it is the right file")
-        }
+        return try body(descriptor, Int(status.st_size))
+    }
+
+    /// `count` bytes from `offset`; fewer when the file has shrunk.
+    private static func read(
+        _ descriptor: Int32, at offset: Int, count byteCount: Int, path: String
+    ) throws(RasterError) -> [UInt8] {
         var failure: Int32?
         let bytes = [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
             while count < byteCount {
-                let step = retrying {
-                    Self.read(
-                        descriptor,
-                        into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[count...])))
-                }
+                let rest = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
+                let step = retrying { pread(descriptor, rest.baseAddress, byteCount - count, off_t(offset + count)) }
                 if step < 0 { failure = errno }
                 if step <= 0 { break }
                 count += step
@@ -68,16 +100,6 @@ package enum FileAccess {
         if syncing, failure == nil, fsync(descriptor) != 0 { failure = errno }
         if close(descriptor) != 0, failure == nil { failure = errno }
         if let failure { throw unwritable(path, failure) }
-    }
-
-    private static func read(_ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        #if canImport(Glibc)
-            Glibc.read(descriptor, buffer.baseAddress, buffer.count)
-        #elseif canImport(Musl)
-            Musl.read(descriptor, buffer.baseAddress, buffer.count)
-        #else
-            Darwin.read(descriptor, buffer.baseAddress, buffer.count)
-        #endif
     }
 
     private static func write(_ descriptor: Int32, from buffer: UnsafeRawBufferPointer) -> Int {

@@ -1,0 +1,90 @@
+internal import Dispatch
+internal import Raster
+internal import Synchronization
+
+extension EmojiDataset {
+    /// Writes all files of the data set into an empty folder, the manifest last.
+    static func write(
+        font: EmojiFont, digest: String, options: Options, to folder: String,
+        _ progress: @Sendable (_ done: Int, _ total: Int) -> Void
+    ) throws -> EmojiManifest {
+        let emoji = emoji(of: font)
+        guard !emoji.isEmpty else {
+            throw DatasetError(
+                code: .malformedFont, path: font.path, message: "no emoji with a colour bitmap and a Unicode name",
+                remedy: "use NotoColorEmoji.ttf of fonts-noto-color-emoji")
+        }
+        var files = try writeImages(of: emoji, font: font, options: options, to: folder, progress)
+        let split = EmojiLists.split(emoji)
+        let lists = [
+            "captions.json": EmojiLists.captions(emoji),
+            "prompt2img.json": EmojiLists.references(emoji, count: options.referenceCount),
+            "train.txt": split.train,
+            "test.txt": split.test,
+        ]
+        for (name, text) in lists {
+            try FileAccess.write(Array(text.utf8), to: "\(folder)/\(name)", syncing: false)
+            files[name] = text.utf8.count
+        }
+        let manifest = EmojiManifest(
+            fontDigest: digest, size: options.size, referenceCount: options.referenceCount, emojiCount: emoji.count,
+            files: files)
+        try FileAccess.write(try manifest.encoded(), to: "\(folder)/\(EmojiManifest.fileName)", syncing: true)
+        return manifest
+    }
+
+    /// Renders on all processors: an emoji's files depend on nothing but the emoji, so the order does not matter.
+    private static func writeImages(
+        of emoji: [Emoji], font: EmojiFont, options: Options, to folder: String,
+        _ progress: @Sendable (_ done: Int, _ total: Int) -> Void
+    ) throws -> [String: Int] {
+        try FolderReplacement.makeFolder("\(folder)/images")
+        let work = Mutex(Work())
+        DispatchQueue.concurrentPerform(iterations: emoji.count) { index in
+            guard work.withLock({ $0.failure == nil }) else { return }
+            do throws(DatasetError) {
+                let written = try writeImages(of: emoji[index], font: font, options: options, to: folder)
+                work.withLock {
+                    $0.files.merge(written) { _, new in new }
+                    $0.doneCount += 1
+                    progress($0.doneCount, emoji.count)
+                }
+            } catch {
+                work.withLock { if $0.failure == nil { $0.failure = error } }
+            }
+        }
+        return try work.withLock {
+            if let failure = $0.failure { throw failure }
+            return $0.files
+        }
+    }
+
+    private struct Work: Sendable {
+        var files: [String: Int] = [:]
+        var doneCount = 0
+        var failure: DatasetError?
+    }
+
+    /// The files of one emoji with their lengths.
+    private static func writeImages(
+        of emoji: Emoji, font: EmojiFont, options: Options, to folder: String
+    ) throws(DatasetError) -> [String: Int] {
+        let rendering = try EmojiRendering(
+            png: font.png(for: emoji.scalar) ?? [], scalar: emoji.scalar, size: options.size, fontPath: font.path)
+        var images = [(emoji.plainFile, rendering.plain())]
+        for index in 0..<options.referenceCount {
+            images.append((emoji.referenceFile(index), rendering.reference(index)))
+        }
+        var files: [String: Int] = [:]
+        for (name, image) in images {
+            do throws(RasterError) {
+                let bytes = try image.pngBytes()
+                try FileAccess.write(bytes, to: "\(folder)/images/\(name)", syncing: false)
+                files["images/\(name)"] = bytes.count
+            } catch {
+                throw DatasetError(error, code: .unwritable)
+            }
+        }
+        return files
+    }
+}

@@ -1,0 +1,117 @@
+internal import Crypto
+internal import Raster
+
+/// The data set of the default run: captioned emoji in the reference-image format of the Adv-GRPO paper.
+///
+///     OUT/images/1f600.png            plain image
+///     OUT/images/1f600_ref0.png ...   augmented references
+///     OUT/captions.json               {file: caption} of the plain images
+///     OUT/prompt2img.json             {caption: [file, ...]} of the references
+///     OUT/train.txt, OUT/test.txt     captions; every tenth is held out
+///     OUT/manifest.json               what it was made from
+public enum EmojiDataset {
+    /// What to make, from what, and where.
+    public struct Options: Sendable {
+        /// The font file.
+        public var font: String
+        /// The folder to make.
+        public var output: String
+        /// Side of the images, in pixels.
+        public var size: Int
+        /// Augmented references of each emoji.
+        public var referenceCount: Int
+
+        /// Defaults are the data set of the shipped base model.
+        public init(
+            font: String = EmojiFont.defaultPath, output: String, size: Int = 64, referenceCount: Int = 4
+        ) {
+            self.font = font
+            self.output = output
+            self.size = size
+            self.referenceCount = referenceCount
+        }
+    }
+
+    /// What the folder holds.
+    public struct Summary: Sendable, Hashable {
+        public var emojiCount: Int
+        public var imageCount: Int
+        /// Nothing was done because the folder was complete already.
+        public var wasComplete: Bool
+    }
+
+    /// An emoji of the data set.
+    struct Emoji: Sendable {
+        var scalar: Unicode.Scalar
+        var caption: String
+
+        var plainFile: String { "\(name).png" }
+        func referenceFile(_ index: Int) -> String { "\(name)_ref\(index).png" }
+
+        private var name: String {
+            let digits = String(scalar.value, radix: 16)
+            return String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+        }
+    }
+
+    /// Makes the data set, or does nothing when `options.output` already holds it.
+    ///
+    /// The folder appears complete or not at all: another process may read it as soon as it exists, and a killed call is repaired by
+    /// the next. A folder made from another font or with other options is replaced; one that this function did not make is refused.
+    ///
+    /// - Parameters:
+    ///   - options: what to make.
+    ///   - progress: called now and then with the emoji done and their total; from several threads, one at a time.
+    /// - Throws: `DatasetError`, with the package to install when the font is missing.
+    public static func prepare(
+        options: Options, progress: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in }
+    ) throws -> Summary {
+        try validate(options)
+        let font = try EmojiFont(path: options.font)
+        let digest = SHA256.hash(data: font.bytes).map { byte in
+            (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }.joined()
+        let folder = try FolderReplacement(path: options.output)
+        if let manifest = EmojiManifest(folder: folder.path) {
+            let isComplete = manifest.isComplete(
+                in: folder.path, fontDigest: digest, size: options.size, referenceCount: options.referenceCount)
+            if isComplete { return summary(manifest, wasComplete: true) }
+        } else if !FolderReplacement.isMissingOrEmpty(folder.path) {
+            throw DatasetError(
+                code: .foreignFolder, path: folder.path,
+                message: "exists, and has no \(EmojiManifest.fileName) that says it is an emoji data set",
+                remedy: "remove it, or choose another folder")
+        }
+        try folder.begin()
+        do {
+            let manifest = try write(font: font, digest: digest, options: options, to: folder.partial, progress)
+            try folder.commit()
+            return summary(manifest, wasComplete: false)
+        } catch {
+            folder.abandon()
+            throw error
+        }
+    }
+
+    /// The emoji of a font that have a picture and a name, by code point.
+    static func emoji(of font: EmojiFont) -> [Emoji] {
+        font.scalars.compactMap { scalar in
+            EmojiCaption.caption(of: scalar).map { Emoji(scalar: scalar, caption: $0) }
+        }
+    }
+
+    private static func validate(_ options: Options) throws(DatasetError) {
+        guard (8...1024).contains(options.size), (1...64).contains(options.referenceCount) else {
+            throw DatasetError(
+                code: .invalidOptions, path: options.output,
+                message: "size \(options.size), \(options.referenceCount) references",
+                remedy: "give a size of 8 to 1024 pixels and 1 to 64 references")
+        }
+    }
+
+    private static func summary(_ manifest: EmojiManifest, wasComplete: Bool) -> Summary {
+        Summary(
+            emojiCount: manifest.emojiCount, imageCount: manifest.emojiCount * (1 + manifest.referenceCount),
+            wasComplete: wasComplete)
+    }
+}

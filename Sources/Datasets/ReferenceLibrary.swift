@@ -1,0 +1,90 @@
+public import Raster
+
+/// The reference images of each prompt: the paper's `prompt2img.json` with its images.
+///
+/// A value that has been checked: every prompt has references and every reference is a complete PNG file with a valid header.
+public struct ReferenceLibrary: Sendable {
+    /// The file it was read from.
+    public let path: String
+    /// In file order.
+    public let prompts: [String]
+    /// Paths of the images of each prompt, in file order.
+    private let files: [String: [String]]
+
+    /// Most problems spelled out in one error.
+    static let problemLimit = 20
+
+    /// Reads and checks a library.
+    ///
+    /// - Parameters:
+    ///   - path: the JSON file, `{prompt: [file, ...]}`; files are relative to its folder or that folder's `images/`, or absolute.
+    ///   - required: prompts that must have references, as a run's prompt list.
+    /// - Throws: one `DatasetError` that lists all problems, each with file and prompt (the first 20 in words).
+    public init(path: String, required: [String] = []) throws(DatasetError) {
+        let entries = try PromptReferences(json: try readList(path), path: path).entries
+        let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
+        var problems: [String] = []
+        var files: [String: [String]] = [:]
+        for entry in entries {
+            if entry.files.isEmpty { problems.append("\"\(entry.prompt)\": no images are listed") }
+            let paths = entry.files.map { file in
+                let candidates = file.hasPrefix("/") ? [file] : [folder + file, folder + "images/" + file]
+                let image = candidates.first { FileAccess.byteCount(of: $0) != nil } ?? candidates[0]
+                do throws(RasterError) {
+                    try PNGFile.check(image)
+                } catch {
+                    problems.append("\"\(entry.prompt)\": \(error.path ?? image): \(error.message)")
+                }
+                return image
+            }
+            if files.updateValue(paths, forKey: entry.prompt) != nil {
+                problems.append("\"\(entry.prompt)\": listed again in line \(entry.line)")
+            }
+        }
+        for prompt in required where files[prompt] == nil {
+            problems.append("\"\(prompt)\": no references")
+        }
+        if entries.isEmpty { problems.append("no prompts") }
+        guard problems.isEmpty else { throw Self.invalid(problems, path: path) }
+        self.path = path
+        self.prompts = entries.map(\.prompt)
+        self.files = files
+    }
+
+    /// Whether the library has this prompt.
+    public func contains(_ prompt: String) -> Bool { files[prompt] != nil }
+
+    /// The image files of a prompt, in file order; empty for a prompt that the library does not have.
+    public func paths(of prompt: String) -> [String] { files[prompt] ?? [] }
+
+    /// The reference images of a prompt, in file order, scaled by Pillow's bilinear filter where they are not of this size.
+    ///
+    /// Transparent images are laid on white. Blocks on the disk; nothing is kept.
+    ///
+    /// - Throws: `DatasetError` for a prompt that is not in the library, or an image damaged since or beyond its header.
+    public func references(of prompt: String, width: Int, height: Int) throws(DatasetError) -> [RGBImage] {
+        guard let paths = files[prompt] else {
+            throw DatasetError(
+                code: .unknownPrompt, path: path, message: "no references for \"\(prompt)\"",
+                remedy: "add the prompt with its images")
+        }
+        var images: [RGBImage] = []
+        for path in paths {
+            do throws(RasterError) {
+                images.append(try RGBImage(pngAt: path).resized(width: width, height: height, filter: .bilinear))
+            } catch {
+                throw Self.invalid(["\"\(prompt)\": \(path): \(error.message)"], path: self.path)
+            }
+        }
+        return images
+    }
+
+    private static func invalid(_ problems: [String], path: String) -> DatasetError {
+        var lines = problems.prefix(problemLimit).map { "\n  " + $0 }.joined()
+        if problems.count > problemLimit { lines += "\n  and \(problems.count - problemLimit) more" }
+        let noun = problems.count == 1 ? "problem" : "problems"
+        return DatasetError(
+            code: .invalidReferences, path: path, message: "\(problems.count) \(noun):\(lines)\n",
+            remedy: "correct the file, or add the images beside it or in images/")
+    }
+}

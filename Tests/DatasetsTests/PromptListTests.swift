@@ -1,0 +1,44 @@
+import Datasets
+import Testing
+
+@Suite("PromptList")
+struct PromptListTests {
+    private func prompts(_ text: String, name: String = "prompts.txt") throws -> [String] {
+        try withTemporaryFolder { folder in
+            try write(text, to: "\(folder)/\(name)")
+            return try PromptList(path: "\(folder)/\(name)").prompts
+        }
+    }
+
+    private func error(_ text: String, name: String = "prompts.txt") throws -> DatasetError {
+        try #require(throws: DatasetError.self) { try prompts(text, name: name) }
+    }
+
+    @Test("one prompt a line; empty lines, carriage returns and surrounding space are ignored")
+    func lines() throws {
+        #expect(try prompts("\na cat\r\n\n  a dog \t\nhe said: \"ok\"") == ["a cat", "a dog", "he said: \"ok\""])
+    }
+
+    @Test("the keys of a prompt2img.json, in its order")
+    func keys() throws {
+        #expect(try prompts(#"{"z": ["a.png"], "a": []}"#, name: "prompt2img.json") == ["z", "a"])
+    }
+
+    @Test("a repeated prompt is refused with both lines")
+    func duplicates() throws {
+        let lines = try error("a\nb\n\n a\n")
+        #expect(lines.code == .duplicatePrompt)
+        #expect(lines.description.contains("\"a\" is in line 1 and again in line 4"))
+        let keys = try error("{\"a\": [],\n\"a\": []}", name: "p.json")
+        #expect(keys.code == .duplicatePrompt && keys.message.contains("line 1 and again in line 2"))
+    }
+
+    @Test("a list without prompts, a missing file and text that is not UTF-8 are errors naming the file")
+    func unusable() throws {
+        #expect(try error("\n \n").code == .malformedList)
+        let missing = #expect(throws: DatasetError.self) { try PromptList(path: "/nowhere/p.txt") }
+        #expect(missing?.code == .unreadable && missing?.path == "/nowhere/p.txt")
+        let font = #expect(throws: DatasetError.self) { try PromptList(path: Fixtures.folder + "/six.ttf") }
+        #expect(font?.code == .malformedList)
+    }
+}

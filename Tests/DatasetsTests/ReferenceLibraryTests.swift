@@ -1,0 +1,105 @@
+import Datasets
+import Foundation
+import Raster
+import Testing
+
+@Suite("ReferenceLibrary")
+struct ReferenceLibraryTests {
+    private let red = RGBImage(width: 3, height: 2, color: RGBColor(red: 255, green: 0, blue: 0))
+    private let blue = RGBImage(width: 4, height: 4, color: RGBColor(red: 0, green: 0, blue: 255))
+
+    /// A folder with red.png beside the list and images/blue.png.
+    private func withLibrary(_ json: String, _ body: (String) throws -> Void) throws {
+        try withTemporaryFolder { folder in
+            try FileManager.default.createDirectory(atPath: folder + "/images", withIntermediateDirectories: true)
+            try red.writePNG(to: folder + "/red.png")
+            try blue.writePNG(to: folder + "/images/blue.png")
+            try write(json, to: folder + "/prompt2img.json")
+            try body(folder)
+        }
+    }
+
+    @Test("images beside the list and in images/ are found, scaled and returned in order")
+    func loading() throws {
+        try withLibrary(#"{"both": ["blue.png", "red.png"], "one": ["images/blue.png"]}"#) { folder in
+            let library = try ReferenceLibrary(path: folder + "/prompt2img.json", required: ["one"])
+            #expect(library.prompts == ["both", "one"])
+            #expect(library.contains("one") && !library.contains("two"))
+            #expect(library.paths(of: "both") == [folder + "/images/blue.png", folder + "/red.png"])
+            let images = try library.references(of: "both", width: 4, height: 4)
+            #expect(images == [blue, RGBImage(width: 4, height: 4, color: red[0, 0])])
+        }
+    }
+
+    @Test("scaling is Pillow's bilinear")
+    func scaling() throws {
+        try withTemporaryFolder { folder in
+            let raster = Fixtures.folder + "/../Raster"
+            try write("{\"p\": [\"\(raster)/source.png\"]}", to: folder + "/list.json")
+            let image = try ReferenceLibrary(path: folder + "/list.json").references(of: "p", width: 64, height: 64)[0]
+            #expect(try image == RGBImage(pngAt: raster + "/bilinear-64x64.png"))
+        }
+    }
+
+    @Test("all problems come in one error, each with its file and prompt")
+    func problems() throws {
+        let json = """
+            {"gone": ["red.png", "gone.png"], "none": [], "text": ["prompt2img.json"], "cut": ["cut.png"],
+            "again": ["red.png"], "again": ["red.png"]}
+            """
+        try withLibrary(json) { folder in
+            let bytes = try red.pngBytes()
+            try Data(bytes.prefix(bytes.count - 20)).write(to: URL(filePath: folder + "/cut.png"))
+            let error = try #require(throws: DatasetError.self) {
+                try ReferenceLibrary(path: folder + "/prompt2img.json", required: ["red.png", "gone"])
+            }
+            #expect(error.code == .invalidReferences && error.path == folder + "/prompt2img.json")
+            let lines = error.message.split(separator: "\n").map(String.init)
+            #expect(lines.count == 7)
+            #expect(lines[0] == "6 problems:")
+            #expect(lines[1] == "  \"gone\": \(folder)/gone.png: cannot be read (No such file or directory)")
+            #expect(lines[2] == "  \"none\": no images are listed")
+            #expect(lines[3] == "  \"text\": \(folder)/prompt2img.json: not a PNG file")
+            #expect(lines[4].hasPrefix("  \"cut\": \(folder)/cut.png: not a readable PNG ("))
+            #expect(lines[5] == "  \"again\": listed again in line 2")
+            #expect(lines[6] == "  \"red.png\": no references")
+        }
+    }
+
+    @Test("a long list of problems is cut short")
+    func cap() throws {
+        let json = "{" + (0..<30).map { "\"prompt \($0)\": []" }.joined(separator: ",") + "}"
+        try withLibrary(json) { folder in
+            let error = try #require(throws: DatasetError.self) {
+                try ReferenceLibrary(path: folder + "/prompt2img.json")
+            }
+            #expect(error.message.split(separator: "\n").count == 22)
+            #expect(error.message.hasPrefix("30 problems:") && error.message.hasSuffix("and 10 more\n"))
+        }
+    }
+
+    @Test("an unknown prompt and damage within the pixels are errors on loading")
+    func loadingErrors() throws {
+        try withLibrary(#"{"p": ["red.png"]}"#) { folder in
+            var bytes = try red.pngBytes()
+            let data = try #require(bytes.indices.first { Array(bytes[$0...].prefix(4)) == Array("IDAT".utf8) })
+            bytes[data + 8] ^= 0xFF
+            try Data(bytes).write(to: URL(filePath: folder + "/red.png"))
+            let library = try ReferenceLibrary(path: folder + "/prompt2img.json")
+            let damaged = #expect(throws: DatasetError.self) { try library.references(of: "p", width: 8, height: 8) }
+            #expect(damaged?.code == .invalidReferences)
+            #expect(damaged?.message.contains("\"p\": \(folder)/red.png: not a readable PNG") == true)
+            let unknown = #expect(throws: DatasetError.self) { try library.references(of: "q", width: 8, height: 8) }
+            #expect(unknown?.code == .unknownPrompt)
+        }
+    }
+
+    @Test("a PNG followed by other bytes is accepted, as decoders do")
+    func trailingBytes() throws {
+        try withLibrary(#"{"p": ["long.png"]}"#) { folder in
+            try Data(try red.pngBytes() + [1, 2, 3]).write(to: URL(filePath: folder + "/long.png"))
+            let library = try ReferenceLibrary(path: folder + "/prompt2img.json")
+            #expect(try library.references(of: "p", width: 3, height: 2) == [red])
+        }
+    }
+}
