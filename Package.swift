@@ -72,8 +72,9 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport",
             swiftSettings: strict),
-        tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"), tests("AdvGRPO", ["ImageModels"]),
-        tests("Raster"), tests("Datasets"), tests("Protocol"), tests("Transport"), tests("Learner"),
+        tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
+        tests("AdvGRPO", ["ImageModels"]),
+        tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"), tests("Transport"), tests("Learner"),
         tests("Runtime", ["AdvGRPO", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
     ]
 )

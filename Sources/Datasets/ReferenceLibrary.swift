@@ -71,7 +71,7 @@ public struct ReferenceLibrary: Sendable {
         var images: [RGBImage] = []
         for path in paths {
             do throws(RasterError) {
-                images.append(try RGBImage(pngAt: path).resized(width: width, height: height, filter: .bilinear))
+                images.append(try RGBImage(pngPath: path).resized(width: width, height: height, filter: .bilinear))
             } catch {
                 throw Self.invalid(["\"\(prompt)\": \(path): \(error.message)"], path: self.path)
             }

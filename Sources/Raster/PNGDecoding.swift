@@ -16,7 +16,7 @@ extension RGBImage {
     /// - Parameters:
     ///   - path: the file.
     ///   - background: what shows through transparent pixels.
-    public init(pngAt path: String, background: RGBColor = .white) throws(RasterError) {
+    public init(pngPath path: String, background: RGBColor = .white) throws(RasterError) {
         let bytes = try FileAccess.read(path, byteLimit: PNGLimits.byteCount)
         try self.init(png: bytes, path: path, background: background)
     }

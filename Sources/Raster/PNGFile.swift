@@ -13,7 +13,7 @@ package enum PNGFile {
         let sides = [16, 20].map { start in head[start..<start + 4].reduce(0) { $0 << 8 | Int($1) } }
         let bounded = sides.allSatisfy { (1...PNGLimits.side).contains($0) }
         if !bounded || sides[0] * sides[1] > PNGLimits.pixelCount || tail != end {
-            _ = try RGBImage(pngAt: path)
+            _ = try RGBImage(pngPath: path)
         }
     }
 

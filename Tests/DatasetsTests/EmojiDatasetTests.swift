@@ -19,7 +19,7 @@ struct EmojiDatasetTests {
         try withTemporaryFolder { folder in
             let output = folder + "/new/emoji/"
             let summary = try EmojiDataset.prepare(options: options(output))
-            #expect(summary.emojiCount == 6 && summary.imageCount == 30 && !summary.wasComplete)
+            #expect(summary.captionCount == 6 && summary.referenceCount == 24 && !summary.wasComplete)
             #expect(
                 try names(output) == [
                     "captions.json", "images", "manifest.json", "prompt2img.json", "test.txt", "train.txt",
@@ -28,8 +28,8 @@ struct EmojiDatasetTests {
                 #expect(try read(output + list) == Fixtures.text("six/" + list), "\(list)")
             }
             for image in try names(Fixtures.folder + "/six/images") {
-                let expected = try RGBImage(pngAt: Fixtures.folder + "/six/images/" + image)
-                let isEqual = try RGBImage(pngAt: output + "images/" + image) == expected
+                let expected = try RGBImage(pngPath: Fixtures.folder + "/six/images/" + image)
+                let isEqual = try RGBImage(pngPath: output + "images/" + image) == expected
                 #expect(isEqual, "\(image)")
             }
             let library = try ReferenceLibrary(
@@ -59,8 +59,8 @@ struct EmojiDatasetTests {
             #expect(try EmojiDataset.prepare(options: options(output)) == first)
 
             #expect(try !EmojiDataset.prepare(options: options(output, size: 48)).wasComplete)
-            #expect(try RGBImage(pngAt: image).width == 48)
-            #expect(try EmojiDataset.prepare(options: options(output, size: 48, referenceCount: 1)).imageCount == 12)
+            #expect(try RGBImage(pngPath: image).width == 48)
+            #expect(try EmojiDataset.prepare(options: options(output, size: 48, referenceCount: 1)).referenceCount == 6)
             #expect(try names(output + "/images").count == 12)
         }
     }

@@ -37,7 +37,7 @@ struct ReferenceLibraryTests {
             let raster = Fixtures.folder + "/../Raster"
             try write("{\"p\": [\"\(raster)/source.png\"]}", to: folder + "/list.json")
             let image = try ReferenceLibrary(path: folder + "/list.json").references(of: "p", width: 64, height: 64)[0]
-            #expect(try image == RGBImage(pngAt: raster + "/bilinear-64x64.png"))
+            #expect(try image == RGBImage(pngPath: raster + "/bilinear-64x64.png"))
         }
     }
 

@@ -20,7 +20,7 @@ struct PNGTests {
             try image.writePNG(to: folder + "/a.png")
             try RGBImage(width: 1, height: 1, color: .black).writePNG(to: folder + "/b.png")
             try image.writePNG(to: folder + "/b.png")
-            #expect(try RGBImage(pngAt: folder + "/b.png") == image)
+            #expect(try RGBImage(pngPath: folder + "/b.png") == image)
             #expect(try FileManager.default.contentsOfDirectory(atPath: folder).sorted() == ["a.png", "b.png"])
         }
     }
@@ -37,7 +37,7 @@ struct PNGTests {
     func alpha() throws {
         #expect(try Difference(PillowFixtures.image("alpha"), PillowFixtures.image("alpha-on-white")) == .none)
         let sand = try RGBImage(
-            pngAt: PillowFixtures.path("alpha"), background: RGBColor(red: 200, green: 31, blue: 7))
+            pngPath: PillowFixtures.path("alpha"), background: RGBColor(red: 200, green: 31, blue: 7))
         #expect(try Difference(sand, PillowFixtures.image("alpha-on-sand")) == .none)
         #expect(try Difference(PillowFixtures.image("palette"), PillowFixtures.image("palette-on-white")) == .none)
     }
@@ -77,14 +77,14 @@ struct PNGTests {
 
     @Test("errors name the file and a remedy")
     func errors() throws {
-        let missing = #expect(throws: RasterError.self) { try RGBImage(pngAt: "/nowhere/a.png") }
+        let missing = #expect(throws: RasterError.self) { try RGBImage(pngPath: "/nowhere/a.png") }
         #expect(missing?.code == .unreadable)
         #expect(
             missing?.description
                 == "/nowhere/a.png: cannot be read (No such file or directory); check the path and its permissions")
-        let folder = #expect(throws: RasterError.self) { try RGBImage(pngAt: "/") }
+        let folder = #expect(throws: RasterError.self) { try RGBImage(pngPath: "/") }
         #expect(folder?.code == .unreadable)
-        let text = #expect(throws: RasterError.self) { try RGBImage(pngAt: #filePath) }
+        let text = #expect(throws: RasterError.self) { try RGBImage(pngPath: #filePath) }
         #expect(text?.code == .corrupt && text?.path == #filePath)
         let unwritable = #expect(throws: RasterError.self) {
             try RGBImage(width: 1, height: 1, color: .white).writePNG(to: "/nowhere/a.png")

@@ -8,7 +8,7 @@ enum PillowFixtures {
     }
 
     static func image(_ name: String) throws -> RGBImage {
-        try RGBImage(pngAt: path(name))
+        try RGBImage(pngPath: path(name))
     }
 }
 

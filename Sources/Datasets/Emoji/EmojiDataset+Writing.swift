@@ -5,7 +5,7 @@ internal import Synchronization
 extension EmojiDataset {
     /// Writes all files of the data set into an empty folder, the manifest last.
     static func write(
-        font: EmojiFont, digest: String, options: Options, to folder: String,
+        font: EmojiFont, fontPrint: String, options: Options, to folder: String,
         _ progress: @Sendable (_ done: Int, _ total: Int) -> Void
     ) throws -> EmojiManifest {
         let emoji = emoji(of: font)
@@ -27,7 +27,7 @@ extension EmojiDataset {
             files[name] = text.utf8.count
         }
         let manifest = EmojiManifest(
-            fontDigest: digest, size: options.size, referenceCount: options.referenceCount, emojiCount: emoji.count,
+            fontPrint: fontPrint, size: options.size, referenceCount: options.referenceCount, emojiCount: emoji.count,
             files: files)
         try FileAccess.write(try manifest.encoded(), to: "\(folder)/\(EmojiManifest.fileName)", syncing: true)
         return manifest

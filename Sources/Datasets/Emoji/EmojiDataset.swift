@@ -1,4 +1,3 @@
-internal import Crypto
 internal import Raster
 
 /// The data set of the default run: captioned emoji in the reference-image format of the Adv-GRPO paper.
@@ -34,8 +33,10 @@ public enum EmojiDataset {
 
     /// What the folder holds.
     public struct Summary: Sendable, Hashable {
-        public var emojiCount: Int
-        public var imageCount: Int
+        /// Emoji, each with a caption and a plain image.
+        public var captionCount: Int
+        /// Reference images of all emoji together.
+        public var referenceCount: Int
         /// Nothing was done because the folder was complete already.
         public var wasComplete: Bool
     }
@@ -68,13 +69,11 @@ public enum EmojiDataset {
     ) throws -> Summary {
         try validate(options)
         let font = try EmojiFont(path: options.font)
-        let digest = SHA256.hash(data: font.bytes).map { byte in
-            (byte < 16 ? "0" : "") + String(byte, radix: 16)
-        }.joined()
+        let fontPrint = fingerprint(font.bytes)
         let folder = try FolderReplacement(path: options.output)
         if let manifest = EmojiManifest(folder: folder.path) {
             let isComplete = manifest.isComplete(
-                in: folder.path, fontDigest: digest, size: options.size, referenceCount: options.referenceCount)
+                in: folder.path, fontPrint: fontPrint, size: options.size, referenceCount: options.referenceCount)
             if isComplete { return summary(manifest, wasComplete: true) }
         } else if !FolderReplacement.isMissingOrEmpty(folder.path) {
             throw DatasetError(
@@ -84,7 +83,7 @@ public enum EmojiDataset {
         }
         try folder.begin()
         do {
-            let manifest = try write(font: font, digest: digest, options: options, to: folder.partial, progress)
+            let manifest = try write(font: font, fontPrint: fontPrint, options: options, to: folder.partial, progress)
             try folder.commit()
             return summary(manifest, wasComplete: false)
         } catch {
@@ -111,7 +110,7 @@ public enum EmojiDataset {
 
     private static func summary(_ manifest: EmojiManifest, wasComplete: Bool) -> Summary {
         Summary(
-            emojiCount: manifest.emojiCount, imageCount: manifest.emojiCount * (1 + manifest.referenceCount),
+            captionCount: manifest.emojiCount, referenceCount: manifest.emojiCount * manifest.referenceCount,
             wasComplete: wasComplete)
     }
 }

@@ -13,8 +13,8 @@ struct EmojiManifest: Codable, Equatable {
     static let currentFormat = 1
 
     var format = currentFormat
-    /// SHA-256 of the font file.
-    var fontDigest: String
+    /// `fingerprint` of the font file.
+    var fontPrint: String
     var size: Int
     var referenceCount: Int
     var emojiCount: Int
@@ -29,8 +29,8 @@ struct EmojiManifest: Codable, Equatable {
         self = manifest
     }
 
-    init(fontDigest: String, size: Int, referenceCount: Int, emojiCount: Int, files: [String: Int]) {
-        self.fontDigest = fontDigest
+    init(fontPrint: String, size: Int, referenceCount: Int, emojiCount: Int, files: [String: Int]) {
+        self.fontPrint = fontPrint
         self.size = size
         self.referenceCount = referenceCount
         self.emojiCount = emojiCount
@@ -45,8 +45,8 @@ struct EmojiManifest: Codable, Equatable {
     }
 
     /// Whether `folder` holds everything listed here, and it was made from this font with these options.
-    func isComplete(in folder: String, fontDigest: String, size: Int, referenceCount: Int) -> Bool {
-        format == Self.currentFormat && self.fontDigest == fontDigest && self.size == size
+    func isComplete(in folder: String, fontPrint: String, size: Int, referenceCount: Int) -> Bool {
+        format == Self.currentFormat && self.fontPrint == fontPrint && self.size == size
             && self.referenceCount == referenceCount && !files.isEmpty
             && files.allSatisfy { FileAccess.byteCount(of: "\(folder)/\($0.key)") == $0.value }
     }
