@@ -86,6 +86,15 @@ import Testing
         #expect(model.parameters.count == count)
     }
 
+    @Test("T5 v1.1 XXL")
+    func t5() throws {
+        let (tensors, path, count) = try parameters("t5-xxl-encoder")
+        let model = try withConfiguration(path) {
+            try T5Encoder(T5EncoderConfiguration(path: $0), weights: weights(tensors))
+        }
+        #expect(model.parameters.count == count)
+    }
+
     @Test(
         "DINOv2 and DINOv3 of timm and transformers",
         arguments: [

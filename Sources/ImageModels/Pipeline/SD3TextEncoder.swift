@@ -17,41 +17,44 @@ public struct PromptEmbedding: Sendable {
     }
 }
 
-/// SD3's two CLIP text encoders with their tokenizers.
+/// SD3's text encoders with their tokenizers: two of CLIP, and T5 where the pipeline has it.
 ///
-/// Tokens of both encoders are joined along the width and padded with zeros to the transformer's width; the third
-/// encoder's tokens follow along the sequence. Where a pipeline has no third encoder, diffusers puts zeros there, and so
-/// does this: they pass the transformer's projection and are attended to, so their number matters.
+/// Tokens of the CLIP encoders are joined along the width and padded with zeros to the transformer's width; T5's tokens follow along
+/// the sequence. Where a pipeline has no T5, diffusers puts zeros there, and so does this: they pass the transformer's
+/// projection and are attended to, so their number matters.
 ///
-/// - Source: diffusers pipeline_stable_diffusion_3.py, `encode_prompt`. Differences: a T5 encoder is refused, not run.
+/// - Source: diffusers pipeline_stable_diffusion_3.py, `encode_prompt`. Differences: none.
 public struct SD3TextEncoder: Sendable {
     private let encoders: [CLIPTextEncoder]
     private let tokenizers: [CLIPTokenizer]
+    private let third: (encoder: T5Encoder, tokenizer: T5Tokenizer)?
     private let tokenWidth: Int
-    /// Tokens of zeros in the place of the third encoder's.
+    /// Tokens of T5, or of zeros in their place.
     public let thirdTokenCount: Int
     private let engine: any Engine
 
-    /// Loads `tokenizer`, `tokenizer_2`, `text_encoder` and `text_encoder_2` of a pipeline folder.
+    /// Loads tokenizers and text encoders of a pipeline folder.
     ///
-    /// - Parameter thirdTokenCount: diffusers' `max_sequence_length`; nil for as many as the first tokenizer's.
+    /// - Parameter thirdTokenCount: diffusers' `max_sequence_length`; nil for 256 with T5, as diffusers, and without it
+    ///   as many as the first tokenizer's.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(
         folder: String, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil
     ) throws {
         let index = try PipelineIndex(folder: folder)
-        guard !index.hasComponent("text_encoder_3") else {
-            throw ModelError(
-                code: .unsupported, source: folder + "/model_index.json",
-                message: "text_encoder_3 (T5) is not supported; set it and tokenizer_3 to [null, null]")
-        }
         let transformer = try MMDiTConfiguration(path: folder + "/transformer/config.json")
         tokenWidth = transformer.jointAttentionWidth
         tokenizers = try ["tokenizer", "tokenizer_2"].map { try CLIPTokenizer(folder: folder + "/" + $0) }
         encoders = try ["text_encoder", "text_encoder_2"].map {
             try CLIPTextEncoder(folder: folder + "/" + $0, engine: engine, dtype: dtype)
         }
-        self.thirdTokenCount = thirdTokenCount ?? tokenizers[0].maximumLength
+        third =
+            index.hasComponent("text_encoder_3")
+            ? (
+                try T5Encoder(folder: folder + "/text_encoder_3", engine: engine, dtype: dtype),
+                try T5Tokenizer(folder: folder + "/tokenizer_3")
+            ) : nil
+        self.thirdTokenCount = thirdTokenCount ?? (third == nil ? tokenizers[0].maximumLength : 256)
         self.engine = engine
         try validate(folder: folder, transformer: transformer)
     }
@@ -69,6 +72,10 @@ public struct SD3TextEncoder: Sendable {
             throw refuse(
                 "the text encoders' projections are \(pooled) wide together, the transformer takes \(transformer.pooledWidth)"
             )
+        }
+        if let third, third.encoder.configuration.width != tokenWidth {
+            throw refuse(
+                "text_encoder_3 is \(third.encoder.configuration.width) wide, the transformer takes \(tokenWidth)")
         }
         for (number, encoder) in encoders.enumerated() {
             // Both sequences have the first tokenizer's length, as in the reference.
@@ -92,11 +99,15 @@ public struct SD3TextEncoder: Sendable {
         let wide =
             missing == 0
             ? joined : concatenated([joined, engine.zeros([prompts.count, length, missing])], axis: 2)
-        let text =
-            thirdTokenCount == 0
-            ? wide : concatenated([wide, engine.zeros([prompts.count, thirdTokenCount, tokenWidth])], axis: 1)
+        let text = thirdTokenCount == 0 ? wide : concatenated([wide, thirdTokens(prompts)], axis: 1)
         return PromptEmbedding(
             text: text, pooled: concatenated(outputs.map { $0.pooled.converted(to: .float32) }, axis: 1))
+    }
+
+    private func thirdTokens(_ prompts: [String]) -> Tensor {
+        guard let third else { return engine.zeros([prompts.count, thirdTokenCount, tokenWidth]) }
+        return third.encoder(prompts.map { third.tokenizer.padded($0, length: thirdTokenCount) }).converted(
+            to: .float32)
     }
 }
 
