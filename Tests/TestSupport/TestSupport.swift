@@ -7,7 +7,7 @@ public import TensorCore
 #endif
 
 /// The engines every numerical test runs on.
-public let testEngines: [any Engine] = [OpenBLASEngine.shared]
+public let testEngines: [any Engine] = [OpenBLASEngine.shared, OneDNNEngine.shared]
 
 /// Folders of the repository, found from this file.
 public enum Repository {
