@@ -47,11 +47,14 @@ public struct Rollout: Sendable {
     /// - Parameters:
     ///   - members: which; their noise depends on their number, not on who else is sampled with them.
     ///   - velocity: the policy.
+    ///   - windowVelocity: the policy in the window's steps; `velocity` unless given. Engines fuse operations that nobody
+    ///     differentiates and round differently then: a function of tracked parameters computes here exactly what the
+    ///     update will compute, so that its ratio starts at exactly 1. No history outlives a step.
     /// - Returns: window trajectory and clean latents, members in order.
     /// - Throws: `NumericalFailure` when the result is not finite.
     public func sample(
         _ group: GroupCoordinates, members: Range<Int>, prompt: PromptConditioning, engine: any Engine,
-        velocity: VelocityFunction
+        velocity: @escaping VelocityFunction, windowVelocity: VelocityFunction? = nil
     ) throws(NumericalFailure) -> RolloutSample {
         let start = windowStart(of: group)
         let window = start..<start + settings.window.size
@@ -62,7 +65,8 @@ public struct Rollout: Sendable {
         var logProbabilities: [Tensor] = []
         for index in 0..<settings.steps {
             let step = step(index, windowStart: start)
-            let v = guidance(x, timestep: step.timestep, prompt: prompt, velocity: velocity)
+            let model = window.contains(index) ? windowVelocity ?? velocity : velocity
+            let v = guidance(x, timestep: step.timestep, prompt: prompt, velocity: model).detached
             let mean = step.mean(x, velocity_BCHW: v)
             guard window.contains(index) else {
                 x = kept(mean)
@@ -87,11 +91,13 @@ public struct Rollout: Sendable {
     /// Samples a whole group, piece by piece on the lanes.
     public func sample(
         _ group: GroupCoordinates, prompt: PromptConditioning, engine: any Engine, chunks: Chunks, lanes: Lanes,
-        velocity: @escaping VelocityFunction
+        velocity: @escaping VelocityFunction, windowVelocity: VelocityFunction? = nil
     ) throws -> RolloutSample {
         let ranges = chunks.ranges(settings.groupSize)
         let parts = try lanes.map(ranges.count) { piece in
-            try sample(group, members: ranges[piece], prompt: prompt, engine: engine, velocity: velocity)
+            try sample(
+                group, members: ranges[piece], prompt: prompt, engine: engine, velocity: velocity,
+                windowVelocity: windowVelocity)
         }
         return RolloutSample(joining: parts)
     }

@@ -139,6 +139,16 @@ struct DiscriminatorTrainerTests {
         #expect(trainer.discriminator.version == 0 && trainer.replay.waiting.count == 1)
     }
 
+    @Test("measuring is what the next training reports, and trains nothing")
+    func measured() throws {
+        var trainer = try trainer(settings)
+        remember(&trainer, epoch: 0)
+        let references = references(trainer.discriminator)
+        let measured = try trainer.measured(on: groups(0), references: references)
+        #expect(trainer.discriminator.version == 0 && trainer.replay.kept.isEmpty)
+        #expect(try trainer.train(groups: groups(0), references: references).heldOut == measured)
+    }
+
     @Test("forgets waiting groups of epochs long past")
     func bounded() throws {
         var trainer = try trainer(settings)

@@ -15,26 +15,49 @@ struct TransformerUpdateTests {
         var gradientNormLimit = 1.0
     }
 
-    private let golden: Golden
-    private let model: MMDiT
-    private let adapter: LoRAAdapter
+    /// The transformer and its adapter on one engine.
+    private struct Subject {
+        let model: MMDiT
+        let adapter: LoRAAdapter
 
-    init() throws {
-        golden = try Golden("grpo.safetensors")
-        model = try MMDiT(folder: Repository.fixtures + "/mmdit-a", engine: engine)
-        adapter = try LoRAAdapter(path: Repository.fixtures + "/mmdit-a-lora", engine: engine)
-    }
+        init(_ engine: any Engine, dtype: DType = .float32) throws {
+            model = try MMDiT(folder: Repository.fixtures + "/mmdit-a", engine: engine, dtype: dtype)
+            adapter = try LoRAAdapter(path: Repository.fixtures + "/mmdit-a-lora", engine: engine)
+        }
 
-    private var policy: TrainablePolicy {
-        TrainablePolicy { [model, adapter] parameters in
-            let adapter = adapter.replacing(parameters)
-            return { x, timestep, conditioning in
+        /// The adapter beside the weights.
+        var policy: TrainablePolicy {
+            TrainablePolicy { [model, adapter] parameters in
+                let adapter = adapter.replacing(parameters)
+                return Self.velocity(model, adapter)
+            }
+        }
+
+        /// The adapter added to the weights.
+        func merged(_ parameters: Parameters) throws -> VelocityFunction {
+            Self.velocity(try model.merged(adapter.replacing(parameters)), nil)
+        }
+
+        private static func velocity(_ model: MMDiT, _ adapter: LoRAAdapter?) -> VelocityFunction {
+
+            { x, timestep, conditioning in
                 let text = model.conditioning(
                     text_BTJ: conditioning.text_BSD, pooled_BP: conditioning.pooled_BP, adapter: adapter)
                 let timesteps = [Float](repeating: timestep, count: x.shape[0])
                 return model.velocity(x, timesteps: timesteps, conditioning: text, adapter: adapter)
             }
         }
+    }
+
+    private let golden: Golden
+    private let model: MMDiT
+    private let adapter: LoRAAdapter
+    private let policy: TrainablePolicy
+
+    init() throws {
+        golden = try Golden("grpo.safetensors")
+        let subject = try Subject(engine)
+        (model, adapter, policy) = (subject.model, subject.adapter, subject.policy)
     }
 
     private func rollout() throws -> Rollout {
@@ -44,13 +67,12 @@ struct TransformerUpdateTests {
     }
 
     /// The fixture's members have texts of their own: each becomes a group of one.
-    private func groups() throws -> [ScoredGroup] {
-        let (text, pooled) = (try golden.tensor("input/text"), try golden.tensor("input/pooled"))
-        let negative = Conditioning(
-            text_BSD: try golden.tensor("input/negative_text"), pooled_BP: try golden.tensor("input/negative_pooled"))
+    private func groups(on engine: any Engine = engine) throws -> [ScoredGroup] {
+        func input(_ name: String) throws -> Tensor { try golden.tensor("input/" + name, on: engine) }
+        let (text, pooled) = (try input("text"), try input("pooled"))
+        let negative = Conditioning(text_BSD: try input("negative_text"), pooled_BP: try input("negative_pooled"))
         let all = Trajectory(
-            stepIndices: [0, 1], latents: try golden.tensor("input/latents"),
-            logProbabilities: try golden.tensor("input/old_log_probability"))
+            stepIndices: [0, 1], latents: try input("latents"), logProbabilities: try input("old_log_probability"))
         return (0..<4).map { member in
             let row = member..<member + 1
             let positive = Conditioning(text_BSD: text.rows(row), pooled_BP: pooled.rows(row))
@@ -116,45 +138,70 @@ struct TransformerUpdateTests {
         try expectTensors(state.parameters, "curve/final", relative: 0, absolute: 2e-4)
     }
 
+    /// Ratios of an unchanged policy: sampled with one function, trained with another.
+    private func ratios(
+        _ engine: any Engine, chunk: Int, sampling: @escaping VelocityFunction, window: VelocityFunction? = nil,
+        training: TrainablePolicy,
+        parameters: Parameters
+    ) throws -> PolicyStatistics {
+        let rollout = try rollout()
+        let prompt = try groups(on: engine)[0].prompt
+        let group = GroupCoordinates(epoch: 0, index: 0)
+        let parts = try Chunks(size: chunk).ranges(5).map {
+            try rollout.sample(
+                group, members: $0, prompt: prompt, engine: engine, velocity: sampling, windowVelocity: window)
+        }
+        let scored = ScoredGroup(
+            group: group, prompt: prompt, trajectory: RolloutSample(joining: parts).trajectory,
+            rewards: [0, 0, 0, 0, 0])
+        return try update(Options(), chunk: chunk).gradient(
+            parameters: parameters, groups: [scored], advantages: Advantages(values: [[1, -1, 0.5, -0.5, 0]]),
+            policy: training, lanes: Lanes(count: 2)
+        ).1
+    }
+
     @Test(
         "the ratio of an unchanged transformer is exactly 1 when chunks have the rollout's shapes",
-        arguments: [1, 2, 3])
-    func ratio(chunk: Int) throws {
-        let groups = try sampled(velocity: policy.velocity(adapter.parameters), chunk: chunk)
-        let (_, statistics) = try update(Options(), chunk: chunk).gradient(
-            parameters: adapter.parameters, groups: groups[...],
-            advantages: Advantages(values: [[1, -1, 0.5, -0.5, 0]]),
-            policy: policy, lanes: Lanes(count: 2))
+        arguments: Engines.names,
+        [1, 2, 3])
+    func ratio(name: String, chunk: Int) throws {
+        let engine = try Engines.named(name)
+        for dtype in DType.allCases {
+            let subject = try Subject(engine, dtype: dtype)
+            let parameters = subject.adapter.parameters
+            let statistics = try ratios(
+                engine, chunk: chunk, sampling: subject.policy.velocity(parameters),
+                window: subject.policy.velocity(parameters.tracked()), training: subject.policy, parameters: parameters)
+            #expect(statistics.smallestRatio == 1 && statistics.largestRatio == 1, "\(name), \(dtype)")
+        }
+    }
+
+    @Test("the ratio is exactly 1 with merged weights in rollout and training", arguments: Engines.names)
+    func mergedRatio(name: String) throws {
+        let engine = try Engines.named(name)
+        let subject = try Subject(engine)
+        let parameters = subject.adapter.parameters
+        let training = TrainablePolicy { parameters in
+            guard let velocity = try? subject.merged(parameters) else {
+                preconditionFailure("the adapter fits its model")
+            }
+            return velocity
+        }
+        let statistics = try ratios(
+            engine, chunk: 2, sampling: try subject.merged(parameters),
+            window: try subject.merged(parameters.tracked()), training: training, parameters: parameters)
         #expect(statistics.smallestRatio == 1 && statistics.largestRatio == 1)
     }
 
-    @Test("sampling with merged weights moves the ratio by less than a tenth of the clip range")
-    func merged() throws {
-        let merged = try model.merged(adapter)
-        let velocity: VelocityFunction = { x, timestep, conditioning in
-            let text = merged.conditioning(text_BTJ: conditioning.text_BSD, pooled_BP: conditioning.pooled_BP)
-            return merged.velocity(x, timesteps: [Float](repeating: timestep, count: x.shape[0]), conditioning: text)
-        }
-        let (_, statistics) = try update(Options(), chunk: 2).gradient(
-            parameters: adapter.parameters, groups: try sampled(velocity: velocity, chunk: 2)[...],
-            advantages: Advantages(values: [[1, -1, 0.5, -0.5, 0]]), policy: policy, lanes: Lanes(count: 2))
+    @Test(
+        "sampling with merged weights and training beside them moves the ratio by less than a tenth of the clip range")
+    func mixedRatio() throws {
+        let subject = try Subject(engine)
+        let parameters = subject.adapter.parameters
+        let statistics = try ratios(
+            engine, chunk: 2, sampling: try subject.merged(parameters), training: subject.policy, parameters: parameters
+        )
         #expect(max(statistics.largestRatio - 1, 1 - statistics.smallestRatio) < 1e-6)
         #expect(statistics.clipFraction == 0)
-    }
-
-    /// A group of five under the fixture's first text.
-    private func sampled(velocity: @escaping VelocityFunction, chunk: Int) throws -> [ScoredGroup] {
-        let rollout = try rollout()
-        let prompt = try groups()[0].prompt
-        let parts = try Chunks(size: chunk).ranges(5).map {
-            try rollout.sample(
-                GroupCoordinates(epoch: 0, index: 0), members: $0, prompt: prompt, engine: engine, velocity: velocity)
-        }
-        let trajectory = RolloutSample(joining: parts).trajectory
-        return [
-            ScoredGroup(
-                group: GroupCoordinates(epoch: 0, index: 0), prompt: prompt, trajectory: trajectory,
-                rewards: [0, 0, 0, 0, 0])
-        ]
     }
 }

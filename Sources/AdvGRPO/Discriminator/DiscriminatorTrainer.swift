@@ -55,7 +55,15 @@ public struct DiscriminatorTrainer: Sendable {
 
     /// Remembers the images of a scored group.
     public mutating func remember(_ group: GroupCoordinates, prompt: String, features: FeatureTable) {
-        if settings.train { replay.remember(group, prompt: prompt, features: features) }
+        replay.remember(group, prompt: prompt, features: features)
+    }
+
+    /// How the current version separates images it has not been trained on from held-out references, without training it.
+    ///
+    /// - Parameter groups: scored and remembered.
+    /// - Throws: `MissingGroups`, or what reading references throws.
+    public func measured(on groups: [GroupCoordinates], references: ReferenceImages) throws -> Separation {
+        try measure(FeatureTable(joining: try replay.waitingEntries(groups).map(\.features)), references)
     }
 
     /// Makes the next version.

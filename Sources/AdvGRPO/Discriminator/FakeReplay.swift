@@ -35,18 +35,27 @@ public struct FakeReplay: Sendable {
         waiting = waiting.filter { $0.key.epoch + 2 >= group.epoch }
     }
 
+    /// Waiting groups, in order.
+    ///
+    /// - Throws: `MissingGroups` when some were never scored here.
+    func waitingEntries(_ groups: [GroupCoordinates]) throws(MissingGroups) -> [Entry] {
+        let ordered = groups.sorted()
+        let missing = ordered.filter { waiting[$0] == nil }
+        guard missing.isEmpty, !ordered.isEmpty else { throw MissingGroups(groups: missing) }
+        return ordered.compactMap { waiting[$0] }
+    }
+
     /// Takes an epoch's groups for a training: they leave `waiting`, as do all groups of that epoch and before.
     ///
     /// - Returns: the groups in order.
     /// - Throws: `MissingGroups` when some were never scored here; nothing changes then.
     mutating func take(_ groups: [GroupCoordinates]) throws(MissingGroups) -> [Entry] {
+        let entries = try waitingEntries(groups)
         let ordered = groups.sorted()
-        let missing = ordered.filter { waiting[$0] == nil }
-        guard missing.isEmpty, let last = ordered.last else { throw MissingGroups(groups: missing) }
-        let taken = ordered.compactMap { group in waiting[group].map { (group, $0) } }
-        waiting = waiting.filter { $0.key.epoch > last.epoch }
-        for (group, entry) in taken { kept[group] = entry }
-        return taken.map(\.1)
+        let lastEpoch = ordered.last?.epoch ?? 0
+        waiting = waiting.filter { $0.key.epoch > lastEpoch }
+        for (group, entry) in zip(ordered, entries) { kept[group] = entry }
+        return entries
     }
 
     /// Every kept image, in order of the groups.
