@@ -4,7 +4,7 @@
 /// rewards of the epoch (`global`) or of the prompt's (`group`). Computed in double precision; nothing is kept from one epoch to
 /// the next; the same A serves every window step.
 ///
-/// - Source: method.md 1.9; Adv-GRPO@8287f90 `stat_tracking.py`. Difference: groups are told apart by identity, not by decoded text.
+/// - Source: paper eq. 1; Adv-GRPO@8287f90 `stat_tracking.py`. Difference: groups are told apart by identity, not by decoded text.
 public struct Advantages: Sendable, Equatable {
     /// One list a group, members in order; not clamped.
     public let values: [[Double]]

@@ -7,7 +7,7 @@ public import TensorCore
 /// μ_ref is the mean of the adapter-free policy. Flow-SDE divides the distance by 2s² (the divergence of two Gaussians); CPS
 /// does not, as its log-probability drops the same factor.
 ///
-/// - Source: method.md 1.10; Adv-GRPO@8287f90 `train_sd3_fast_dino_patch.py`; Flow-GRPO eq. 11.
+/// - Source: paper eq. 2 and 3; Adv-GRPO@8287f90 `train_sd3_fast_dino_patch.py`.
 public struct PolicyLoss: Sendable {
     /// ε.
     public let clipRange: Float

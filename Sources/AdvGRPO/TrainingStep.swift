@@ -5,7 +5,7 @@ public import TensorCore
 /// group -> rewards -> advantages -> policy loss -> update -> discriminator update -> publish. Rollouts and scores happen
 /// elsewhere and arrive as `ScoredGroup`s; the discriminator is trained by whoever owns it; both are functions here.
 ///
-/// - Source: Adv-GRPO, arXiv 2511.20256, algorithm of section 3; method.md 1.1.
+/// - Source: Adv-GRPO, arXiv 2511.20256, section 3 and figure 3.
 public struct TrainingStep: Sendable {
     /// Advantages, loss, optimiser.
     public let update: PolicyUpdate
@@ -33,7 +33,7 @@ public struct TrainingStep: Sendable {
         var report = try trainPolicy(
             epoch: epoch, groups: groups, state: &next, policy: policy, lanes: lanes, evidence: evidence)
 
-        // References against these images: the discriminator that the next epoch is scored by (paper eq. 5).
+        // References against these images: the discriminator that the next epoch is scored by (eq. 12 to 14).
         if report.plan.trainsDiscriminator {
             report.discriminatorAreaUnderCurve = try trainDiscriminator(groups.map(\.group))
         }
@@ -55,14 +55,14 @@ public struct TrainingStep: Sendable {
         epoch: Int, groups: [ScoredGroup], state: inout PolicyState, policy: TrainablePolicy, lanes: Lanes,
         evidence: Schedule.Evidence? = nil, progress: (Int, Int) -> Void = { _, _ in }
     ) throws -> StepReport {
-        // Who learns: discriminator epochs first, then the policy; or both (paper section 3.4).
+        // Who learns: discriminator epochs first, then the policy; or both.
         let plan = schedule.plan(epoch: epoch, evidence: evidence)
 
-        // A_i = (r_i - mean of the prompt) / (std + 1e-4): each image against its siblings (paper eq. 3).
+        // A_i = (r_i - mean of the prompt) / (std + 1e-4): each image against its siblings (eq. 1).
         let advantages = Advantages(
             rewards: groups.map(\.rewards), deviation: update.settings.advantageStandardDeviation)
 
-        // max(-A ρ, -A clip(ρ)) over the window's steps, ρ = exp(ℓ_θ - ℓ_old); AdamW; average (paper eq. 4).
+        // max(-A ρ, -A clip(ρ)) over the window's steps, ρ = exp(ℓ_θ - ℓ_old); AdamW; average (eq. 2, 3, 5).
         let updates =
             plan.trainsPolicy
             ? try update(
