@@ -23,14 +23,16 @@ public struct EncodedMessage: Sendable {
     /// - Parameters:
     ///   - message: validated first.
     ///   - runID: the run it belongs to; nil for callers that belong to none, such as an operator asking for health.
+    ///   - clientID: the requester's identity over reconnections; nil in replies.
     /// - Throws: `invalidValue`, `malformedFields` (a number JSON cannot hold), `limitExceeded`.
     public init<Message: WireMessage>(
-        _ message: Message, runID: RunID?, requestID: UInt64, deadlineMilliseconds: UInt32 = 0, isReply: Bool = false,
-        limits: WireLimits = .standard
+        _ message: Message, runID: RunID?, clientID: ClientID? = nil, requestID: UInt64,
+        deadlineMilliseconds: UInt32 = 0, isReply: Bool = false, limits: WireLimits = .standard
     ) throws(WireError) {
         try message.validate()
         var metadata = ["message": try MessageCodec.json(of: message)]
         if let runID { metadata["run"] = runID.rawValue }
+        if let clientID { metadata["client"] = clientID.rawValue }
         let tensors = message.tensors
         let pieces = tensors.names.map { name in
             let payload = tensors.required(name)
@@ -63,6 +65,8 @@ public struct ReceivedMessage: Sendable {
     public let envelope: Envelope
     /// The run the sender belongs to, if any.
     public let runID: RunID?
+    /// The requester over all its connections, if it says so.
+    public let clientID: ClientID?
     private let json: String
     private let tensors: TensorSet
 
@@ -102,12 +106,10 @@ public struct ReceivedMessage: Sendable {
             throw WireError(.malformedFields, "\(envelope.kind) has no \"message\" in its metadata")
         }
         self.json = json
-        if let run = header.metadata["run"] {
-            guard let runID = RunID(rawValue: run) else { throw WireError(.malformedFields, "the run id is malformed") }
-            self.runID = runID
-        } else {
-            runID = nil
-        }
+        runID = header.metadata["run"].flatMap(RunID.init(rawValue:))
+        clientID = header.metadata["client"].flatMap(ClientID.init(rawValue:))
+        guard (runID == nil) == (header.metadata["run"] == nil), (clientID == nil) == (header.metadata["client"] == nil)
+        else { throw WireError(.malformedFields, "\(envelope.kind) has a malformed run or client id") }
         tensors = TensorSet(
             header.entries.reduce(into: [:]) { result, entry in
                 result[entry.name] = TensorPayload(

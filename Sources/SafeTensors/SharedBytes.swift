@@ -1,3 +1,11 @@
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
 /// Immutable bytes with shared ownership: tensors travel from a file, a message or a computation to a socket or another
 /// file without being copied.
 ///
@@ -109,8 +117,11 @@ public struct SharedBytes: @unchecked Sendable {
 extension SharedBytes: Equatable {
     /// Compares contents, not identity.
     public static func == (left: SharedBytes, right: SharedBytes) -> Bool {
-        left.count == right.count
-            && left.withUnsafeBytes { first in right.withUnsafeBytes { first.elementsEqual($0) } }
+        guard left.count == right.count, let first = left.start, let second = right.start else {
+            return left.count == right.count
+        }
+        defer { withExtendedLifetime((left, right)) {} }
+        return memcmp(first, second, left.count) == 0
     }
 }
 

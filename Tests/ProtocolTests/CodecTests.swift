@@ -170,7 +170,9 @@ struct HostileBytesTests {
 
     @Test("metadata without a message or with a bad run id is refused")
     func badMetadata() throws {
-        for metadata in [[:], ["message": "{}", "run": "a b"], ["message": "{}", "run": ""]] {
+        for metadata in [
+            [:], ["message": "{}", "run": "a b"], ["message": "{}", "run": ""], ["message": "{}", "client": "/"],
+        ] {
             let header = try SafeTensorsHeader(describing: [], metadata: metadata)
             let frames = [
                 Envelope(kind: .healthRequest, requestID: 1).bytes, SharedBytes(copying: header.encoded()),

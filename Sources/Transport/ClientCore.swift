@@ -1,0 +1,233 @@
+import CZeroMQ
+import Protocol
+import SafeTensors
+
+/// The part of a `Client` that lives on the loop's thread: a DEALER socket and the requests that wait for replies.
+///
+/// Nothing is lost for good: a request is sent again after a new connection, after a while without a reply, and, when the
+/// peer stays silent, through a new socket (the Guide's "lazy pirate"). The server recognises repetitions.
+final class ClientCore: LoopParticipant {
+    typealias Completion = @Sendable (Result<ReceivedMessage, TransportError>) -> Void
+
+    private struct Pending {
+        var message: EncodedMessage
+        let begin: ContinuousClock.Instant
+        let deadline: ContinuousClock.Instant
+        let completion: Completion
+        var resend: ContinuousClock.Instant
+        var interval: Duration
+        var generation = -1
+    }
+
+    private let context: ContextPointer
+    private let endpoint: Endpoint
+    private let options: ClientOptions
+    private let name: String
+    private var socket: Socket
+    private var monitor: ConnectionMonitor
+    private var pending: [UInt64: Pending] = [:]
+    private var unsent: [UInt64] = []
+    private var isFull = false
+    private var socketCount = 1
+    private var seenGeneration = 0
+    private var quietSince = ContinuousClock.now
+    private var nextCheck: ContinuousClock.Instant?
+
+    init(
+        context: ContextPointer, endpoint: Endpoint, options: ClientOptions, name: String
+    ) throws(TransportError) {
+        self.context = context
+        self.endpoint = endpoint
+        self.options = options
+        self.name = name
+        let socket = try Self.makeSocket(context, endpoint, options)
+        monitor = try ConnectionMonitor(watching: socket, context: context, name: "\(name)-1")
+        try socket.connect(endpoint.description)
+        self.socket = socket
+    }
+
+    /// Takes a request over; `completion` is called once, on this thread.
+    func send(
+        _ message: EncodedMessage, begin: ContinuousClock.Instant, deadline: ContinuousClock.Instant,
+        completion: @escaping Completion
+    ) {
+        guard pending.count < options.maximumPendingCount else {
+            completion(
+                .failure(
+                    TransportError(
+                        .tooManyRequests, "\(pending.count) requests to \(endpoint) wait for replies already",
+                        remedy: "wait for some of them before sending more")))
+            return
+        }
+        if pending.isEmpty { quietSince = .now }
+        let id = message.envelope.requestID
+        let resend = ContinuousClock.now + options.resendInterval
+        pending[id] = Pending(
+            message: message, begin: begin, deadline: deadline, completion: completion, resend: resend,
+            interval: options.resendInterval)
+        unsent.append(id)
+        let due = min(deadline, resend)
+        nextCheck = nextCheck.map { min($0, due) } ?? due
+    }
+
+    /// Forgets a request whose caller has gone.
+    func cancel(_ id: UInt64) { pending[id] = nil }
+
+    func addPollItems(to items: inout [zmq_pollitem_t]) {
+        items.append(socket.pollItem(events: isFull ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN))
+        items.append(monitor.pollItem())
+    }
+
+    func service(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
+        monitor.update()
+        if monitor.generation != seenGeneration {
+            seenGeneration = monitor.generation
+            // What went out over an earlier connection may be lost.
+            queue(pending.filter { $0.value.generation >= 0 && $0.value.generation != seenGeneration }.keys)
+        }
+        receive()
+        if let check = nextCheck, check <= now { checkTimes(now) }
+        flush(now)
+        return nextCheck
+    }
+
+    func close() {
+        socket.stopMonitor()
+        for (_, request) in pending {
+            request.completion(.failure(TransportError(.closed, "the connection to \(endpoint) was closed")))
+        }
+        pending = [:]
+    }
+
+    private func receive() {
+        // Bounded, so that a fast peer cannot keep the loop from other work; what is left wakes the next poll at once.
+        for _ in 0..<256 {
+            guard let frames = socket.receive(maximumFrameCount: 16)?.frames else { return }
+            quietSince = .now
+            // A malformed reply is dropped like a lost one: the request is sent again, and fails at its deadline at last.
+            guard let reply = try? ReceivedMessage(frames: frames.suffix(3), limits: options.limits),
+                reply.envelope.isReply, let request = pending.removeValue(forKey: reply.envelope.requestID)
+            else { continue }
+            request.completion(.success(reply))
+        }
+    }
+
+    private func queue(_ ids: some Sequence<UInt64>) {
+        let waiting = Set(unsent)
+        unsent += ids.filter { !waiting.contains($0) }.sorted()
+    }
+
+    /// Fails what is late, repeats what got no reply, and computes when to look again.
+    private func checkTimes(_ now: ContinuousClock.Instant) {
+        var repeated: [UInt64] = []
+        for (id, request) in pending {
+            if request.deadline <= now {
+                pending[id] = nil
+                request.completion(.failure(deadlineError(request)))
+            } else if request.resend <= now {
+                let interval = min(request.interval * 2, options.resendInterval * 10)
+                pending[id]?.interval = interval
+                pending[id]?.resend = now + interval
+                repeated.append(id)
+            }
+        }
+        if !repeated.isEmpty {
+            if now - quietSince >= options.resendInterval * 5 { reconnect() }
+            queue(repeated)
+        }
+        nextCheck = pending.values.lazy.map { min($0.deadline, $0.resend) }.min()
+    }
+
+    private func flush(_ now: ContinuousClock.Instant) {
+        isFull = false
+        var sent = 0
+        for id in unsent {
+            guard var request = pending[id] else {
+                sent += 1
+                continue
+            }
+            request.message.envelope.deadlineMilliseconds = milliseconds(request.deadline - now)
+            guard socket.send(request.message.frames) == .sent else {
+                isFull = true
+                break
+            }
+            pending[id]?.generation = monitor.generation
+            sent += 1
+        }
+        unsent.removeFirst(sent)
+    }
+
+    /// A new socket; the old one is closed with what it had queued, which is in `pending` still.
+    private func reconnect() {
+        quietSince = .now
+        do throws(TransportError) {
+            let fresh = try Self.makeSocket(context, endpoint, options)
+            socketCount += 1
+            let freshMonitor = try ConnectionMonitor(watching: fresh, context: context, name: "\(name)-\(socketCount)")
+            try fresh.connect(endpoint.description)
+            socket.stopMonitor()
+            socket = fresh
+            monitor = freshMonitor
+            seenGeneration = 0
+            for id in pending.keys { pending[id]?.generation = -1 }
+            queue(pending.keys)
+        } catch {
+            // No socket to be had now: the old one stays, and the next silence tries again.
+        }
+    }
+
+    private func deadlineError(_ request: Pending) -> TransportError {
+        let wait = (request.deadline - request.begin) / .milliseconds(1)
+        let (state, remedy): (String, String) =
+            switch monitor.state {
+            case .neverConnected:
+                ("nobody has answered there yet", "check that the server runs and the endpoint is right")
+            case .connected: ("it is connected but has not replied", "see its log, or ask for its health")
+            case .lost: ("the connection was lost", "check that the server still runs")
+            case .refused:
+                ("it refused the connection", "check the server's public key and that it allows this client's key")
+            }
+        return TransportError(
+            .deadlineExceeded,
+            "no reply to \(request.message.envelope.kind) from \(endpoint) within \(Int(wait.rounded())) ms: \(state)",
+            remedy: remedy)
+    }
+
+    private static func makeSocket(
+        _ context: ContextPointer, _ endpoint: Endpoint, _ options: ClientOptions
+    ) throws(TransportError) -> Socket {
+        // LINGER 0: what a closed client has queued is of no use to anybody.
+        let socket = try Socket(context, type: ZMQ_DEALER, lingerMilliseconds: 0)
+        try socket.set(ZMQ_IMMEDIATE, Int32(1))  // queue for living connections only: `unsent` is the queue
+        try socket.set(ZMQ_SNDHWM, Int32(64))
+        try socket.set(ZMQ_RCVHWM, Int32(64))
+        try socket.setCommonOptions(endpoint: endpoint, limits: options.limits)
+        try socket.set(ZMQ_RECONNECT_IVL, Int32(50))
+        try socket.set(ZMQ_RECONNECT_IVL_MAX, Int32(2000))
+        if case .curve(let server, let own) = options.security {
+            try socket.set(ZMQ_CURVE_SERVERKEY, server.text)
+            try socket.set(ZMQ_CURVE_PUBLICKEY, own.publicKey.text)
+            try socket.set(ZMQ_CURVE_SECRETKEY, own.secretKey.text)
+        }
+        return socket
+    }
+}
+
+/// A remaining time as the envelope holds it.
+private func milliseconds(_ duration: Duration) -> UInt32 {
+    UInt32(clamping: Int(clamping: Int64((duration / .milliseconds(1)).rounded())))
+}
+
+extension Socket {
+    /// Options that client and server share.
+    func setCommonOptions(endpoint: Endpoint, limits: WireLimits) throws(TransportError) {
+        try set(ZMQ_MAXMSGSIZE, Int64(limits.frameByteCount))
+        try set(ZMQ_HANDSHAKE_IVL, Int32(5000))
+        // ZMQ_HEARTBEAT_* are left alone: libzmq 4.3.4 aborts when a reader with a finite high-water mark falls behind.
+        try set(ZMQ_TCP_KEEPALIVE, Int32(1))
+        try set(ZMQ_TCP_KEEPALIVE_IDLE, Int32(30))
+        try set(ZMQ_TCP_KEEPALIVE_INTVL, Int32(10))
+        try set(ZMQ_TCP_KEEPALIVE_CNT, Int32(3))
+        if endpoint.needsIPv6 { try set(ZMQ_IPV6, Int32(1)) }
+    }
+}

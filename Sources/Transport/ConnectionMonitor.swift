@@ -1,0 +1,52 @@
+import CZeroMQ
+import SafeTensors
+
+/// What a client's connection does, from libzmq's own reports.
+struct ConnectionMonitor: ~Copyable {
+    /// The last thing known, for error texts.
+    enum State: Equatable {
+        case neverConnected
+        case connected
+        case lost
+        case refused
+    }
+
+    private(set) var state = State.neverConnected
+    /// Counts connections that were established.
+    private(set) var generation = 0
+    private let socket: Socket
+
+    private static let events =
+        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
+
+    /// Watches `watched`, which must not be connected yet.
+    ///
+    /// - Parameter name: unique in the process.
+    init(watching watched: borrowing Socket, context: ContextPointer, name: String) throws(TransportError) {
+        let endpoint = "inproc://monitor-\(name)"
+        try watched.monitor(Self.events, at: endpoint)
+        let socket = try Socket(context, type: ZMQ_PAIR, lingerMilliseconds: 0)
+        try socket.connect(endpoint)
+        self.socket = socket
+    }
+
+    /// The entry for `zmq_poll`.
+    func pollItem() -> zmq_pollitem_t { socket.pollItem(events: ZMQ_POLLIN) }
+
+    /// Reads what has been reported.
+    mutating func update() {
+        while let report = socket.receive(maximumFrameCount: 2) {
+            guard let event = report.frames.first, event.count >= 2 else { continue }
+            switch Int32(event.withUnsafeBytes { $0.loadUnaligned(as: UInt16.self) }) {
+            case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+                state = .connected
+                generation += 1
+            case ZMQ_EVENT_DISCONNECTED:
+                // After a refused handshake the connection is also reported as lost: the refusal says more.
+                if state == .connected { state = .lost }
+            default: state = .refused
+            }
+        }
+    }
+}

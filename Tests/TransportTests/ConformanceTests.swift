@@ -1,0 +1,120 @@
+import Protocol
+import SafeTensors
+import Testing
+
+@testable import Transport
+
+@Suite("Requests and replies, over every link", .serialized, .timeLimit(.minutes(2)))
+struct ConformanceTests {
+    @Test("a request gets its reply, asynchronously and blocking", arguments: Link.allCases)
+    func echo(link: Link) async throws {
+        let bench = try Bench(link)
+        let client = try bench.client()
+        #expect(try await client.request(HealthRequest(), deadline: .seconds(100)) == health())
+        let request = scoreRequest(seed: 7)
+        #expect(try await client.request(request, deadline: .seconds(100)) == scores(for: request))
+        #expect(try client.requestBlocking(request, deadline: .seconds(100)) == scores(for: request))
+        #expect(bench.server.statistics.requestCount == 3)
+        #expect(await eventually { bench.server.statistics.replyCount == 3 })
+        #expect(bench.server.statistics.latencyMilliseconds != nil)
+        await bench.end()
+    }
+
+    @Test("a thousand concurrent requests each get their own reply, done once", arguments: Link.allCases)
+    func concurrent(link: Link) async throws {
+        let done = Log<Int>()
+        let bench = try Bench(link) { request in
+            done.add(1)
+            answer(request)
+        }
+        let clients = [try bench.client(), try bench.client()]
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<1000 {
+                group.addTask {
+                    let request = scoreRequest(seed: UInt8(number % 251), members: 1, side: 2)
+                    let reply = try await clients[number % 2].request(request, deadline: .seconds(100))
+                    #expect(reply == scores(for: request))
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(done.count == 1000)
+        await bench.end()
+    }
+
+    @Test("20 MiB of images arrive unchanged, and so do the replies", arguments: Link.allCases)
+    func large(link: Link) async throws {
+        let bench = try Bench(link)
+        let client = try bench.client()
+        let request = scoreRequest(seed: 3, members: 10, side: 840)
+        #expect(request.images.bytes.count > 20 << 20)
+        for _ in 0..<2 {
+            #expect(try await client.request(request, deadline: .seconds(100)) == scores(for: request))
+        }
+        await bench.end()
+    }
+
+    @Test("a large reply arrives unchanged", arguments: Link.allCases)
+    func largeReply(link: Link) async throws {
+        let weights = TensorPayload(floats: (0..<2 << 20).map { Float($0) }, shape: [1 << 10, 2 << 10])
+        let digest = WeightsDigest(bytes: [UInt8](repeating: 9, count: 32))
+        let chunk = TensorChunk(tensors: ["w": weights])
+        let bench = try Bench(link) { request in
+            request.reply(
+                WeightsChunk(
+                    policyVersion: PolicyVersion(rawValue: 1), chunkIndex: 0, chunkCount: 1, digest: digest,
+                    chunk: chunk))
+        }
+        let request = WeightsRequest(policyVersion: PolicyVersion(rawValue: 1), chunkIndex: 0)
+        let reply = try await bench.client().request(request, deadline: .seconds(100))
+        #expect(reply.chunk == chunk)
+        await bench.end()
+    }
+
+    @Test("a failure is thrown with the server's words", arguments: Link.allCases)
+    func failures(link: Link) async throws {
+        let bench = try Bench(link)
+        let client = try bench.client()
+        let error = await failure(Failure.self) {
+            _ = try await client.request(StatusRequest(), deadline: .seconds(100))
+        }
+        #expect(error == Failure(code: "unsupported", message: "no statusRequest here", remedy: "ask elsewhere"))
+        await bench.end()
+    }
+
+    @Test("with keys, the server knows who asks")
+    func user() async throws {
+        let peers = Log<Request.Peer>()
+        let bench = try Bench(.curve) { request in
+            peers.add(request.peer)
+            answer(request)
+        }
+        let client = try bench.client()
+        _ = try await client.request(HealthRequest(), deadline: .seconds(100))
+        #expect(peers.all.first?.user == "worker-1")
+        #expect(peers.all.first?.id == client.id.rawValue)
+        #expect(peers.all.first?.address == "127.0.0.1")
+        await bench.end()
+    }
+
+    @Test("requests can be taken in turn from a sequence, which ends with the server")
+    func sequence() async throws {
+        let loop = try SocketLoop()
+        let (server, requests) = try Server.withRequests(Endpoint("tcp://127.0.0.1:0"), on: loop)
+        let client = try Client(server.endpoint, on: loop)
+        async let handled = {
+            var count = 0
+            for await request in requests {
+                count += 1
+                request.reply(health(queueDepth: count))
+            }
+            return count
+        }()
+        for number in 1...3 {
+            #expect(try await client.request(HealthRequest(), deadline: .seconds(100)) == health(queueDepth: number))
+        }
+        server.close()
+        #expect(await handled == 3)
+        await loop.shutdown()
+    }
+}
