@@ -65,7 +65,7 @@ public struct Ledger: Sendable, Equatable {
     public private(set) var entries: [Entry] = []
     /// Totals since the run began.
     public private(set) var counters: Counters
-    private var nextLease: UInt64 = 1
+    private var nextLease = 1
 
     /// An empty ledger.
     ///

@@ -1,1 +1,174 @@
-// RolloutWorker
+public import AdvGRPO
+import Logging
+public import MethodModels
+import NeuralNetworks
+public import Protocol
+public import Runtime
+public import TensorCore
+public import Transport
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Samples groups for the learner until it says stop.
+///
+///     consumes: leases and weights from the learner
+///     produces: images for the reward server, trajectories and rewards for the learner
+///     waits for: a lease (the learner answers at once, with work or with when to ask again), a score
+///     freed by: the learner's stop, or a shutdown signal between two groups
+///
+/// It keeps no state worth saving: noise follows from the group's coordinates, weights are fetched by version, and a group it
+/// takes to its grave is leased to somebody else.
+public final class RolloutWorker: Sendable {
+    /// How it ended.
+    public enum Ending: Sendable, Equatable {
+        /// The learner has no more work.
+        case stopped(reason: String)
+        /// A signal asked it to end.
+        case interrupted
+    }
+
+    private let settings: Settings
+    private let name: String
+    private let policy: DiffusionPolicy
+    private let rollout: Rollout
+    private let chunks: Chunks
+    private let lanes: Lanes
+    private let learner: Client
+    private let rewardServer: Client
+    private let reporter: WorkerReporter
+    private let shutdown: ShutdownSignal
+    private let logger: Logger
+
+    /// Connects and loads the model.
+    ///
+    /// - Parameters:
+    ///   - name: unique among the run's workers; a new process of the same name takes over.
+    ///   - learner, rewardServer: clients of the two servers.
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    public init(
+        settings: Settings, name: String, engine: any Engine, learner: Client, rewardServer: Client, shutdown: ShutdownSignal,
+        logger: Logger
+    ) throws {
+        self.settings = settings
+        self.name = name
+        self.learner = learner
+        self.rewardServer = rewardServer
+        self.shutdown = shutdown
+        self.logger = logger
+        policy = try DiffusionPolicy(
+            folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
+            seed: UInt64(settings.seed))
+        rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
+        chunks = Chunks(size: settings.method.rollout.chunkSize)
+        lanes = Lanes(count: settings.cluster.threadsPerWorker)
+        reporter = WorkerReporter(name: name, learner: learner)
+    }
+
+    /// Works until stopped. Blocks the calling thread.
+    ///
+    /// - Throws: `TransportError` when the learner cannot be reached within `patience`, `Failure` when it refuses this worker,
+    ///   `NumericalFailure` never: a group that cannot be made is reported to the learner.
+    public func run(patience: Duration = .seconds(60)) throws -> Ending {
+        let welcome = try learner.requestBlocking(
+            RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine), deadline: patience)
+        learner.join(welcome.runID)
+        rewardServer.join(welcome.runID)
+        logger.info("joined run \(welcome.runID)")
+        reporter.start()
+        defer { reporter.stop() }
+        var held: HeldWeights?
+        while !shutdown.isRequested {
+            reporter.enter(.waiting, .starved)
+            let answer: LeaseAnswer
+            do {
+                answer = try learner.requestBlocking(
+                    LeaseRequest(worker: name, policyVersion: held?.version, weightsDigest: held?.digest), deadline: patience)
+            } catch let failure as Failure where failure.code == "unknownWorker" {
+                // The learner was restarted; introduce this worker again.
+                _ = try learner.requestBlocking(
+                    RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine), deadline: patience)
+                continue
+            }
+            switch answer {
+            case .stop(let reason): return .stopped(reason: reason)
+            case .wait(_, let milliseconds): shutdown.sleep(for: .milliseconds(min(milliseconds, 1000)))
+            case .lease(let lease): try work(on: lease, held: &held, patience: patience)
+            }
+        }
+        return .interrupted
+    }
+
+    /// Makes one group and delivers it; whatever goes wrong with it is told to the learner.
+    private func work(on lease: Lease, held: inout HeldWeights?, patience: Duration) throws {
+        do {
+            if held?.digest != lease.weightsDigest || held?.version != lease.policyVersion {
+                held = try fetch(lease.policyVersion, expecting: lease.weightsDigest)
+            }
+            guard let weights = held else { return }
+            let result = try make(lease, weights: weights)
+            reporter.enter(.reporting, .blocked)
+            let acknowledgement = try learner.requestBlocking(result, deadline: patience)
+            if acknowledgement.verdict == .refused {
+                // Start over from the learner's own weights, whatever was wrong with these.
+                logger.warning("group \(lease.group) was refused: \(acknowledgement.reason ?? "no reason given")")
+                held = nil
+            }
+        } catch let failure as Failure where failure.code == "staleVersion" {
+            held = nil
+        } catch {
+            logger.warning("group \(lease.group) failed: \(error)")
+            _ = try learner.requestBlocking(
+                GroupFailure(worker: name, leaseID: lease.leaseID, group: lease.group, cause: String("\(error)".prefix(500))),
+                deadline: patience)
+        }
+    }
+
+    /// Fetches a version chunk by chunk, builds the transformer and digests what it was built from.
+    private func fetch(_ version: PolicyVersion, expecting digest: WeightsDigest) throws -> HeldWeights {
+        reporter.enter(.loadingWeights, .blocked)
+        let parameters = try learner.weights(version).parameters(on: policy.engine)
+        let actual = WeightsDigest(of: parameters)
+        guard actual == digest else {
+            throw Failure(code: "digestMismatch", message: "policy \(version) arrived as \(actual), expected \(digest)")
+        }
+        return HeldWeights(
+            version: version, digest: actual, velocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters)))
+    }
+
+    /// Samples, decodes and has the group scored.
+    private func make(_ lease: Lease, weights: HeldWeights) throws -> GroupResult {
+        let clock = ContinuousClock()
+        let group = GroupCoordinates(epoch: lease.group.epoch, index: lease.group.index)
+        reporter.enter(.rollingOut, .busy, group: lease.group)
+        let begin = clock.now
+        let sample = try rollout.sample(
+            group, prompt: policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks, lanes: lanes,
+            velocity: weights.velocity)
+        let sampled = clock.now
+        let images = TensorPayload(images: try policy.images(sample.finalLatents_BCHW, chunks: chunks, lanes: lanes))
+        let decoded = clock.now
+        reporter.enter(.scoring, .blocked, group: lease.group)
+        let scores = try rewardServer.requestBlocking(
+            ScoreRequest(group: lease.group, prompt: lease.prompt, policyVersion: weights.version, images: images),
+            deadline: .seconds(120))
+        let scored = clock.now
+        return GroupResult(
+            worker: name, leaseID: lease.leaseID, group: lease.group, policyVersion: weights.version,
+            weightsDigest: weights.digest, discriminatorVersion: scores.discriminatorVersion,
+            seconds: [
+                "sample": (sampled - begin).seconds, "decode": (decoded - sampled).seconds, "score": (scored - decoded).seconds,
+            ],
+            latents: TensorPayload(sample.trajectory.latents), logProbabilities: TensorPayload(sample.trajectory.logProbabilities),
+            rewards: scores.rewards, components: scores.components,
+            stepIndices: TensorPayload(int32s: sample.trajectory.stepIndices.map(Int32.init)))
+    }
+}
+
+/// A version of the policy, ready to sample with, and the digest of what it was built from.
+private struct HeldWeights {
+    var version: PolicyVersion
+    var digest: WeightsDigest
+    var velocity: VelocityFunction
+}

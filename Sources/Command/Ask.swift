@@ -1,0 +1,102 @@
+import ArgumentParser
+import Foundation
+import Learner
+import Protocol
+import Runtime
+import Transport
+
+/// Asks a server and gives its answer; exit status 2 when none comes in time.
+private func ask<Request: WireRequest>(_ request: Request, _ peer: PeerOptions, _ show: (Request.Reply) throws -> Void) async throws {
+    let endpoint = try Endpoint(peer.endpoint)
+    let loop = try SocketLoop()
+    let client = try Client(endpoint, on: loop, options: try ClientOptions(keys: peer.keys ?? ""))
+    var status: Int32 = 0
+    repeat {
+        do {
+            try show(try await client.request(request, deadline: .seconds(peer.timeout)))
+        } catch let error as TransportError where error.code == .deadlineExceeded {
+            note("advgrpo: \(error)")
+            status = 2
+        }
+        if peer.watch { try await Task.sleep(for: .seconds(1)) }
+    } while peer.watch
+    client.close()
+    await loop.shutdown()
+    if status != 0 { throw ExitCode(status) }
+}
+
+/// `advgrpo health`: one role's own account of itself.
+struct HealthCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "health", abstract: "Ask any role how it is.",
+        discussion: "Exit status: 0 serving, 1 answering but not serving, 2 no answer within --timeout.")
+
+    @OptionGroup var peer: PeerOptions
+
+    func run() async throws {
+        var serving = true
+        try await ask(HealthRequest(), peer) { health in
+            serving = health.serving
+            if peer.json { return try printJSON(health) }
+            print("\(health.role.rawValue): \(health.serving ? "serving" : "not serving") (\(health.reason))")
+            print("  run \(health.runID?.rawValue ?? "none"), version \(health.version.map(String.init) ?? "none"), "
+                + "up \(Int(health.uptimeSeconds)) s, memory \(health.memoryBytes >> 20) MiB, queue \(health.queueDepth)")
+            if let latency = health.latency {
+                print(String(format: "  latency p50 %.2f ms, p99 %.2f ms", latency.p50Milliseconds, latency.p99Milliseconds))
+            }
+            for (name, value) in health.counters.sorted(by: { $0.key < $1.key }) { print("  \(name) \(Int(value))") }
+            if case .object(let fields) = health.detail {
+                for (name, value) in fields.sorted(by: { $0.key < $1.key }) {
+                    if case .number(let number) = value { print(String(format: "  %@ %.3f", name, number)) }
+                }
+            }
+        }
+        if !serving { throw ExitCode(1) }
+    }
+}
+
+/// `advgrpo status`: the learner's whole view.
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Ask the learner for the whole run: roles, groups, versions, who waits for whom.")
+
+    @OptionGroup var peer: PeerOptions
+
+    func run() async throws {
+        try await ask(StatusRequest(), peer) { status in
+            if peer.json { return try printJSON(status.document) }
+            let status = try JSONDecoder().decode(RunStatus.self, from: JSONEncoder().encode(status.document))
+            print("run \(status.runID): epoch \(status.epoch) of \(status.progress.epochs), \(status.phase.rawValue) "
+                + String(format: "for %.1f s", status.phaseSeconds))
+            print("  policy \(status.policyVersion) (\(status.weightsDigest.prefix(12))), discriminator \(status.discriminatorVersion)")
+            print(String(format: "  %d images, %.2f a second", status.progress.images, status.progress.imagesPerSecond))
+            for worker in status.workers {
+                let shares = worker.seconds.sorted { $0.key < $1.key }.map { String(format: "%@ %.0f s", $0.key, $0.value) }
+                print("  \(worker.name) on \(worker.host): \(worker.state) \(worker.group ?? ""), \(worker.delivered) groups, "
+                    + shares.joined(separator: ", "))
+            }
+            for group in status.groups {
+                print(String(
+                    format: "  group %@ %@ %@ for %.1f s: %@", group.group, group.state, group.worker ?? "", group.sinceSeconds,
+                    group.prompt))
+            }
+            for wait in status.waits { print(String(format: "  %@ waits for %@, %.1f s", wait.who, wait.what, wait.seconds)) }
+            let ledger = status.ledger
+            print("  ledger: \(ledger.trained) trained, \(ledger.leased) leased, \(ledger.expired) expired, \(ledger.failed) failed, "
+                + "\(ledger.duplicates) duplicates, \(ledger.refused) refused, \(ledger.quarantined) quarantined")
+        }
+    }
+}
+
+/// `advgrpo keygen`: the keys that a run needs to listen beyond this machine.
+struct Keygen: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Make CURVE keys for servers and clients.")
+
+    @Option(help: "Folder for server.key, server.pub, client.key, client.pub and allowed.")
+    var out: String
+
+    func run() throws {
+        try ClusterSecurity.generate(folder: out)
+        print("keys in \(out); copy server.pub, client.key and client.pub to worker machines, and set cluster.keys to the folder")
+    }
+}

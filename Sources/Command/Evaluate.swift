@@ -1,0 +1,63 @@
+import AdvGRPO
+import ArgumentParser
+import Datasets
+import Learner
+import MethodModels
+import Runtime
+
+/// `advgrpo evaluate`: how close a model's images are to references.
+struct Evaluate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Measure a model: DINO similarity, Fréchet distance, diversity, and how well a discriminator tells it apart.")
+
+    @OptionGroup var options: ModelOptions
+
+    @Option(help: "The references: prompt2img.json, {prompt: [image files]}.")
+    var references: String
+
+    @Option(help: "Text file with the prompts to measure on; those of the references' test.txt beside it, else all, unless given.")
+    var prompts: String?
+
+    @Option(help: "Most prompts to measure on, from the file's start.")
+    var limit = 64
+
+    @Option(help: "Images of each prompt.")
+    var count = 2
+
+    @Option(help: "Folder of the backbone whose features are compared; MODEL/dino-evaluation or MODEL/dino unless given.")
+    var backbone: String?
+
+    @Flag(help: "Print one JSON document and nothing else.")
+    var json = false
+
+    func validate() throws {
+        guard limit >= 2, count >= 1 else { throw ValidationError("--limit must be at least 2 and --count at least 1") }
+    }
+
+    func run() throws {
+        let texts = Array(try promptTexts().prefix(limit))
+        let library = try ReferenceLibrary(path: references, required: texts)
+        let loaded = try options.load()
+        let method = MethodSettings(fidelity: .fixed)
+        let folder = backbone ?? [options.model + "/dino-evaluation", options.model + "/dino"].first(where: PromptFile.exists) ?? options.model + "/dino"
+        let evaluator = try Evaluator(
+            generator: loaded.generator,
+            backbone: try VisionBackbone(
+                folder: folder, engine: loaded.policy.engine, dtype: .float32, resize: .tensor, chunks: loaded.generator.chunks),
+            library: library, prompts: texts, imagesPerPrompt: count, side: loaded.side)
+        let result = try evaluator.measure(loaded.transformer, discriminator: method, lanes: loaded.lanes)
+        if json { return try printJSON(result) }
+        print("images            \(result.images) of \(result.prompts) prompts, features of \(folder)")
+        print("dinoSimilarity    \(result.dinoSimilarity)")
+        print("frechetDistance   \(result.frechetDistance)")
+        print("diversity         \(result.diversity)")
+        if let auc = result.discriminatorAUC { print("discriminatorAUC  \(auc)") }
+    }
+
+    private func promptTexts() throws -> [String] {
+        if let prompts { return try PromptFile.read(prompts) }
+        let folder = references.lastIndex(of: "/").map { String(references[...$0]) } ?? ""
+        let test = folder + "test.txt"
+        return PromptFile.exists(test) ? try PromptFile.read(test) : try ReferenceLibrary(path: references).prompts
+    }
+}

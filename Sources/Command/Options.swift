@@ -1,0 +1,32 @@
+import ArgumentParser
+import Runtime
+
+/// A settings file and changes to it.
+struct SettingsOptions: ParsableArguments {
+    @Argument(help: "Settings file (YAML); see docs/settings.md.")
+    var settings: String
+
+    @Option(name: .customLong("set"), parsing: .singleValue, help: "Change one setting: key.path=value. May be repeated.")
+    var changes: [String] = []
+
+    /// The complete, validated settings.
+    func load() throws -> Settings { try Settings.load(path: settings, overrides: changes) }
+}
+
+/// Where and how a client reaches a server.
+struct PeerOptions: ParsableArguments {
+    @Argument(help: "Endpoint of the role: tcp://HOST:PORT or ipc://PATH.")
+    var endpoint: String
+
+    @Option(help: "Folder with CURVE keys, as `advgrpo keygen` wrote it.")
+    var keys: String?
+
+    @Option(help: "Seconds to wait for an answer.")
+    var timeout: Double = 5
+
+    @Flag(help: "Print one JSON document and nothing else.")
+    var json = false
+
+    @Flag(help: "Ask again every second until interrupted.")
+    var watch = false
+}

@@ -1,0 +1,128 @@
+import ArgumentParser
+import Foundation
+import Learner
+import Logging
+import Protocol
+import RewardServer
+import RolloutWorker
+import Runtime
+import TensorCore
+import Transport
+
+/// What the roles have in common: where they are, whom they belong to.
+struct RoleOptions: ParsableArguments {
+    @Option(help: "Where this role listens; the settings' endpoint unless given.")
+    var bind: String?
+
+    @Option(help: "Run directory, for local sockets and the learner's files.")
+    var runDir: String = "runs/default"
+
+    /// The endpoint of a server role: given here, in the settings, or a local socket of the run directory.
+    func endpoint(_ given: String?, _ configured: String, role: String) throws -> Endpoint {
+        try Endpoint(given ?? (configured.isEmpty ? RunDirectory.localEndpoint(of: role, in: runDir) : configured))
+    }
+}
+
+/// A role's shutdown signal: Ctrl-C, SIGTERM, or the end of the supervisor that started it.
+private func makeShutdown() -> ShutdownSignal {
+    let shutdown = ShutdownSignal()
+    shutdown.listen()
+    Lifeline.bind(to: shutdown)
+    return shutdown
+}
+
+/// Runs a blocking role on a thread of its own and waits for it.
+private func onThread<Value: Sendable>(_ name: String, _ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        _ = PosixThread { continuation.resume(with: Result { try body() }) }
+    }
+}
+
+/// `advgrpo learner`.
+struct LearnerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "learner", abstract: "Own the run: lease groups, train the policy, publish weights, keep snapshots.")
+
+    @OptionGroup var settings: SettingsOptions
+    @OptionGroup var role: RoleOptions
+    @Option(help: "Endpoint of the reward server; the settings' unless given.")
+    var rewardServer: String?
+    @Flag(help: "Continue the run in --run-dir from its last snapshot.")
+    var resume = false
+
+    func run() async throws {
+        let settings = try settings.load()
+        try Logs.bootstrap(file: role.runDir + "/logs/learner.log")
+        let service = LearnerService.Options(
+            settings: settings, runDirectory: role.runDir, resume: resume,
+            endpoint: try role.endpoint(role.bind, settings.cluster.endpoints.learner, role: "learner"),
+            rewardServer: try role.endpoint(rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server"))
+        let shutdown = makeShutdown()
+        try await onThread("learner") { try LearnerService.run(service, shutdown: shutdown) }
+    }
+}
+
+/// `advgrpo reward-server`.
+struct RewardServerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reward-server", abstract: "Host the discriminator: score images, train on the learner's order.")
+
+    @OptionGroup var settings: SettingsOptions
+    @OptionGroup var role: RoleOptions
+
+    func run() async throws {
+        let settings = try settings.load()
+        try Logs.bootstrap(file: role.runDir + "/logs/reward-server.log")
+        let endpoint = try role.endpoint(role.bind, settings.cluster.endpoints.rewardServer, role: "reward-server")
+        let shutdown = makeShutdown()
+        try await onThread("reward server") {
+            let logger = Logger(label: "reward-server")
+            let server = try RewardServer(
+                settings: settings, engine: try Engines.named(settings.engine.rawValue), shutdown: shutdown, logger: logger)
+            let loop = try SocketLoop()
+            defer { loop.shutdownBlocking() }
+            let socket = try Server(
+                endpoint, on: loop, options: try ServerOptions(settings.cluster, logger: logger), handler: server.handle)
+            logger.info("ready at \(socket.endpoint)")
+            server.run { socket.join($0) }
+        }
+    }
+}
+
+/// `advgrpo rollout-worker`.
+struct RolloutWorkerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rollout-worker", abstract: "Sample groups for a learner; start as many as you like, anywhere.")
+
+    @OptionGroup var settings: SettingsOptions
+    @OptionGroup var role: RoleOptions
+    @Option(help: "Endpoint of the learner; the settings' unless given.")
+    var connect: String?
+    @Option(help: "Endpoint of the reward server; the settings' unless given.")
+    var rewardServer: String?
+    @Option(help: "Name of this worker, unique in the run; host and process id unless given.")
+    var name: String?
+
+    func run() async throws {
+        let settings = try settings.load()
+        let name = name ?? "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)"
+        try Logs.bootstrap(file: nil)
+        let learner = try role.endpoint(connect, settings.cluster.endpoints.learner, role: "learner")
+        let rewardServer = try role.endpoint(rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server")
+        let shutdown = makeShutdown()
+        try await onThread("worker") {
+            let logger = Logger(label: name)
+            let loop = try SocketLoop()
+            defer { loop.shutdownBlocking() }
+            let options = try ClientOptions(keys: settings.cluster.keys)
+            let worker = try RolloutWorker(
+                settings: settings, name: name, engine: try Engines.named(settings.engine.rawValue),
+                learner: try Client(learner, on: loop, options: options),
+                rewardServer: try Client(rewardServer, on: loop, options: options), shutdown: shutdown, logger: logger)
+            switch try worker.run() {
+            case .stopped(let reason): logger.info("done: \(reason)")
+            case .interrupted: logger.info("interrupted")
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+import AdvGRPO
+import ArgumentParser
+import Foundation
+import ImageModels
+import MethodModels
+import NeuralNetworks
+import Raster
+import Runtime
+import SafeTensors
+import TensorCore
+
+/// A model, an adapter and how to compute with them; shared by `sample` and `evaluate`.
+struct ModelOptions: ParsableArguments {
+    @Option(help: "Folder of a diffusers StableDiffusion3Pipeline.")
+    var model: String
+
+    @Option(help: "Adapter: a PEFT folder, or a pytorch_lora_weights.safetensors file or its folder.")
+    var lora: String?
+
+    @Option(help: "Seed of the images' noise.")
+    var seed: UInt64 = 0
+
+    @Option(help: "Denoising steps.")
+    var steps = 28
+
+    @Option(help: "Classifier-free guidance scale; 1 turns it off.")
+    var guidance = 4.5
+
+    @Option(help: "Precision of transformer and text encoders: fp32 or bf16.")
+    var precision = NumericPrecision.fp32
+
+    @Option(help: "Engine: onednn or openblas.")
+    var engine = "onednn"
+
+    @Option(help: "Threads; all processors unless given.")
+    var threads: Int?
+
+    @Option(help: "Side of the images in pixels; the model's default unless given.")
+    var size: Int?
+
+    func validate() throws {
+        guard steps >= 1, steps <= 1000 else { throw ValidationError("--steps must be between 1 and 1000, not \(steps)") }
+        guard guidance >= 1 else { throw ValidationError("--guidance must be at least 1, not \(guidance)") }
+        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, not \(threads)") }
+        if let size, size < 1 { throw ValidationError("--size must be at least 1, not \(size)") }
+    }
+
+    /// The loaded model, ready to make images.
+    func load() throws -> Loaded {
+        let engine = try Engines.named(engine)
+        let policy = try DiffusionPolicy(
+            folder: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0)
+        var transformer = policy.pipeline.transformer
+        if let lora { transformer = try transformer.merged(LoRAAdapter(path: lora, engine: engine)) }
+        let side = size ?? policy.pipeline.defaultLatentSide * policy.pipeline.autoencoder.configuration.spatialFactor
+        let generator = try ImageGenerator(
+            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed, chunks: Chunks(size: 4))
+        return Loaded(
+            policy: policy, transformer: transformer, generator: generator, side: side,
+            lanes: Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount))
+    }
+
+    struct Loaded {
+        var policy: DiffusionPolicy
+        var transformer: MMDiT
+        var generator: ImageGenerator
+        var side: Int
+        var lanes: Lanes
+    }
+}
+
+extension NumericPrecision: ExpressibleByArgument {}
+
+/// `advgrpo sample`: images of prompts, as PNG files.
+struct Sample: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Sample images from a model, with or without an adapter.",
+        discussion: "Writes OUT/PROMPT-IMAGE.png, numbers from 0000 and 00, and lists the files on standard output.")
+
+    @OptionGroup var options: ModelOptions
+
+    @Option(help: "What the images show.")
+    var prompt: String?
+
+    @Option(help: "Text file with one prompt a line.")
+    var prompts: String?
+
+    @Option(help: "Folder for the images.")
+    var out: String
+
+    @Option(help: "Images of each prompt.")
+    var count = 1
+
+    @Option(help: "Start from these latents: safetensors with `latents` [N, C, h, w], N images in all.")
+    var latents: String?
+
+    @Option(help: "Also write initial and final latents to this safetensors file.")
+    var saveLatents: String?
+
+    func validate() throws {
+        guard (prompt == nil) != (prompts == nil) else { throw ValidationError("give either --prompt or --prompts") }
+        guard count >= 1 else { throw ValidationError("--count must be at least 1, not \(count)") }
+    }
+
+    func run() throws {
+        let texts = try prompt.map { [$0] } ?? PromptFile.read(prompts ?? "")
+        let loaded = try options.load()
+        let orders = ImageGenerator.Order.all(prompts: texts, count: count)
+        let initial = try latents.map { try Self.readLatents($0, shape: loaded.generator.latentShape, count: orders.count, loaded) }
+        let final = try loaded.generator.latents(
+            orders, transformer: loaded.transformer, initialLatents: initial, lanes: loaded.lanes)
+        let images = RGBImage.images(
+            of: try loaded.policy.images(final, chunks: loaded.generator.chunks, lanes: loaded.lanes))
+        try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
+        for (order, image) in zip(orders, images) {
+            let path = "\(out)/" + String(format: "%04d-%02d.png", order.promptIndex, order.imageIndex)
+            try image.writePNG(to: path)
+            print(path)
+        }
+        if let saveLatents {
+            let noise = initial?.values ?? orders.flatMap { loaded.generator.noise($0) }
+            try SafeTensorsWriter.write(
+                [
+                    SafeTensor(name: "initial", shape: final.shape, floats: noise),
+                    SafeTensor(name: "latents", shape: final.shape, floats: final.values),
+                ], metadata: ["format": "pt"], to: saveLatents)
+        }
+    }
+
+    private static func readLatents(_ path: String, shape: [Int], count: Int, _ loaded: ModelOptions.Loaded) throws -> Tensor {
+        let file = try SafeTensorsFile(path: path)
+        guard let entry = file["latents"], entry.shape == [count] + shape else {
+            throw CommandFailure(
+                "\(path) has \(file["latents"].map { "latents of shape \($0.shape)" } ?? "no tensor `latents`"), expected \([count] + shape): "
+                    + "one for each image.")
+        }
+        return loaded.policy.engine.tensor(try file.floats(of: "latents"), shape: entry.shape)
+    }
+}

@@ -1,0 +1,85 @@
+import ArgumentParser
+import Foundation
+import Learner
+import Logging
+import Runtime
+
+/// `advgrpo train`: the whole run on this machine, three kinds of processes under one supervisor.
+struct Train: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run everything on this machine: reward server, learner and rollout workers as child processes.")
+
+    @Argument(help: "Settings file (YAML); the run directory's own with --resume.")
+    var settings: String?
+
+    @Option(help: "Folder of the run; runs/DATE-TIME unless given.")
+    var runDir: String?
+
+    @Flag(help: "Continue the run in --run-dir from its last snapshot.")
+    var resume = false
+
+    @Option(help: "Rollout workers; the settings' number unless given.")
+    var workers: Int?
+
+    @Option(name: .customLong("set"), parsing: .singleValue, help: "Change one setting: key.path=value. May be repeated.")
+    var changes: [String] = []
+
+    func validate() throws {
+        if resume, runDir == nil { throw ValidationError("--resume needs the run's --run-dir") }
+        if settings == nil, !resume { throw ValidationError("give a settings file, for example deploy/settings/emoji.yaml") }
+        if let workers, workers < 1 { throw ValidationError("--workers must be at least 1") }
+    }
+
+    func run() async throws {
+        let runDirectory = runDir ?? "runs/" + Self.timestamp()
+        let file = settings ?? runDirectory + "/settings.yaml"
+        let overrides = changes + (workers.map { ["cluster.workers=\($0)"] } ?? [])
+        let settings = try Settings.load(path: file, overrides: overrides)
+        try RunDirectory.createFolders(path: runDirectory)
+        try Logs.bootstrap(file: runDirectory + "/logs/train.log")
+        let shutdown = ShutdownSignal()
+        shutdown.listen()
+        let progress = ProgressLine()
+        let executable = try Self.executable()
+        let common = [file] + overrides.flatMap { ["--set", $0] } + ["--run-dir", runDirectory]
+        let learner = ChildCommand(
+            name: "learner", executable: executable, arguments: ["learner"] + common + (resume ? ["--resume"] : []),
+            restartArguments: ["learner"] + common + ["--resume"])
+        let others = [ChildCommand(name: "reward-server", executable: executable, arguments: ["reward-server"] + common)]
+            + (0..<settings.cluster.workers).map { index in
+                ChildCommand(
+                    name: "worker-\(index)", executable: executable,
+                    arguments: ["rollout-worker"] + common + ["--name", "worker-\(index)"])
+            }
+        note("run directory \(runDirectory)")
+        let supervisor = Supervisor(
+            [learner] + others, logsFolder: runDirectory + "/logs", shutdown: shutdown, logger: Logger(label: "train"),
+            onProgress: { progress.update($0) })
+        let outcome = try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Supervisor.Outcome, any Error>) in
+            Thread.detachNewThread { continuation.resume(with: Result { try supervisor.run() }) }
+        }
+        progress.finish()
+        switch outcome {
+        case .completed:
+            print(try RunSummary(runDirectory: runDirectory).table)
+            print("report: \(runDirectory)/report.html")
+        case .interrupted:
+            print("stopped after a snapshot; continue with: advgrpo train --resume --run-dir \(runDirectory)")
+        }
+    }
+
+    /// This very program.
+    private static func executable() throws -> String {
+        guard let path = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe") else {
+            throw CommandFailure("the path of this program is unknown; start it by its full path.")
+        }
+        return path
+    }
+
+    private static func timestamp() -> String {
+        let formatter = DateFormatter()
+        formatter.locale = Locale(identifier: "en_US_POSIX")
+        formatter.dateFormat = "yyyyMMdd-HHmmss"
+        return formatter.string(from: Date())
+    }
+}

@@ -1,0 +1,109 @@
+public import AdvGRPO
+public import Datasets
+public import ImageModels
+public import MethodModels
+import Raster
+public import TensorCore
+
+/// Measures a policy on fixed prompts and seeds: similarity to the prompts' own references, Fréchet distance to all of them,
+/// diversity within a prompt, and how well a fresh discriminator tells the images from references.
+public struct Evaluator: Sendable {
+    /// Everything an evaluation says; `--json` of `advgrpo evaluate` prints it.
+    public struct Result: Codable, Sendable, Equatable {
+        /// Mean over images of the largest cosine to the prompt's own references, in [-1, 1]; higher is closer.
+        public var dinoSimilarity: Double
+        /// Fréchet distance of all images to all references; lower is closer.
+        public var frechetDistance: Double
+        /// Mean over prompts of 1 - cosine over pairs of images; 0 is one picture over and over.
+        public var diversity: Double
+        /// Area under the ROC curve of a discriminator fitted to one half of the prompts, on the other half; 0.5 is
+        /// indistinguishable. nil when it was not asked for.
+        public var discriminatorAUC: Double?
+        /// Images measured, and prompts they belong to.
+        public var images: Int
+        public var prompts: Int
+    }
+
+    private let generator: ImageGenerator
+    private let backbone: VisionBackbone
+    private let prompts: [String]
+    private let imagesPerPrompt: Int
+    private let references: [[RGBImage]]
+    private let engine: any Engine
+
+    /// Reads the references of the prompts.
+    ///
+    /// - Parameters:
+    ///   - backbone: whose features are compared; one that the reward does not use, or a gain proves little.
+    ///   - prompts: at least one, none of them trained on.
+    /// - Throws: `DatasetError` naming prompt and file.
+    public init(
+        generator: ImageGenerator, backbone: VisionBackbone, library: ReferenceLibrary, prompts: [String], imagesPerPrompt: Int,
+        side: Int
+    ) throws {
+        precondition(!prompts.isEmpty && imagesPerPrompt >= 1, "evaluation: \(prompts.count) prompts, \(imagesPerPrompt) images each")
+        self.generator = generator
+        self.backbone = backbone
+        self.prompts = prompts
+        self.imagesPerPrompt = imagesPerPrompt
+        engine = generator.policy.engine
+        references = try prompts.map { try library.references(of: $0, width: side, height: side) }
+    }
+
+    /// Samples and measures.
+    ///
+    /// - Parameters:
+    ///   - transformer: the policy.
+    ///   - discriminator: settings of the discriminator to fit for `discriminatorAUC`; nil leaves it out.
+    ///   - progress: called with the number of images just finished, from any thread.
+    public func measure(
+        _ transformer: MMDiT, discriminator: MethodSettings?, lanes: Lanes,
+        progress: @escaping @Sendable (Int) -> Void = { _ in }
+    ) throws -> Result {
+        let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
+        let images_BHWC = try generator.images(orders, transformer: transformer, lanes: lanes, progress: progress)
+        // What is measured is what a viewer gets: 8-bit images.
+        let seen = RGBImage.tensor(of: RGBImage.images(of: images_BHWC), on: engine)
+        let function = backbone.function(lanes: lanes)
+        let features = function(seen, [], .score).classToken_BD
+        let report = EvaluationReport(
+            generated: prompts.indices.map { features.rows($0 * imagesPerPrompt..<($0 + 1) * imagesPerPrompt) },
+            references: references.map { function(RGBImage.tensor(of: $0, on: engine), [], .score).classToken_BD })
+        return Result(
+            dinoSimilarity: report.dinoSimilarity, frechetDistance: report.frechetDistance, diversity: report.diversity,
+            discriminatorAUC: try discriminator.map { try separability(seen, $0, function) }, images: orders.count,
+            prompts: prompts.count)
+    }
+
+    /// Fits a discriminator to the images and references of every other prompt and measures it on the rest.
+    private func separability(_ images_BHWC: Tensor, _ method: MethodSettings, _ function: @escaping BackboneFunction) throws -> Double {
+        guard prompts.count >= 2 else { return 0.5 }
+        let seed: UInt64 = 1
+        let untrained = try Discriminator(
+            reward: method.reward, discriminator: method.discriminator, backbone: backbone.shape, seed: seed, engine: engine)
+        let starts = references.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
+        let referenceTable = FeatureTable(
+            joining: references.map {
+                untrained.features(of: RGBImage.tensor(of: $0, on: engine), purpose: .training, backbone: function)
+            })
+        let all = ReferenceImages(
+            prompts: prompts.enumerated().map { index, prompt in
+                .init(text: prompt, imageCount: starts[index + 1] - starts[index], isHeldOut: index % 2 == 1)
+            }
+        ) { images, _ in referenceTable.rows(images) }
+        var settings = method.discriminator
+        settings.train = true
+        settings.replayCapacity = prompts.count
+        var trainer = DiscriminatorTrainer(untrained, settings: settings, seed: seed)
+        func group(_ index: Int) -> GroupCoordinates { GroupCoordinates(epoch: index % 2, index: index) }
+        for (index, prompt) in prompts.enumerated() {
+            let own = images_BHWC.rows(index * imagesPerPrompt..<(index + 1) * imagesPerPrompt)
+            trainer.remember(
+                group(index), prompt: prompt,
+                features: untrained.features(of: own, purpose: .training, backbone: function))
+        }
+        let (fitted, measured) = (prompts.indices.filter { $0 % 2 == 0 }.map(group), prompts.indices.filter { $0 % 2 == 1 }.map(group))
+        _ = try trainer.train(groups: fitted, references: all, steps: 300)
+        return try trainer.measured(groups: measured, references: all).areaUnderCurve
+    }
+}

@@ -1,0 +1,97 @@
+import AdvGRPO
+import Datasets
+import Foundation
+import Logging
+import MethodModels
+import Protocol
+public import Runtime
+import TensorCore
+public import Transport
+
+/// The learner as a process: its socket, its training thread, its run directory.
+public enum LearnerService {
+    /// What a learner is started with.
+    public struct Options: Sendable {
+        public var settings: Settings
+        public var runDirectory: String
+        /// Whether a run that is already there is continued.
+        public var resume: Bool
+        /// Where it listens.
+        public var endpoint: Endpoint
+        /// Where the reward server listens.
+        public var rewardServer: Endpoint
+
+        public init(settings: Settings, runDirectory: String, resume: Bool, endpoint: Endpoint, rewardServer: Endpoint) {
+            self.settings = settings
+            self.runDirectory = runDirectory
+            self.resume = resume
+            self.endpoint = endpoint
+            self.rewardServer = rewardServer
+        }
+    }
+
+    /// Runs the learner to the end of its run. Blocks the calling thread.
+    ///
+    /// - Returns: when the run is complete, or after the snapshot that the shutdown signal asked for.
+    /// - Throws: typed errors that name file, key or peer; nothing half-written is left.
+    public static func run(_ options: Options, shutdown: ShutdownSignal) throws {
+        let settings = options.settings
+        let logger = Logger(label: "learner")
+        let directory =
+            options.resume
+            ? try RunDirectory.resume(path: options.runDirectory, settings: settings)
+            : try RunDirectory.create(path: options.runDirectory, settings: settings)
+        let monitor = Monitor(
+            LearnerState(
+                runID: try runID(in: directory), groupSize: settings.method.rollout.groupSize,
+                settingsDigest: settings.methodDigest,
+                ledger: Ledger(leaseMilliseconds: Int(settings.cluster.leaseSeconds * 1000))))
+        let loop = try SocketLoop()
+        defer { loop.shutdownBlocking() }
+        let desk = LearnerDesk(monitor: monitor, shutdown: shutdown)
+        var serverOptions = try ServerOptions(settings.cluster, logger: logger)
+        serverOptions.runID = monitor.withLock { $0.runID }
+        let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
+        logger.info("ready at \(server.endpoint)")
+
+        let engine = try Engines.named(settings.engine.rawValue)
+        logger.info("engine \(engine.name): \(engine.kernel), \(Processor.description)")
+        let policy = try DiffusionPolicy(
+            folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
+            seed: UInt64(settings.seed))
+        let lanes = Lanes(count: settings.cluster.learnerThreads)
+        let prompts = try PromptList(path: settings.data.prompts).prompts
+        guard prompts.count >= settings.method.rollout.groupsPerEpoch else {
+            throw RuntimeError(
+                code: .unreadable, subject: settings.data.prompts,
+                message: "has \(prompts.count) prompts, rollout.groupsPerEpoch is \(settings.method.rollout.groupsPerEpoch)",
+                remedy: "add prompts or lower rollout.groupsPerEpoch")
+        }
+        let run = try TrainingRun(
+            settings: settings, directory: directory, policy: policy,
+            rollout: try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed)), lanes: lanes, monitor: monitor,
+            rewardServer: try Client(
+                options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys)),
+            prompts: prompts,
+            studio: try Studio(settings: settings, directory: directory, policy: policy, lanes: lanes, logger: logger),
+            shutdown: shutdown, logger: logger)
+        switch try run.run() {
+        case .completed:
+            // Workers hear of the end when they ask for work; give them the time to ask.
+            shutdown.sleep(for: .seconds(1))
+            logger.info("the run is complete")
+        case .interrupted: logger.info("stopped after a snapshot")
+        }
+    }
+
+    /// The run's name: that of its snapshots, or a new one.
+    private static func runID(in directory: RunDirectory) throws -> RunID {
+        let store = try SnapshotStore(folder: directory.checkpointsFolder)
+        if !store.steps().isEmpty {
+            return try RunMoment.record(in: try store.newest(warn: { _ in }).path).runID
+        }
+        let name = "run-" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
+        // At most 17 letters, digits and hyphens.
+        return RunID(rawValue: name)!
+    }
+}

@@ -1,0 +1,162 @@
+import AdvGRPO
+import Protocol
+import Runtime
+
+/// What the learner's sockets and its training thread share. Lives in a `Monitor`; nothing here blocks.
+struct LearnerState {
+    /// One version of the policy as workers fetch it.
+    struct PublishedWeights: Sendable {
+        var version: PolicyVersion
+        var digest: WeightsDigest
+        var chunks: [TensorChunk]
+    }
+
+    /// A worker as the learner knows it.
+    struct Worker: Sendable {
+        var hello: Hello
+        var lastSeen: Int
+        var heartbeat: Heartbeat?
+        var refusals: [String] = []
+        var delivered = 0
+    }
+
+    let runID: RunID
+    let groupSize: Int
+    let settingsDigest: String
+    var ledger: Ledger
+    var weights: PublishedWeights?
+    /// The discriminator version that must score the current epoch.
+    var discriminatorVersion = DiscriminatorVersion(rawValue: 0)
+    var results: [GroupID: GroupResult] = [:]
+    var workers: [String: Worker] = [:]
+    var phase = RunStatus.Phase.starting
+    var phaseSince = 0
+    var epoch = 0
+    var isLeasing = false
+    var stopReason: String?
+    /// Figures for `status` and the progress line.
+    var progress = RunStatus.Progress()
+
+    init(runID: RunID, groupSize: Int, settingsDigest: String, ledger: Ledger) {
+        self.runID = runID
+        self.groupSize = groupSize
+        self.settingsDigest = settingsDigest
+        self.ledger = ledger
+    }
+
+    mutating func enter(_ phase: RunStatus.Phase, now: Int) {
+        self.phase = phase
+        phaseSince = now
+    }
+}
+
+// MARK: Answers to workers
+
+extension LearnerState {
+    /// A role introduces itself.
+    mutating func answer(_ hello: Hello, now: Int) throws(Failure) -> Welcome {
+        if hello.role == .rolloutWorker {
+            guard hello.settingsDigest == settingsDigest else {
+                throw Failure(
+                    code: "settingsMismatch", message: "worker \(hello.name) runs other settings than the learner",
+                    remedy: "start it with the run's own settings.yaml")
+            }
+            var worker = workers[hello.name] ?? Worker(hello: hello, lastSeen: now)
+            if worker.hello != hello {
+                // The same name from another process: whatever the old one held is free again.
+                ledger.release(worker: hello.name, now: now)
+                worker.hello = hello
+            }
+            worker.lastSeen = now
+            workers[hello.name] = worker
+        }
+        return Welcome(
+            runID: runID, policyVersion: weights?.version, weightsDigest: weights?.digest,
+            discriminatorVersion: discriminatorVersion)
+    }
+
+    /// A worker asks for work.
+    mutating func answer(_ request: LeaseRequest, now: Int) throws(Failure) -> LeaseAnswer {
+        guard workers[request.worker] != nil else {
+            throw Failure(code: "unknownWorker", message: "worker \(request.worker) has not said hello", remedy: "say hello first")
+        }
+        workers[request.worker]?.lastSeen = now
+        if let stopReason { return .stop(reason: stopReason) }
+        guard isLeasing, let weights else {
+            return .wait(reason: "the learner is in phase \(phase.rawValue)", retryInMilliseconds: 20)
+        }
+        guard let (entry, lease) = ledger.lease(to: request.worker, now: now) else {
+            return .wait(reason: "every group of epoch \(epoch) is taken", retryInMilliseconds: 20)
+        }
+        return .lease(
+            Lease(
+                group: entry.group, prompt: entry.prompt, memberCount: groupSize, policyVersion: weights.version,
+                weightsDigest: weights.digest, leaseID: lease, expiresInMilliseconds: ledger.leaseMilliseconds))
+    }
+
+    /// A worker fetches a piece of the current weights.
+    func answer(_ request: WeightsRequest) throws(Failure) -> WeightsChunk {
+        guard let weights, weights.version == request.policyVersion else {
+            throw Failure(
+                code: "staleVersion",
+                message: "policy version \(request.policyVersion) is not the current one (\(weights?.version.rawValue ?? -1))",
+                remedy: "ask for a lease again")
+        }
+        guard weights.chunks.indices.contains(request.chunkIndex) else {
+            throw Failure(code: "noSuchChunk", message: "chunk \(request.chunkIndex) of \(weights.chunks.count)")
+        }
+        return WeightsChunk(
+            policyVersion: weights.version, chunkIndex: request.chunkIndex, chunkCount: weights.chunks.count,
+            digest: weights.digest, chunk: weights.chunks[request.chunkIndex])
+    }
+
+    /// A worker delivers a group.
+    mutating func answer(_ result: GroupResult, now: Int) -> GroupAcknowledgement {
+        workers[result.worker]?.lastSeen = now
+        if let reason = reasonToRefuse(result) {
+            ledger.refuse(result.group, worker: result.worker, now: now)
+            workers[result.worker]?.refusals.append(reason)
+            return GroupAcknowledgement(.refused, reason: reason)
+        }
+        switch ledger.deliver(result.group, worker: result.worker, now: now) {
+        case .accepted:
+            results[result.group] = result
+            workers[result.worker]?.delivered += 1
+            return GroupAcknowledgement(.accepted)
+        case .duplicate: return GroupAcknowledgement(.duplicate)
+        case .refused(let reason): return GroupAcknowledgement(.refused, reason: reason)
+        }
+    }
+
+    /// Why a result does not count, naming the worker; nil when it does.
+    private func reasonToRefuse(_ result: GroupResult) -> String? {
+        guard workers[result.worker] != nil else { return "worker \(result.worker) has not said hello" }
+        guard let weights, result.policyVersion == weights.version, result.weightsDigest == weights.digest else {
+            return "worker \(result.worker) sampled with policy \(result.policyVersion) (\(result.weightsDigest)), "
+                + "current is \(weights?.version.rawValue ?? -1) (\(weights?.digest.description ?? "none"))"
+        }
+        guard result.discriminatorVersion == discriminatorVersion else {
+            return "group \(result.group) was scored by discriminator \(result.discriminatorVersion), current is \(discriminatorVersion)"
+        }
+        guard result.rewards.elementCount == groupSize else {
+            return "group \(result.group) has \(result.rewards.elementCount) members, expected \(groupSize)"
+        }
+        return nil
+    }
+
+    /// A worker could not make a group.
+    mutating func answer(_ failure: GroupFailure, now: Int) -> GroupAcknowledgement {
+        workers[failure.worker]?.lastSeen = now
+        ledger.fail(failure.group, worker: failure.worker, cause: failure.cause, now: now)
+        return GroupAcknowledgement(.accepted)
+    }
+
+    /// A worker is alive.
+    mutating func answer(_ heartbeat: Heartbeat, now: Int) -> HeartbeatAcknowledgement {
+        workers[heartbeat.worker]?.lastSeen = now
+        workers[heartbeat.worker]?.heartbeat = heartbeat
+        if let group = heartbeat.group { ledger.renew(worker: heartbeat.worker, group: group, now: now) }
+        return HeartbeatAcknowledgement(
+            runState: stopReason == nil ? .running : .draining, policyVersion: weights?.version ?? PolicyVersion(rawValue: 0))
+    }
+}

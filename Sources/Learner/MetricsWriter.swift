@@ -1,0 +1,28 @@
+import Protocol
+import Runtime
+
+/// One object an epoch, in `metrics.jsonl` and in TensorBoard's event file.
+final class MetricsWriter {
+    private let lines: MetricsFile
+    private let events: EventFile
+    /// The epochs written so far, oldest first, those of earlier sessions included.
+    private(set) var records: [[String: JSONValue]]
+
+    /// Continues the run's files after an epoch; later lines are dropped, they are written again.
+    ///
+    /// - Throws: `RuntimeError` naming the file.
+    init(directory: RunDirectory, resumingAfter epoch: Int) throws {
+        lines = try MetricsFile(path: directory.metricsFile, resumingAfter: epoch)
+        events = try EventFile(folder: directory.tensorBoardFolder, firstStep: epoch)
+        records = try MetricsFile.records(in: directory.metricsFile)
+    }
+
+    func append(_ report: EpochReport, policyVersion: Int) throws {
+        let step = report.epoch + 1
+        let values = report.metrics(policyVersion: policyVersion)
+        let record = values.mapValues { JSONValue.number($0) }
+        try lines.append(step: step, record)
+        try events.append(step: step, scalars: values.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+        records.append(record.merging(["step": .number(Double(step))]) { _, new in new })
+    }
+}

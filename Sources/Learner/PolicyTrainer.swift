@@ -1,0 +1,98 @@
+import AdvGRPO
+import Foundation
+import MethodModels
+import NeuralNetworks
+import Protocol
+import Runtime
+import SafeTensors
+import TensorCore
+
+/// The policy under training: parameters, optimiser, average, and the version they make.
+struct PolicyTrainer {
+    /// What one epoch's update did.
+    struct Report {
+        var advantages: Advantages
+        var updates: [PolicyUpdateReport]
+    }
+
+    let policy: DiffusionPolicy
+    let update: PolicyUpdate
+    let settings: PolicySettings
+    private(set) var state: PolicyState
+    private(set) var version: PolicyVersion
+
+    /// Before the first update, or as a snapshot in `folder` recorded it.
+    ///
+    /// - Throws: `SafeTensorsError`, `ModelError` naming the file.
+    init(policy: DiffusionPolicy, rollout: Rollout, snapshot folder: String? = nil, version: PolicyVersion) throws {
+        self.policy = policy
+        settings = policy.settings
+        self.version = version
+        update = PolicyUpdate(
+            settings: settings, rollout: rollout, chunks: Chunks(size: rollout.settings.chunkSize))
+        guard let folder else {
+            state = PolicyState(parameters: policy.initialParameters, settings: settings)
+            return
+        }
+        func read(_ name: String) throws -> Parameters {
+            try Parameters(path: "\(folder)/\(name).safetensors", engine: policy.engine)
+        }
+        let counts = try JSONDecoder().decode(Counts.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/policy.json")))
+        let parameters = try read("policy")
+        _ = try policy.transformer(parameters)
+        state = PolicyState(
+            parameters: parameters,
+            optimizer: AdamW(
+                settings.optimizer, updateCount: counts.optimizerUpdates, firstMoment: try read("policy-moment1"),
+                secondMoment: try read("policy-moment2")),
+            average: ExponentialMovingAverage(
+                decay: settings.ema.decay, interval: settings.ema.every, parameters: try read("policy-average"),
+                updateCount: counts.averageUpdates))
+    }
+
+    /// Trains on an epoch's results, which are in group order, and makes the next version.
+    mutating func train(_ results: [GroupResult], prompts: [String], lanes: Lanes) throws -> Report {
+        let groups = try zip(results, prompts).map { result, prompt in
+            ScoredGroup(
+                group: GroupCoordinates(epoch: result.group.epoch, index: result.group.index),
+                prompt: policy.conditioning(prompt),
+                trajectory: Trajectory(
+                    stepIndices: result.stepIndices.int32s.map(Int.init),
+                    latents: try result.latents.tensor(on: policy.engine),
+                    logProbabilities: try result.logProbabilities.tensor(on: policy.engine)),
+                rewards: result.rewards.floats)
+        }
+        let advantages = Advantages(rewards: groups.map(\.rewards), deviation: settings.advantageStandardDeviation)
+        let updates = try update(&state, groups: groups, advantages: advantages, policy: policy.trainable, lanes: lanes)
+        version = PolicyVersion(rawValue: version.rawValue + 1)
+        return Report(advantages: advantages, updates: updates)
+    }
+
+    /// The current version as workers fetch it.
+    var published: LearnerState.PublishedWeights {
+        LearnerState.PublishedWeights(
+            version: version, digest: WeightsDigest(of: state.parameters),
+            chunks: TensorChunk.divide(TensorSet(state.parameters)))
+    }
+
+    /// Averaged weights, for previews, evaluation and export.
+    var averaged: Parameters { state.average.parameters }
+
+    private struct Counts: Codable {
+        var optimizerUpdates: Int
+        var averageUpdates: Int
+    }
+
+    /// Writes everything a resumed run needs, and the averaged adapter in PEFT's layout, which diffusers loads.
+    func write(to folder: String, baseModel: String) throws {
+        try state.parameters.write(to: folder + "/policy.safetensors")
+        try state.average.parameters.write(to: folder + "/policy-average.safetensors")
+        try state.optimizer.firstMoment.write(to: folder + "/policy-moment1.safetensors")
+        try state.optimizer.secondMoment.write(to: folder + "/policy-moment2.safetensors")
+        let counts = Counts(optimizerUpdates: state.optimizer.updateCount, averageUpdates: state.average.updateCount)
+        try JSONEncoder().encode(counts).write(to: URL(fileURLWithPath: folder + "/policy.json"))
+        if let adapter = policy.adapter(averaged) {
+            try adapter.writePEFT(folder: folder + "/adapter", baseModel: baseModel)
+        }
+    }
+}

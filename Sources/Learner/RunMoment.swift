@@ -1,0 +1,91 @@
+import AdvGRPO
+import Foundation
+import Protocol
+import Runtime
+import SafeTensors
+
+/// One consistent moment of a run, between two epochs: what a snapshot holds and a resumed run starts from.
+struct RunMoment {
+    /// Figures and cursors, as JSON.
+    struct Record: Codable, Sendable {
+        var runID: RunID
+        /// Epochs done; the next one's number.
+        var epoch = 0
+        var policyVersion = 0
+        var discriminatorVersion = 0
+        var schedule = Schedule.State()
+        var ledger = Ledger.Counters()
+        /// Images sampled and scored so far.
+        var images = 0
+        /// Wall time of the epochs so far, previews and evaluations not counted.
+        var trainingSeconds = 0.0
+        /// What computed: engine, kernel, processor.
+        var computedBy: String
+
+        mutating func advance(by report: EpochReport, ledger: Ledger.Counters, schedule: Schedule.State) {
+            epoch += 1
+            images += report.imageCount
+            trainingSeconds += report.epochSeconds
+            self.ledger = ledger
+            self.schedule = schedule
+        }
+    }
+
+    var record: Record
+    var trainer: PolicyTrainer
+    var schedule: Schedule
+    var discriminatorVersion: DiscriminatorVersion
+    /// The reward server's state; empty before the first snapshot, which stands for the initial one.
+    var discriminatorState: TensorSet
+    /// When the epoch in progress was opened.
+    var epochBegan = ContinuousClock.now
+
+    /// The newest snapshot's moment, or the run's first.
+    static func newest(in store: SnapshotStore, run: TrainingRun) throws -> RunMoment {
+        let method = run.settings.method
+        guard !store.steps().isEmpty else {
+            let trainer = try PolicyTrainer(policy: run.policy, rollout: run.rollout, version: PolicyVersion(rawValue: 0))
+            return RunMoment(
+                record: Record(
+                    runID: run.monitor.withLock { $0.runID },
+                    computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)"),
+                trainer: trainer, schedule: Schedule(schedule: method.schedule, discriminator: method.discriminator),
+                discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet())
+        }
+        let snapshot = try store.newest { run.logger.warning("\($0)") }
+        let record = try Self.record(in: snapshot.path)
+        let file = try SafeTensorsFile(path: snapshot.path + "/discriminator.safetensors")
+        var state = TensorSet()
+        for entry in file.entries {
+            state[entry.name] = TensorPayload(dtype: entry.dtype, shape: entry.shape, bytes: try file.bytes(of: entry.name))
+        }
+        return RunMoment(
+            record: record,
+            trainer: try PolicyTrainer(
+                policy: run.policy, rollout: run.rollout, snapshot: snapshot.path,
+                version: PolicyVersion(rawValue: record.policyVersion)),
+            schedule: Schedule(schedule: method.schedule, discriminator: method.discriminator, state: record.schedule),
+            discriminatorVersion: DiscriminatorVersion(rawValue: record.discriminatorVersion), discriminatorState: state)
+    }
+
+    /// The record of a snapshot.
+    static func record(in folder: String) throws -> Record {
+        try JSONDecoder().decode(Record.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/run.json")))
+    }
+
+    /// Writes the moment into a snapshot's folder.
+    func write(to folder: String, baseModel: String) throws {
+        var record = record
+        record.policyVersion = trainer.version.rawValue
+        record.discriminatorVersion = discriminatorVersion.rawValue
+        record.schedule = schedule.state
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        try encoder.encode(record).write(to: URL(fileURLWithPath: folder + "/run.json"))
+        try trainer.write(to: folder, baseModel: baseModel)
+        let tensors = discriminatorState.names.compactMap { name in
+            discriminatorState[name].map { SafeTensor(name: name, dtype: $0.dtype, shape: $0.shape, bytes: $0.bytes) }
+        }
+        try SafeTensorsWriter.write(tensors, metadata: ["format": "pt"], to: folder + "/discriminator.safetensors")
+    }
+}

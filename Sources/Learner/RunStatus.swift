@@ -1,0 +1,139 @@
+public import Protocol
+
+/// The learner's whole view of a run: what `advgrpo status` prints and the progress line is made of.
+public struct RunStatus: Codable, Sendable, Equatable {
+    /// What the learner's training thread does.
+    public enum Phase: String, Codable, Sendable {
+        /// Loads models, restores a snapshot.
+        case starting
+        /// Waits for the epoch's groups.
+        case rollout
+        /// Updates policy and discriminator.
+        case training
+        /// Writes a snapshot.
+        case snapshot
+        /// Renders a contact sheet.
+        case preview
+        /// Evaluates before or after training.
+        case evaluation
+        /// The run is over.
+        case finished
+    }
+
+    /// Figures of the run so far.
+    public struct Progress: Codable, Sendable, Equatable {
+        /// Epochs the run is to have.
+        public var epochs = 0
+        /// Images sampled and trained on.
+        public var images = 0
+        /// Over the last epoch.
+        public var imagesPerSecond = 0.0
+        /// Mean reward of the last epoch.
+        public var reward: Double?
+        /// Accuracy of the discriminator at its last training, in [0, 1].
+        public var discriminatorAccuracy: Double?
+        /// Area under the ROC curve on images it had not seen, in [0, 1].
+        public var discriminatorAUC: Double?
+        /// Until the run ends, seconds.
+        public var secondsLeft: Double?
+        /// The last epoch's seconds by stage.
+        public var stageSeconds: [String: Double] = [:]
+
+        public init() {}
+    }
+
+    /// One rollout worker.
+    public struct Worker: Codable, Sendable, Equatable {
+        public var name: String
+        public var host: String
+        public var processID: Int
+        public var processor: String
+        public var engine: String
+        /// What it does, for which group.
+        public var state: String
+        public var group: String?
+        /// Seconds since its last message.
+        public var lastSeenSeconds: Double
+        /// Groups it delivered.
+        public var delivered: Int
+        /// Its last refused deliveries.
+        public var refusals: [String]
+        /// Busy, idle, starved and blocked seconds; they add up to its uptime.
+        public var seconds: [String: Double]
+    }
+
+    /// One group of the epoch.
+    public struct Group: Codable, Sendable, Equatable {
+        public var group: String
+        public var prompt: String
+        /// open, leased, scored, trained or quarantined.
+        public var state: String
+        /// Who has it or made it.
+        public var worker: String?
+        /// Seconds since the state last changed.
+        public var sinceSeconds: Double
+        public var leaseCount: Int
+        public var failures: [String]
+    }
+
+    /// Somebody waits for something.
+    public struct Wait: Codable, Sendable, Equatable {
+        public var who: String
+        public var what: String
+        public var seconds: Double
+    }
+
+    public var runID: String
+    public var phase: Phase
+    public var phaseSeconds: Double
+    public var epoch: Int
+    public var policyVersion: Int
+    public var weightsDigest: String
+    public var discriminatorVersion: Int
+    public var stopping: String?
+    public var progress: Progress
+    public var workers: [Worker]
+    public var groups: [Group]
+    public var waits: [Wait]
+    public var ledger: Ledger.Counters
+}
+
+extension LearnerState {
+    /// The view at `now`, milliseconds.
+    func status(now: Int, waits: [(what: String, seconds: Double)]) -> RunStatus {
+        RunStatus(
+            runID: runID.rawValue, phase: phase, phaseSeconds: Double(now - phaseSince) / 1000, epoch: epoch,
+            policyVersion: weights?.version.rawValue ?? 0, weightsDigest: weights?.digest.hexadecimal ?? "",
+            discriminatorVersion: discriminatorVersion.rawValue, stopping: stopReason, progress: progress,
+            workers: workers.sorted { $0.key < $1.key }.map { name, worker in
+                RunStatus.Worker(
+                    name: name, host: worker.hello.host, processID: worker.hello.processID, processor: worker.hello.processor,
+                    engine: worker.hello.engine, state: worker.heartbeat?.state.rawValue ?? "unknown",
+                    group: worker.heartbeat?.group?.description, lastSeenSeconds: Double(now - worker.lastSeen) / 1000,
+                    delivered: worker.delivered, refusals: Array(worker.refusals.suffix(5)),
+                    seconds: [
+                        "busy": worker.heartbeat?.busySeconds ?? 0, "idle": worker.heartbeat?.idleSeconds ?? 0,
+                        "starved": worker.heartbeat?.starvedSeconds ?? 0, "blocked": worker.heartbeat?.blockedSeconds ?? 0,
+                    ])
+            },
+            groups: ledger.entries.map { RunStatus.Group($0, now: now) },
+            waits: waits.map { RunStatus.Wait(who: "learner", what: $0.what, seconds: $0.seconds) },
+            ledger: ledger.counters)
+    }
+}
+
+extension RunStatus.Group {
+    init(_ entry: Ledger.Entry, now: Int) {
+        let (state, worker): (String, String?) =
+            switch entry.state {
+            case .open: ("open", nil)
+            case .leased(let worker, _, _): ("leased", worker)
+            case .scored(let worker): ("scored", worker)
+            case .trained: ("trained", nil)
+            case .quarantined: ("quarantined", nil)
+            }
+        self.init(
+            group: entry.group.description, prompt: entry.prompt, state: state, worker: worker,
+            sinceSeconds: Double(now - entry.since) / 1000, leaseCount: entry.leaseCount, failures: entry.failures)
+    }
+}

@@ -1,0 +1,46 @@
+public import Runtime
+import Foundation
+
+/// Before and after of a finished run, as its evaluation files say.
+public struct RunSummary: Sendable {
+    /// Evaluation before the first update; nil when the run made none.
+    public let before: Evaluator.Result?
+    /// Evaluation of the trained policy.
+    public let after: Evaluator.Result?
+
+    /// Reads `evaluation-before.json` and `evaluation-after.json`.
+    ///
+    /// - Throws: when a file is there and cannot be read.
+    public init(runDirectory: String) throws {
+        func read(_ name: String) throws -> Evaluator.Result? {
+            guard let data = FileManager.default.contents(atPath: "\(runDirectory)/\(name)") else { return nil }
+            return try JSONDecoder().decode(Evaluator.Result.self, from: data)
+        }
+        before = try read("evaluation-before.json")
+        after = try read("evaluation-after.json")
+    }
+
+    /// The figures in the report's form.
+    public var comparisons: [Report.Comparison] {
+        guard before != nil || after != nil else { return [] }
+        return [
+            .init("Fréchet distance to the references", before: before?.frechetDistance, after: after?.frechetDistance, aim: .lower),
+            .init("DINO similarity to own references", before: before?.dinoSimilarity, after: after?.dinoSimilarity, aim: .higher),
+            .init("Diversity within a prompt", before: before?.diversity, after: after?.diversity, aim: .neither),
+            .init(
+                "AUC of a fresh discriminator", before: before?.discriminatorAUC, after: after?.discriminatorAUC, aim: .lower,
+                note: "0.5: cannot be told from references"),
+        ]
+    }
+
+    /// The figures as text.
+    public var table: String {
+        let rows = comparisons.compactMap { comparison -> String? in
+            guard let before = comparison.before, let after = comparison.after else { return nil }
+            let change = before == 0 ? "" : String(format: "%+.1f%%", 100 * (after - before) / abs(before))
+            let name = comparison.name.padding(toLength: 36, withPad: " ", startingAt: 0)
+            return name + String(format: "%10.4f -> %10.4f  ", before, after) + change
+        }
+        return rows.isEmpty ? "no evaluation was made (run.evaluation.prompts is 0)" : rows.joined(separator: "\n")
+    }
+}

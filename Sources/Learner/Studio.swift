@@ -1,0 +1,162 @@
+import AdvGRPO
+import Datasets
+import Foundation
+import ImageModels
+import Logging
+import MethodModels
+import Protocol
+import Raster
+import Runtime
+import TensorCore
+
+/// What a run shows of itself: contact sheets of the same prompts and seeds every time, an evaluation before and after, and the
+/// report.
+final class Studio {
+    private let settings: Settings
+    private let directory: RunDirectory
+    private let policy: DiffusionPolicy
+    private let generator: ImageGenerator
+    private let evaluator: Evaluator?
+    private let prompts: [String]
+    private let lanes: Lanes
+    private let logger: Logger
+    private let imagesPerPrompt = 2
+
+    init(
+        settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, lanes: Lanes, logger: Logger
+    ) throws {
+        self.settings = settings
+        self.directory = directory
+        self.policy = policy
+        self.lanes = lanes
+        self.logger = logger
+        let rollout = settings.method.rollout
+        let chunks = Chunks(size: rollout.chunkSize)
+        let evaluation = settings.run.evaluation
+        let all = try PromptList(path: settings.data.evaluationPrompts).prompts
+        prompts = Array(all.prefix(settings.run.previewPrompts))
+        generator = try ImageGenerator(
+            policy: policy, steps: evaluation.steps, guidance: rollout.guidance, height: rollout.resolution,
+            width: rollout.resolution, seed: UInt64(settings.seed), chunks: chunks)
+        let chosen = Array(all.prefix(evaluation.prompts))
+        evaluator =
+            chosen.isEmpty
+            ? nil
+            : try Evaluator(
+                generator: generator,
+                backbone: try VisionBackbone(
+                    folder: settings.resolvedEvaluationBackbone, engine: policy.engine, dtype: .float32, resize: .tensor,
+                    chunks: chunks),
+                library: try ReferenceLibrary(path: settings.data.references, required: chosen), prompts: chosen,
+                imagesPerPrompt: evaluation.seeds, side: rollout.resolution)
+    }
+
+    // MARK: Before and after
+
+    /// Shows and measures the policy before its first update, once a run.
+    func showBefore(_ trainer: PolicyTrainer, epoch: Int, enter: (RunStatus.Phase) -> Void) throws {
+        guard epoch == 0, !FileManager.default.fileExists(atPath: path("evaluation-before.json")) else { return }
+        enter(.preview)
+        try preview(trainer, epoch: 0)
+        enter(.evaluation)
+        try measure(trainer, "before")
+    }
+
+    /// Shows and measures the trained policy and writes the report.
+    func showAfter(
+        _ trainer: PolicyTrainer, metrics: [[String: JSONValue]], record: RunMoment.Record, enter: (RunStatus.Phase) -> Void
+    ) throws {
+        enter(.preview)
+        try preview(trainer, epoch: record.epoch)
+        enter(.evaluation)
+        try measure(trainer, "after")
+        try writeComparison(epoch: record.epoch)
+        try directory.write("report.html", Array(report(metrics: metrics, record: record).html().utf8))
+    }
+
+    private func measure(_ trainer: PolicyTrainer, _ moment: String) throws {
+        guard let evaluator else { return }
+        let result = try evaluator.measure(
+            policy.transformer(trainer.averaged), discriminator: settings.method, lanes: lanes)
+        logger.info(
+            "evaluation \(moment): Fréchet distance \(result.frechetDistance), similarity \(result.dinoSimilarity), "
+                + "diversity \(result.diversity), discriminator AUC \(result.discriminatorAUC ?? 0.5)")
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        try directory.write("evaluation-\(moment).json", Array(encoder.encode(result)))
+    }
+
+    // MARK: Contact sheets
+
+    /// Renders the preview prompts with the averaged weights: one row a prompt.
+    func preview(_ trainer: PolicyTrainer, epoch: Int) throws {
+        guard !prompts.isEmpty else { return }
+        let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
+        let images = RGBImage.images(
+            of: try generator.images(orders, transformer: policy.transformer(trainer.averaged), lanes: lanes))
+        let sheet = ContactSheet(images: images, columns: imagesPerPrompt * 4, scale: 2).image
+        try directory.write("images/\(Self.sheetName(epoch))", sheet.pngBytes())
+    }
+
+    private static func sheetName(_ epoch: Int) -> String { String(format: "epoch-%06d.png", epoch) }
+
+    /// Before and after, one under the other.
+    private func writeComparison(epoch: Int) throws {
+        guard !prompts.isEmpty else { return }
+        let before = try RGBImage(pngPath: path("images/" + Self.sheetName(0)))
+        let after = try RGBImage(pngPath: path("images/" + Self.sheetName(epoch)))
+        let both = ContactSheet(images: [before, after], columns: 1, scale: 1, gutter: 8).image
+        try directory.write("images/before-after.png", both.pngBytes())
+    }
+
+    // MARK: Report
+
+    private func report(metrics: [[String: JSONValue]], record: RunMoment.Record) throws -> Report {
+        let summary = try RunSummary(runDirectory: directory.path)
+        var report = Report(
+            title: "advgrpo \(record.runID)",
+            summary: "\(record.epoch) epochs, \(record.images) images in \(Int(record.trainingSeconds)) seconds of training, "
+                + "evaluated on prompts and seeds that training never saw.")
+        report.comparisons = summary.comparisons
+        for (name, epoch) in [("Before", 0), ("After", record.epoch)] {
+            let file = path("images/" + Self.sheetName(epoch))
+            guard let png = FileManager.default.contents(atPath: file) else { continue }
+            report.sheets.append(
+                .init(caption: "\(name) (epoch \(epoch)): \(prompts.joined(separator: ", "))", png: Array(png)))
+        }
+        report.charts = Self.charts.map { chart in
+            let series = chart.metrics.map { metric in
+                LineChart.Series(
+                    name: metric,
+                    points: metrics.compactMap { line in
+                        guard case .number(let step)? = line["step"], case .number(let value)? = line[metric] else { return nil }
+                        return (x: step, y: value)
+                    })
+            }
+            return .init(
+                title: chart.title, explanation: chart.explanation,
+                svg: LineChart(series: series, xLabel: "epoch", yLabel: chart.title).svg)
+        }
+        report.facts = [
+            ("run", record.runID.rawValue), ("computed by", record.computedBy), ("processor", Processor.description),
+            ("images per second", String(format: "%.2f", Double(record.images) / max(record.trainingSeconds, 1e-9))),
+            ("groups trained", "\(record.ledger.trained)"), ("leases expired", "\(record.ledger.expired)"),
+            ("evaluation backbone", settings.resolvedEvaluationBackbone),
+        ]
+        report.settings = settings.resolved()
+        return report
+    }
+
+    private static let charts: [(title: String, explanation: String, metrics: [String])] = [
+        ("Reward", "Mean reward of the epoch's images under the discriminator that scored them.", ["reward.mean"]),
+        (
+            "Discriminator", "Accuracy on its training images and area under the ROC curve on images it had not seen.",
+            ["discriminator.accuracy", "discriminator.auc"]
+        ),
+        ("Margin", "Mean logit of references minus mean logit of generated images.", ["discriminator.margin"]),
+        ("Policy", "Norm of the policy's gradient before clipping.", ["policy.gradientNorm"]),
+        ("Seconds", "Wall time of an epoch by stage.", ["seconds.rollout", "seconds.training"]),
+    ]
+
+    private func path(_ name: String) -> String { directory.path + "/" + name }
+}

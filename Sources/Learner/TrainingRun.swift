@@ -1,0 +1,302 @@
+import AdvGRPO
+import Foundation
+import Logging
+import MethodModels
+import NeuralNetworks
+import Protocol
+import Raster
+import Runtime
+import TensorCore
+import Transport
+
+/// The learner's training thread: one epoch after the other, from a snapshot to the run's end.
+///
+///     consumes: scored groups, in group order
+///     produces: policy versions, metrics, snapshots, contact sheets
+///     waits for: every group of the epoch; the reward server's training
+///     freed by: workers that deliver, leases that end, the shutdown signal
+///
+/// Whatever fails outside this process ends here in one way: back to the last snapshot, the reward server restored to it, the
+/// epochs run again. They give the same bits.
+final class TrainingRun {
+    /// How it ended.
+    enum Ending: Sendable, Equatable {
+        case completed
+        case interrupted
+    }
+
+    /// The reward server lost its state: it was restarted, or belongs to another run by now.
+    struct RewardServerReset: Error {
+        var reason: String
+    }
+
+    let settings: Settings
+    let directory: RunDirectory
+    let policy: DiffusionPolicy
+    let rollout: Rollout
+    let lanes: Lanes
+    let monitor: Monitor<LearnerState>
+    let rewardServer: Client
+    let prompts: [String]
+    let studio: Studio
+    let shutdown: ShutdownSignal
+    let logger: Logger
+    let progressLine: ProgressLine
+    let snapshots: SnapshotStore
+    private let rewardServerPatience = Duration.seconds(600)
+
+    init(
+        settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, rollout: Rollout, lanes: Lanes,
+        monitor: Monitor<LearnerState>, rewardServer: Client, prompts: [String], studio: Studio, shutdown: ShutdownSignal,
+        logger: Logger
+    ) throws {
+        self.settings = settings
+        self.directory = directory
+        self.policy = policy
+        self.rollout = rollout
+        self.lanes = lanes
+        self.monitor = monitor
+        self.rewardServer = rewardServer
+        self.prompts = prompts
+        self.studio = studio
+        self.shutdown = shutdown
+        self.logger = logger
+        progressLine = ProgressLine()
+        snapshots = try SnapshotStore(folder: directory.checkpointsFolder, keptCount: settings.run.snapshotsKept)
+    }
+
+    /// Runs to the end, starting again from the last snapshot whenever the reward server loses its state.
+    func run() throws -> Ending {
+        while true {
+            do {
+                return try runFromSnapshot()
+            } catch let reset as RewardServerReset {
+                logger.warning("\(reset.reason); going back to the last snapshot")
+                monitor.withLock {
+                    $0.isLeasing = false
+                    $0.ledger.abandonEpoch()
+                    $0.results = [:]
+                }
+            }
+        }
+    }
+
+    private func runFromSnapshot() throws -> Ending {
+        enter(.starting)
+        var moment = try RunMoment.newest(in: snapshots, run: self)
+        try restoreRewardServer(moment)
+        let metrics = try MetricsWriter(directory: directory, resumingAfter: moment.record.epoch)
+        if snapshots.steps().isEmpty { try snapshot(&moment) }
+        try studio.showBefore(moment.trainer, epoch: moment.record.epoch) { self.enter($0) }
+        publish(moment)
+        logger.info("training from epoch \(moment.record.epoch) of \(settings.run.epochs), policy \(moment.trainer.version)")
+
+        while !isOver(moment) {
+            moment.epochBegan = .now
+            guard let results = try collect(moment) else {
+                try snapshot(&moment)
+                return .interrupted
+            }
+            let epoch = try train(on: results, &moment)
+            publish(moment)
+            try metrics.append(epoch, policyVersion: moment.trainer.version.rawValue)
+            report(epoch, moment)
+            if moment.record.epoch % settings.run.snapshotEvery == 0 || isOver(moment) { try snapshot(&moment) }
+            if settings.run.previewEvery > 0, moment.record.epoch % settings.run.previewEvery == 0 {
+                enter(.preview)
+                try studio.preview(moment.trainer, epoch: moment.record.epoch)
+            }
+        }
+        monitor.withLock { $0.stopReason = "the run is complete" }
+        try studio.showAfter(moment.trainer, metrics: metrics.records, record: moment.record) { self.enter($0) }
+        enter(.finished)
+        progressLine.finish()
+        return .completed
+    }
+
+    /// Whether the run has had its epochs or its minutes.
+    private func isOver(_ moment: RunMoment) -> Bool {
+        moment.record.epoch >= settings.run.epochs
+            || (settings.run.minutes > 0 && moment.record.trainingSeconds >= 60 * settings.run.minutes)
+    }
+
+    func enter(_ phase: RunStatus.Phase) {
+        monitor.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
+    }
+
+    // MARK: Rollout
+
+    /// Opens the epoch's groups and waits until all are scored.
+    ///
+    /// - Returns: the results in group order; nil when the shutdown signal came first.
+    /// - Throws: `RewardServerReset`; `CommandError` when too many groups are quarantined.
+    private func collect(_ moment: RunMoment) throws -> [GroupResult]? {
+        let epoch = moment.record.epoch
+        let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
+        monitor.withLock { state in
+            let now = monotonicMilliseconds()
+            state.epoch = epoch
+            state.results = [:]
+            state.ledger.open(epoch: epoch, prompts: chosen, now: now)
+            state.isLeasing = true
+            state.enter(.rollout, now: now)
+        }
+        defer { monitor.withLock { $0.isLeasing = false } }
+        while true {
+            let results = monitor.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) { state -> [GroupResult]? in
+                guard state.ledger.isComplete else { return nil }
+                return state.ledger.scoredGroups.compactMap { state.results[$0] }
+            }
+            if let results {
+                try checkQuarantine()
+                return results
+            }
+            if shutdown.isRequested { return nil }
+            monitor.withLock { state in
+                for (group, worker) in state.ledger.expire(now: monotonicMilliseconds()) {
+                    logger.warning("worker \(worker) did not deliver group \(group) in time; it goes to another")
+                }
+            }
+            try checkRewardServer(moment)
+        }
+    }
+
+    private var promptOrder: PromptOrder {
+        PromptOrder(
+            promptCount: prompts.count, groupsPerEpoch: settings.method.rollout.groupsPerEpoch, seed: UInt64(settings.seed))
+    }
+
+    /// A run that loses a fifth of an epoch's groups has something to be told about.
+    private func checkQuarantine() throws {
+        let (bad, total) = monitor.withLock { ($0.ledger.quarantined, $0.ledger.entries.count) }
+        for entry in bad { logger.error("group \(entry.group) is quarantined: \(entry.failures.last ?? "no cause")") }
+        guard bad.count * 5 < total else {
+            throw RuntimeError(
+                code: .processFailed, subject: "epoch \(bad.first?.group.epoch ?? 0)",
+                message: "\(bad.count) of \(total) groups failed on every worker, the last one with: \(bad.last?.failures.last ?? "")",
+                remedy: "mend the cause and continue with --resume")
+        }
+    }
+
+    // MARK: Training
+
+    /// Trains whom the schedule names; both at once when it names both.
+    private func train(on results: [GroupResult], _ moment: inout RunMoment) throws -> EpochReport {
+        enter(.training)
+        let begin = ContinuousClock.now
+        let epoch = moment.record.epoch
+        let plan = moment.schedule.plan(epoch: epoch, evidence: try evidence(results, moment))
+        let discriminator = plan.trainsDiscriminator
+            ? Background("the discriminator's training") { [self, version = moment.discriminatorVersion] in
+                try trainDiscriminator(results, epoch: epoch, from: version, steps: settings.method.discriminator.stepsPerTraining)
+            } : nil
+        var report = EpochReport(epoch: epoch, results: results, moment: moment)
+        if plan.trainsPolicy {
+            let prompts = monitor.withLock { state in results.map { state.ledger.entries[$0.group.index].prompt } }
+            report.policy = try moment.trainer.train(results, prompts: prompts, lanes: lanes)
+        } else {
+            report.advantages = Advantages(
+                rewards: results.map(\.rewards.floats), deviation: settings.method.policy.advantageStandardDeviation)
+        }
+        report.policySeconds = (ContinuousClock.now - begin).seconds
+        if let trained = try discriminator?.value() {
+            report.discriminator = trained
+            moment.discriminatorVersion = trained.version
+        }
+        moment.schedule.record(plan, areaUnderCurve: report.discriminator?.auc)
+        report.trainingSeconds = (ContinuousClock.now - begin).seconds
+        report.plan = plan
+        monitor.withLock { $0.ledger.train(now: monotonicMilliseconds()) }
+        moment.record.advance(by: report, ledger: monitor.withLock { $0.ledger.counters }, schedule: moment.schedule.state)
+        report.images = moment.record.images
+        return report
+    }
+
+    /// Mean rewards of references and generated images, for the schedule that compares them.
+    private func evidence(_ results: [GroupResult], _ moment: RunMoment) throws -> Schedule.Evidence? {
+        guard settings.method.schedule.kind == .trigger else { return nil }
+        let measured = try trainDiscriminator(
+            results, epoch: moment.record.epoch, from: moment.discriminatorVersion, steps: 0)
+        return Schedule.Evidence(realMean: measured.realMean, fakeMean: measured.fakeMean)
+    }
+
+    /// Has the reward server train, or only measure (`steps` 0), on an epoch's groups.
+    private func trainDiscriminator(
+        _ results: [GroupResult], epoch: Int, from version: DiscriminatorVersion, steps: Int
+    ) throws -> DiscriminatorTrained {
+        do {
+            return try rewardServer.requestBlocking(
+                DiscriminatorTraining(epoch: epoch, fromVersion: version, groups: results.map(\.group), steps: steps),
+                deadline: rewardServerPatience)
+        } catch let failure as Failure where ["notReady", "versionMismatch", "unknownGroup"].contains(failure.code) {
+            throw RewardServerReset(reason: "the reward server cannot train: \(failure.message)")
+        }
+    }
+
+    // MARK: The reward server
+
+    private func restoreRewardServer(_ moment: RunMoment) throws {
+        try rewardServer.restoreDiscriminator(
+            moment.discriminatorVersion, moment.discriminatorState, runID: moment.record.runID)
+        rewardServer.join(moment.record.runID)
+    }
+
+    /// Whether the reward server still has the version that the epoch is scored with.
+    private func checkRewardServer(_ moment: RunMoment) throws {
+        do {
+            let welcome = try rewardServer.requestBlocking(
+                RoleIdentity.hello(.learner, name: "learner", settings: settings, engine: policy.engine), deadline: .seconds(30))
+            guard welcome.discriminatorVersion == moment.discriminatorVersion else {
+                throw RewardServerReset(
+                    reason: "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)")
+            }
+        } catch let failure as Failure {
+            throw RewardServerReset(reason: "the reward server is not ready: \(failure.message)")
+        }
+    }
+
+    // MARK: Publishing
+
+    private func publish(_ moment: RunMoment) {
+        let published = moment.trainer.published
+        monitor.withLock { state in
+            state.weights = published
+            state.discriminatorVersion = moment.discriminatorVersion
+            state.progress.epochs = settings.run.epochs
+            state.progress.images = moment.record.images
+        }
+    }
+
+    private func snapshot(_ moment: inout RunMoment) throws {
+        enter(.snapshot)
+        do {
+            moment.discriminatorState = try rewardServer.discriminatorState(moment.discriminatorVersion)
+        } catch let failure as Failure {
+            throw RewardServerReset(reason: "the reward server has no state to snapshot: \(failure.message)")
+        }
+        let frozen = moment
+        let written = try snapshots.write(step: moment.record.epoch) { try frozen.write(to: $0, baseModel: self.settings.model) }
+        logger.info("snapshot \(written.path)")
+    }
+
+    /// Shows the epoch on the progress line and in the status.
+    private func report(_ epoch: EpochReport, _ moment: RunMoment) {
+        let byTime = settings.run.minutes > 0 ? moment.record.trainingSeconds / (60 * settings.run.minutes) : 0
+        let fraction = min(1, max(byTime, Double(moment.record.epoch) / Double(settings.run.epochs)))
+        let left = fraction > 0 ? moment.record.trainingSeconds * (1 - fraction) / fraction : nil
+        monitor.withLock { state in
+            state.progress.imagesPerSecond = epoch.imagesPerSecond
+            state.progress.reward = epoch.rewardMean
+            state.progress.discriminatorAccuracy = epoch.discriminator?.accuracy ?? state.progress.discriminatorAccuracy
+            state.progress.discriminatorAUC = epoch.discriminator?.auc ?? state.progress.discriminatorAUC
+            state.progress.secondsLeft = left
+            state.progress.stageSeconds = epoch.stageSeconds
+        }
+        progressLine.update(
+            Progress(
+                epoch: moment.record.epoch, epochCount: settings.run.epochs,
+                phase: epoch.plan.trainsPolicy ? "training" : "warming up", fraction: fraction,
+                imagesPerSecond: epoch.imagesPerSecond, reward: epoch.rewardMean,
+                discriminatorAccuracy: epoch.discriminator?.accuracy, secondsLeft: left))
+    }
+}

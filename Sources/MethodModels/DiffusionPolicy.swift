@@ -1,0 +1,122 @@
+public import AdvGRPO
+public import ImageModels
+public import NeuralNetworks
+import Synchronization
+public import TensorCore
+
+/// A Stable Diffusion 3 pipeline as the method sees it: prompts to conditioning, trained parameters to a velocity, latents to
+/// images.
+///
+/// The learner trains through the very function the workers sample with: an adapter enters by merging, W + (alpha / r) B A,
+/// in both places, so the first ratio of an epoch is 1 to the bit.
+public final class DiffusionPolicy: Sendable {
+    /// The base model, without what is trained.
+    public let pipeline: StableDiffusion3Pipeline
+    /// Which weights are trained.
+    public let settings: PolicySettings
+    /// Runs the models.
+    public let engine: any Engine
+    private let initialAdapter: LoRAAdapter?
+    private let prompts = Mutex<[String: PromptConditioning]>([:])
+
+    /// Loads the pipeline.
+    ///
+    /// - Parameters:
+    ///   - folder: a diffusers `StableDiffusion3Pipeline`.
+    ///   - dtype: precision of transformer and text encoders.
+    ///   - seed: of the run; it draws the adapter's A.
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    public init(folder: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64) throws {
+        pipeline = try StableDiffusion3Pipeline(folder: folder, engine: engine, dtype: dtype)
+        self.settings = settings
+        self.engine = engine
+        switch settings.adapter {
+        case .lora:
+            let lora = settings.lora
+            initialAdapter = try LoRAAdapter(
+                configuration: LoRAConfiguration(rank: lora.rank, alpha: lora.alpha, targets: lora.targets),
+                model: pipeline.transformer.parameters, seed: seed, source: folder + "/transformer")
+        case .full: initialAdapter = nil
+        }
+    }
+
+    /// What is trained, before the first update; fp32.
+    public var initialParameters: Parameters {
+        initialAdapter?.parameters ?? pipeline.transformer.trainableParameters.converted(to: .float32)
+    }
+
+    /// The adapter with these values, for export; nil when all weights are trained.
+    public func adapter(_ parameters: Parameters) -> LoRAAdapter? { initialAdapter?.replacing(parameters) }
+
+    /// The transformer with these trained parameters; tracked ones make it tracked.
+    ///
+    /// - Throws: `ModelError` when names or shapes are not those of `initialParameters`.
+    public func transformer(_ parameters: Parameters) throws -> MMDiT {
+        try check(parameters)
+        guard let initialAdapter else {
+            return try pipeline.transformer.replacing(parameters.converted(to: pipeline.transformer.dtype))
+        }
+        return try pipeline.transformer.merged(initialAdapter.replacing(parameters))
+    }
+
+    private func check(_ parameters: Parameters) throws {
+        let expected = initialParameters
+        for (name, tensor) in expected.entries where parameters[name]?.shape != tensor.shape {
+            throw ModelError(
+                code: .wrongShape, source: "policy",
+                message: "parameter \(name) is \(parameters[name]?.shape ?? []), expected \(tensor.shape)")
+        }
+        guard parameters.count == expected.count else {
+            throw ModelError(code: .wrongShape, source: "policy", message: "\(parameters.count) parameters, expected \(expected.count)")
+        }
+    }
+
+    /// A transformer's velocity as the method calls it.
+    public static func velocity(of transformer: MMDiT) -> VelocityFunction {
+        { latents_BCHW, timestep, conditioning in
+            transformer.velocity(
+                latents_BCHW, timesteps: Array(repeating: timestep, count: latents_BCHW.shape[0]),
+                conditioning: transformer.conditioning(text_BTJ: conditioning.text_BSD, pooled_BP: conditioning.pooled_BP))
+        }
+    }
+
+    /// The policy as functions of its trained parameters, for the update.
+    public var trainable: TrainablePolicy {
+        TrainablePolicy(
+            velocity: { parameters in
+                // Parameters come from `initialParameters` by updates, which keep names and shapes.
+                guard let transformer = try? self.transformer(parameters) else {
+                    preconditionFailure("the trained parameters do not fit the model they were made for")
+                }
+                return Self.velocity(of: transformer)
+            },
+            reference: initialAdapter == nil ? nil : Self.velocity(of: pipeline.transformer))
+    }
+
+    /// Conditioning of a prompt and of the empty prompt, computed once.
+    public func conditioning(_ prompt: String) -> PromptConditioning {
+        if let known = prompts.withLock({ $0[prompt] }) { return known }
+        let (negative, positive) = (pipeline.textEncoder([""]), pipeline.textEncoder([prompt]))
+        let conditioning = PromptConditioning(
+            positive: Conditioning(text_BSD: positive.text, pooled_BP: positive.pooled),
+            negative: Conditioning(text_BSD: negative.text, pooled_BP: negative.pooled))
+        prompts.withLock { $0[prompt] = conditioning }
+        return conditioning
+    }
+
+    /// The rollout of these settings on this model.
+    ///
+    /// - Throws: `ModelError` when the resolution does not fit the model.
+    public func rollout(_ settings: RolloutSettings, seed: UInt64) throws -> Rollout {
+        Rollout(
+            settings: settings, sigmas: pipeline.schedule.sigmas(stepCount: settings.steps),
+            latentShape: try pipeline.latentShape(height: settings.resolution, width: settings.resolution), seed: seed)
+    }
+
+    /// Latents [B, C, h, w] -> images [B, H, W, 3] in [0, 1], piece by piece on the lanes.
+    public func images(_ latents_BCHW: Tensor, chunks: Chunks, lanes: Lanes) throws -> Tensor {
+        let ranges = chunks.ranges(latents_BCHW.shape[0])
+        let autoencoder = pipeline.autoencoder
+        return concatenated(try lanes.map(ranges.count) { autoencoder.decode(latents_BCHW.rows(ranges[$0])) }, axis: 0)
+    }
+}

@@ -1,0 +1,111 @@
+public import AdvGRPO
+public import ImageModels
+public import TensorCore
+
+/// Images by deterministic sampling: for `sample`, previews and the evaluation.
+public struct ImageGenerator: Sendable {
+    /// One image to make.
+    public struct Order: Sendable, Equatable {
+        /// What it shows.
+        public var prompt: String
+        /// Number of the prompt, part of its noise.
+        public var promptIndex: Int
+        /// Number of the image among those of its prompt, part of its noise.
+        public var imageIndex: Int
+
+        public init(prompt: String, promptIndex: Int, imageIndex: Int) {
+            self.prompt = prompt
+            self.promptIndex = promptIndex
+            self.imageIndex = imageIndex
+        }
+
+        /// Every prompt's images, prompt by prompt.
+        public static func all(prompts: [String], count: Int) -> [Order] {
+            prompts.enumerated().flatMap { index, prompt in
+                (0..<count).map { Order(prompt: prompt, promptIndex: index, imageIndex: $0) }
+            }
+        }
+    }
+
+    /// Models and conditioning.
+    public let policy: DiffusionPolicy
+    /// Noise levels from 1 to 0.
+    public let sigmas: [Float]
+    /// Guidance.
+    public let guidance: GuidedVelocity
+    /// Channels, height, width of the latents.
+    public let latentShape: [Int]
+    /// Seed of the images' noise.
+    public let seed: UInt64
+    /// Images computed at once.
+    public let chunks: Chunks
+
+    /// - Parameters:
+    ///   - steps: denoising steps. guidance: at least 1. height, width: of the images, pixels.
+    /// - Throws: `ModelError` when the size does not fit the model.
+    public init(
+        policy: DiffusionPolicy, steps: Int, guidance: Double, height: Int, width: Int, seed: UInt64, chunks: Chunks
+    ) throws {
+        self.policy = policy
+        sigmas = policy.pipeline.schedule.sigmas(stepCount: steps)
+        self.guidance = GuidedVelocity(scale: guidance)
+        latentShape = try policy.pipeline.latentShape(height: height, width: width)
+        self.seed = seed
+        self.chunks = chunks
+    }
+
+    /// Standard normal noise of an order: Philox(evaluation; prompt, image).
+    public func noise(_ order: Order) -> [Float] {
+        Philox(seed: seed, purpose: .evaluation, order.promptIndex, order.imageIndex).normals(latentShape.reduce(1, *))
+    }
+
+    /// Clean latents of the orders, in order, [B, C, h, w].
+    ///
+    /// - Parameters:
+    ///   - transformer: the policy to sample from.
+    ///   - initialLatents: noise to start from instead of the orders' own, [B, C, h, w].
+    ///   - progress: called with the number of images finished so far, from any thread.
+    public func latents(
+        _ orders: [Order], transformer: MMDiT, initialLatents: Tensor? = nil, lanes: Lanes,
+        progress: @escaping @Sendable (Int) -> Void = { _ in }
+    ) throws -> Tensor {
+        let velocity = DiffusionPolicy.velocity(of: transformer)
+        let ranges = pieces(orders)
+        return concatenated(
+            try lanes.map(ranges.count) { piece in
+                let orders = orders[ranges[piece]]
+                guard let prompt = orders.first?.prompt else { preconditionFailure("an empty piece") }
+                var x = initialLatents.map { $0.rows(ranges[piece]) }
+                    ?? policy.engine.tensor(orders.flatMap { noise($0) }, shape: [orders.count] + latentShape)
+                let conditioning = policy.conditioning(prompt)
+                for index in sigmas.indices.dropLast() {
+                    let step = FlowStep(index, of: sigmas, kind: nil, noiseLevel: 0)
+                    x = step.mean(
+                        x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: conditioning, velocity: velocity))
+                }
+                progress(orders.count)
+                return x
+            }, axis: 0)
+    }
+
+    /// Images of the orders, in order, [B, H, W, 3] in [0, 1].
+    public func images(
+        _ orders: [Order], transformer: MMDiT, lanes: Lanes, progress: @escaping @Sendable (Int) -> Void = { _ in }
+    ) throws -> Tensor {
+        try policy.images(
+            latents(orders, transformer: transformer, lanes: lanes, progress: progress), chunks: chunks, lanes: lanes)
+    }
+
+    /// Runs of one prompt, cut into chunks.
+    private func pieces(_ orders: [Order]) -> [Range<Int>] {
+        var pieces: [Range<Int>] = []
+        var start = 0
+        while start < orders.count {
+            var end = start + 1
+            while end < orders.count, end - start < chunks.size, orders[end].prompt == orders[start].prompt { end += 1 }
+            pieces.append(start..<end)
+            start = end
+        }
+        return pieces
+    }
+}

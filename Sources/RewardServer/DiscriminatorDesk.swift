@@ -1,0 +1,197 @@
+import AdvGRPO
+import Datasets
+import MethodModels
+import NeuralNetworks
+import Protocol
+import Raster
+import Runtime
+import SafeTensors
+import TensorCore
+
+/// What scoring needs and never changes: backbone, references, the untrained discriminator.
+struct Scorer: Sendable {
+    let method: MethodSettings
+    let engine: any Engine
+    let backbone: BackboneFunction
+    let references: ReferenceFeatures
+    let untrained: Discriminator
+    let seed: UInt64
+
+    init(settings: Settings, engine: any Engine) throws {
+        method = settings.method
+        self.engine = engine
+        seed = UInt64(settings.seed)
+        let lanes = Lanes(count: settings.cluster.rewardServerThreads)
+        let vision = try VisionBackbone(
+            folder: settings.rewardBackbone, engine: engine, dtype: settings.precision.dtype,
+            resize: settings.method.reward.resize, chunks: Chunks(size: settings.method.rollout.chunkSize))
+        backbone = vision.function(lanes: lanes)
+        let prompts = try PromptList(path: settings.data.prompts).prompts
+        references = ReferenceFeatures(
+            library: try ReferenceLibrary(path: settings.data.references, required: prompts), prompts: prompts,
+            side: settings.method.rollout.resolution, engine: engine)
+        untrained = try Discriminator(
+            reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape, seed: seed,
+            engine: engine)
+    }
+
+    var freshTrainer: DiscriminatorTrainer {
+        DiscriminatorTrainer(untrained, settings: method.discriminator, seed: seed)
+    }
+}
+
+/// The discriminator in the hands of the one thread that may change it.
+struct DiscriminatorDesk {
+    private let scorer: Scorer
+    private let referenceImages: ReferenceImages
+    private let reward: AdversarialReward
+    /// nil until a learner has restored a state.
+    private var trainer: DiscriminatorTrainer?
+    /// The answer to the last training, for a learner that asks again.
+    private var lastTraining: (order: DiscriminatorTraining, answer: DiscriminatorTrained)?
+    /// The last training's figures.
+    private(set) var lastReport: DiscriminatorReport?
+    private var incoming: (order: DiscriminatorRestore, assembler: TensorAssembler)?
+    private var outgoing: (version: DiscriminatorVersion, chunks: [TensorChunk])?
+
+    init(scorer: Scorer) {
+        self.scorer = scorer
+        referenceImages = scorer.references.images(discriminator: scorer.untrained, backbone: scorer.backbone)
+        reward = AdversarialReward(settings: scorer.method.reward, references: referenceImages, seed: scorer.seed)
+    }
+
+    private func ready() throws(Failure) -> DiscriminatorTrainer {
+        guard let trainer else {
+            throw Failure(
+                code: "notReady", message: "the reward server has no discriminator yet",
+                remedy: "wait for the learner to restore it")
+        }
+        return trainer
+    }
+
+    /// Scores a group and remembers its images.
+    mutating func score(_ request: ScoreRequest) throws -> Scores {
+        let discriminator = try ready().discriminator
+        let payload = request.images
+        let pixels = payload.bytes.array.map { Float($0) / 255 }
+        let images = scorer.engine.tensor(pixels, shape: payload.shape)
+        let group = GroupCoordinates(epoch: request.group.epoch, index: request.group.index)
+        let features = reward.features(of: images, discriminator: discriminator, backbone: scorer.backbone)
+        let scores = try reward.score(
+            group, prompt: request.prompt, features: features.score, discriminator: discriminator)
+        trainer?.remember(group, prompt: request.prompt, features: features.training)
+        outgoing = nil
+        return Scores(
+            discriminatorVersion: DiscriminatorVersion(rawValue: scores.version),
+            rewards: TensorPayload(floats: scores.rewards),
+            components: Dictionary(
+                uniqueKeysWithValues: scores.components.map { ($0.component.rawValue, TensorPayload(floats: $0.values)) }))
+    }
+
+    /// Makes the next version, or only measures the current one when no steps are asked for.
+    mutating func train(_ order: DiscriminatorTraining) throws -> DiscriminatorTrained {
+        if let lastTraining, lastTraining.order == order { return lastTraining.answer }
+        var next = try ready()
+        guard next.discriminator.version == order.fromVersion.rawValue else {
+            throw Failure(
+                code: "versionMismatch",
+                message: "the discriminator is at version \(next.discriminator.version), not \(order.fromVersion)",
+                remedy: "restore the version that is meant")
+        }
+        let groups = order.groups.map { GroupCoordinates(epoch: $0.epoch, index: $0.index) }
+        do {
+            guard order.steps > 0 else {
+                let separation = try next.measured(on: groups, references: referenceImages)
+                return DiscriminatorTrained(version: order.fromVersion, loss: 0, separation)
+            }
+            let report = try next.train(groups: groups, references: referenceImages, steps: order.steps)
+            trainer = next
+            lastReport = report
+            let answer = DiscriminatorTrained(
+                version: DiscriminatorVersion(rawValue: report.version), loss: report.loss, report.training,
+                auc: report.heldOut.areaUnderCurve)
+            lastTraining = (order, answer)
+            outgoing = nil
+            return answer
+        } catch let missing as MissingGroups {
+            throw Failure(code: "unknownGroup", message: missing.description, remedy: "sample them again")
+        }
+    }
+
+    /// A piece of the current state.
+    mutating func state(_ request: DiscriminatorStateRequest) throws -> Protocol.DiscriminatorState {
+        let trainer = try ready()
+        guard trainer.discriminator.version == request.version.rawValue else {
+            throw Failure(
+                code: "versionMismatch",
+                message: "the discriminator is at version \(trainer.discriminator.version), not \(request.version)")
+        }
+        if outgoing?.version != request.version || request.chunkIndex == 0 {
+            outgoing = (request.version, TensorChunk.divide(TensorSet(trainer.state)))
+        }
+        guard let chunks = outgoing?.chunks, chunks.indices.contains(request.chunkIndex) else {
+            throw Failure(code: "noSuchChunk", message: "chunk \(request.chunkIndex) of the discriminator's state")
+        }
+        return Protocol.DiscriminatorState(
+            version: request.version, chunkIndex: request.chunkIndex, chunkCount: chunks.count,
+            chunk: chunks[request.chunkIndex])
+    }
+
+    /// Takes a piece of a state; after the last one continues from it. No tensors at all stand for the untrained version.
+    ///
+    /// - Returns: the run it now belongs to, once the state is complete.
+    mutating func restore(_ order: DiscriminatorRestore) throws -> RunID? {
+        if order.chunkIndex == 0 {
+            incoming = (order, TensorAssembler(chunkCount: order.chunkCount, maximumByteCount: 64 << 30))
+        }
+        guard incoming?.order.version == order.version, incoming?.order.runID == order.runID else {
+            throw Failure(code: "restoreInterrupted", message: "another restore began", remedy: "start again from chunk 0")
+        }
+        try incoming?.assembler.add(order.chunk, index: order.chunkIndex)
+        guard order.chunkIndex == order.chunkCount - 1, let tensors = try incoming?.assembler.assembled() else { return nil }
+        incoming = nil
+        var next = scorer.freshTrainer
+        if tensors.count > 0 { try next.restore(AdvGRPO.DiscriminatorState(tensors, engine: scorer.engine)) }
+        guard next.discriminator.version == order.version.rawValue else {
+            throw Failure(
+                code: "versionMismatch", message: "the state is of version \(next.discriminator.version), not \(order.version)")
+        }
+        trainer = next
+        lastTraining = nil
+        lastReport = nil
+        outgoing = nil
+        return order.runID
+    }
+}
+
+extension DiscriminatorTrained {
+    init(version: DiscriminatorVersion, loss: Double, _ separation: Separation, auc: Double? = nil) {
+        self.init(
+            version: version, loss: loss, accuracy: separation.accuracy, realMean: separation.realMean,
+            fakeMean: separation.fakeMean, margin: separation.margin, auc: auc ?? separation.areaUnderCurve)
+    }
+}
+
+private let documentName = "document.json"
+
+extension TensorSet {
+    /// A state on its way: its tensors, and its document as bytes.
+    init(_ state: AdvGRPO.DiscriminatorState) {
+        self.init(state.tensors)
+        let bytes = Array(state.document.utf8)
+        self[documentName] = TensorPayload(uint8s: bytes, shape: [bytes.count])
+    }
+}
+
+extension AdvGRPO.DiscriminatorState {
+    /// - Throws: `Failure` when the document is missing, `WireError` when a tensor is not floating point.
+    init(_ tensors: TensorSet, engine: any Engine) throws {
+        guard let document = tensors[documentName] else {
+            throw Failure(code: "invalidState", message: "the discriminator's state has no \(documentName)")
+        }
+        var rest = tensors
+        rest[documentName] = nil
+        self.init(
+            tensors: try rest.parameters(on: engine), document: String(decoding: document.bytes.array, as: UTF8.self))
+    }
+}

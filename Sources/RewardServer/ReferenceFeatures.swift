@@ -1,0 +1,62 @@
+import AdvGRPO
+import Datasets
+import MethodModels
+import Raster
+import Runtime
+import Synchronization
+import TensorCore
+
+/// The reference images of a run and their features, computed once and kept.
+///
+/// Every tenth prompt's references are held out: they never train the discriminator, they measure it.
+final class ReferenceFeatures: Sendable {
+    private let library: ReferenceLibrary
+    private let side: Int
+    private let engine: any Engine
+    private let paths: [(prompt: String, index: Int)]
+    private let cache = Mutex<[Key: FeatureTable]>([:])
+
+    private struct Key: Hashable {
+        var image: Int
+        var purpose: Int
+    }
+
+    /// What the method reads references through.
+    let prompts: [ReferenceImages.Prompt]
+
+    /// - Parameter side: references are brought to side x side pixels, the size of generated images.
+    init(library: ReferenceLibrary, prompts texts: [String], side: Int, engine: any Engine) {
+        self.library = library
+        self.side = side
+        self.engine = engine
+        prompts = texts.enumerated().map { index, text in
+            ReferenceImages.Prompt(text: text, imageCount: library.paths(of: text).count, isHeldOut: index % 10 == 9)
+        }
+        paths = texts.flatMap { text in library.paths(of: text).indices.map { (text, $0) } }
+    }
+
+    /// The references as the method sees them, read by a discriminator's heads.
+    func images(discriminator: Discriminator, backbone: @escaping BackboneFunction) -> ReferenceImages {
+        ReferenceImages(prompts: prompts) { [self] images, purpose in
+            FeatureTable(joining: try images.map { try features(of: $0, purpose, discriminator, backbone) })
+        }
+    }
+
+    private func features(
+        of image: Int, _ purpose: FeaturePurpose, _ discriminator: Discriminator, _ backbone: BackboneFunction
+    ) throws -> FeatureTable {
+        let key = Key(image: image, purpose: purpose == .score ? 0 : 1)
+        if let known = cache.withLock({ $0[key] }) { return known }
+        // Images of a prompt are asked for together sooner or later: read them together.
+        let prompt = paths[image].prompt
+        let first = image - paths[image].index
+        let pictures = try library.references(of: prompt, width: side, height: side)
+        let table = discriminator.features(of: RGBImage.tensor(of: pictures, on: engine), purpose: purpose, backbone: backbone)
+        cache.withLock { cache in
+            for index in pictures.indices {
+                cache[Key(image: first + index, purpose: key.purpose)] = table.rows([index])
+            }
+        }
+        return table.rows([paths[image].index])
+    }
+}

@@ -1,0 +1,56 @@
+import Protocol
+import Runtime
+import Synchronization
+import TensorCore
+import Transport
+
+/// Tells the learner twice a second what this worker does, from a thread of its own, so that a long computation does not look
+/// like a death.
+final class WorkerReporter: Sendable {
+    private struct State {
+        var state = Heartbeat.State.starting
+        var group: GroupID?
+        var isRunning = false
+    }
+
+    private let name: String
+    private let learner: Client
+    private let clock = RoleClock(.idle)
+    private let state = Mutex(State())
+    private let interval = Duration.milliseconds(500)
+
+    init(name: String, learner: Client) {
+        self.name = name
+        self.learner = learner
+    }
+
+    /// What the worker does from now on, and how its time counts.
+    func enter(_ activity: Heartbeat.State, _ share: RoleActivity, group: GroupID? = nil) {
+        clock.enter(share)
+        state.withLock {
+            $0.state = activity
+            $0.group = group
+        }
+    }
+
+    func start() {
+        state.withLock { $0.isRunning = true }
+        _ = PosixThread { [self] in
+            while state.withLock({ $0.isRunning }) {
+                // A lost heartbeat is made up for by the next one.
+                _ = try? learner.requestBlocking(heartbeat(), deadline: interval * 4)
+                sleepBriefly(interval)
+            }
+        }
+    }
+
+    func stop() { state.withLock { $0.isRunning = false } }
+
+    private func heartbeat() -> Heartbeat {
+        let (activity, group) = state.withLock { ($0.state, $0.group) }
+        let shares = clock.shares()
+        return Heartbeat(
+            worker: name, state: activity, group: group, busySeconds: shares.busy.seconds, idleSeconds: shares.idle.seconds,
+            starvedSeconds: shares.starved.seconds, blockedSeconds: shares.blocked.seconds)
+    }
+}

@@ -1,0 +1,26 @@
+public import AdvGRPO
+import Foundation
+public import Protocol
+public import TensorCore
+
+/// Who a process is, as it introduces itself.
+public enum RoleIdentity {
+    /// The introduction of this process.
+    public static func hello(_ role: Role, name: String, settings: Settings, engine: any Engine) -> Hello {
+        Hello(
+            role: role, name: name, host: ProcessInfo.processInfo.hostName,
+            processID: Int(ProcessInfo.processInfo.processIdentifier), processor: Processor.description,
+            engine: "\(engine.name): \(engine.kernel)", precision: settings.precision.rawValue,
+            settingsDigest: settings.methodDigest)
+    }
+}
+
+extension NumericPrecision {
+    /// Element type of weights and activations.
+    public var dtype: DType {
+        switch self {
+        case .fp32: .float32
+        case .bf16: .bfloat16
+        }
+    }
+}
