@@ -16,6 +16,9 @@ public struct RolloutSettings: Codable, Sendable, Equatable {
     public var groupSize = 16
     /// Groups that make one epoch.
     public var groupsPerEpoch = 48
+    /// Images of a group that one thread computes at once. Part of the method's numbers: kernels may round differently for
+    /// other batch sizes, so this and not the number of threads decides how a group is cut.
+    public var chunkSize = 4
     /// Whether a group's images share their start.
     public var sharedInitialNoise = SharedNoise.none
     /// Format in which latents are kept between steps and stored for training.
@@ -39,6 +42,10 @@ public struct RolloutSettings: Codable, Sendable, Equatable {
         .integer(
             "resolution", \.resolution, 8...8192, unit: "pixels", "Side of the square images.", source: "method 1.2"),
         .integer("steps", \.steps, 1...1000, unit: "steps", "Denoising steps of a rollout.", source: "method 1.2"),
+        .integer(
+            "chunkSize", \.chunkSize, 1...4096, unit: "images",
+            "Images of a group that one thread computes at once; more is faster until a chunk leaves the cache.",
+            source: "own"),
         .number(
             "guidance", \.guidance, .atLeast(1), "Classifier-free guidance scale; 1 turns guidance off.",
             source: "method 1.2"),

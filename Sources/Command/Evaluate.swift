@@ -4,6 +4,7 @@ import Datasets
 import Learner
 import MethodModels
 import Runtime
+import TensorCore
 
 /// `advgrpo evaluate`: how close a model's images are to references.
 struct Evaluate: ParsableCommand {

@@ -1,5 +1,5 @@
-import AdvGRPO
-import ArgumentParser
+public import AdvGRPO
+public import ArgumentParser
 import Foundation
 import ImageModels
 import MethodModels

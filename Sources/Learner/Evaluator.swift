@@ -3,6 +3,7 @@ public import Datasets
 public import ImageModels
 public import MethodModels
 import Raster
+import Runtime
 public import TensorCore
 
 /// Measures a policy on fixed prompts and seeds: similarity to the prompts' own references, Fréchet distance to all of them,
@@ -104,6 +105,6 @@ public struct Evaluator: Sendable {
         }
         let (fitted, measured) = (prompts.indices.filter { $0 % 2 == 0 }.map(group), prompts.indices.filter { $0 % 2 == 1 }.map(group))
         _ = try trainer.train(groups: fitted, references: all, steps: 300)
-        return try trainer.measured(groups: measured, references: all).areaUnderCurve
+        return try trainer.measured(on: measured, references: all).areaUnderCurve
     }
 }

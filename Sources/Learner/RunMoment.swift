@@ -1,8 +1,11 @@
 import AdvGRPO
 import Foundation
+import Logging
+import MethodModels
 import Protocol
 import Runtime
 import SafeTensors
+import TensorCore
 
 /// One consistent moment of a run, between two epochs: what a snapshot holds and a resumed run starts from.
 struct RunMoment {

@@ -78,9 +78,7 @@ final class Studio {
         guard let evaluator else { return }
         let result = try evaluator.measure(
             policy.transformer(trainer.averaged), discriminator: settings.method, lanes: lanes)
-        logger.info(
-            "evaluation \(moment): Fréchet distance \(result.frechetDistance), similarity \(result.dinoSimilarity), "
-                + "diversity \(result.diversity), discriminator AUC \(result.discriminatorAUC ?? 0.5)")
+        logger.info("evaluation \(moment): Fréchet distance \(result.frechetDistance), similarity \(result.dinoSimilarity)")
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try directory.write("evaluation-\(moment).json", Array(encoder.encode(result)))

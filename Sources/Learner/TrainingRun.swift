@@ -43,7 +43,6 @@ final class TrainingRun {
     let logger: Logger
     let progressLine: ProgressLine
     let snapshots: SnapshotStore
-    private let rewardServerPatience = Duration.seconds(600)
 
     init(
         settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, rollout: Rollout, lanes: Lanes,
@@ -187,8 +186,8 @@ final class TrainingRun {
         let epoch = moment.record.epoch
         let plan = moment.schedule.plan(epoch: epoch, evidence: try evidence(results, moment))
         let discriminator = plan.trainsDiscriminator
-            ? Background("the discriminator's training") { [self, version = moment.discriminatorVersion] in
-                try trainDiscriminator(results, epoch: epoch, from: version, steps: settings.method.discriminator.stepsPerTraining)
+            ? Background("the discriminator's training") { [rewardServer, order = self.order(results, moment)] in
+                try Self.train(order, on: rewardServer)
             } : nil
         var report = EpochReport(epoch: epoch, results: results, moment: moment)
         if plan.trainsPolicy {
@@ -212,22 +211,24 @@ final class TrainingRun {
         return report
     }
 
-    /// Mean rewards of references and generated images, for the schedule that compares them.
+    /// What the reward server is told to train on.
+    private func order(_ results: [GroupResult], _ moment: RunMoment, steps: Int? = nil) -> DiscriminatorTraining {
+        DiscriminatorTraining(
+            epoch: moment.record.epoch, fromVersion: moment.discriminatorVersion, groups: results.map(\.group),
+            steps: steps ?? settings.method.discriminator.stepsPerTraining)
+    }
+
+    /// Mean rewards of references and generated images under the current version, for the schedule that compares them.
     private func evidence(_ results: [GroupResult], _ moment: RunMoment) throws -> Schedule.Evidence? {
         guard settings.method.schedule.kind == .trigger else { return nil }
-        let measured = try trainDiscriminator(
-            results, epoch: moment.record.epoch, from: moment.discriminatorVersion, steps: 0)
+        let measured = try Self.train(order(results, moment, steps: 0), on: rewardServer)
         return Schedule.Evidence(realMean: measured.realMean, fakeMean: measured.fakeMean)
     }
 
-    /// Has the reward server train, or only measure (`steps` 0), on an epoch's groups.
-    private func trainDiscriminator(
-        _ results: [GroupResult], epoch: Int, from version: DiscriminatorVersion, steps: Int
-    ) throws -> DiscriminatorTrained {
+    /// Has the reward server train, or only measure when no steps are asked for.
+    private static func train(_ order: DiscriminatorTraining, on rewardServer: Client) throws -> DiscriminatorTrained {
         do {
-            return try rewardServer.requestBlocking(
-                DiscriminatorTraining(epoch: epoch, fromVersion: version, groups: results.map(\.group), steps: steps),
-                deadline: rewardServerPatience)
+            return try rewardServer.requestBlocking(order, deadline: .seconds(600))
         } catch let failure as Failure where ["notReady", "versionMismatch", "unknownGroup"].contains(failure.code) {
             throw RewardServerReset(reason: "the reward server cannot train: \(failure.message)")
         }

@@ -65,10 +65,13 @@ public struct VisionBackbone: Sendable {
             images_BHWC.shape[0], images_BHWC.shape[1], images_BHWC.shape[2], network.configuration.imageSize
         )
         let bytes = images_BHWC.values.map { UInt8(min(max($0, 0), 1) * 255) }
-        let pixels = (0..<B).flatMap { index in
-            RGBImage(width: W, height: H, pixels: Array(bytes[index * H * W * 3..<(index + 1) * H * W * 3]))
-                .resized(width: side, height: side, filter: .bicubic).pixels
+        let size = H * W * 3
+        var pixels: [Float] = []
+        for index in 0..<B {
+            let image = RGBImage(width: W, height: H, pixels: Array(bytes[index * size..<(index + 1) * size]))
+            let resized = image.resized(width: side, height: side, filter: .bicubic)
+            pixels += resized.pixels.map { Float($0) / 255 }
         }
-        return images_BHWC.engine.tensor(pixels.map { Float($0) / 255 }, shape: [B, side, side, 3])
+        return images_BHWC.engine.tensor(pixels, shape: [B, side, side, 3])
     }
 }

@@ -1,5 +1,5 @@
 public import AdvGRPO
-import Logging
+public import Logging
 public import MethodModels
 import NeuralNetworks
 public import Protocol
@@ -134,7 +134,8 @@ public final class RolloutWorker: Sendable {
             throw Failure(code: "digestMismatch", message: "policy \(version) arrived as \(actual), expected \(digest)")
         }
         return HeldWeights(
-            version: version, digest: actual, velocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters)))
+            version: version, digest: actual, velocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters)),
+            windowVelocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters.tracked())))
     }
 
     /// Samples, decodes and has the group scored.
@@ -145,7 +146,7 @@ public final class RolloutWorker: Sendable {
         let begin = clock.now
         let sample = try rollout.sample(
             group, prompt: policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks, lanes: lanes,
-            velocity: weights.velocity)
+            velocity: weights.velocity, windowVelocity: weights.windowVelocity)
         let sampled = clock.now
         let images = TensorPayload(images: try policy.images(sample.finalLatents_BCHW, chunks: chunks, lanes: lanes))
         let decoded = clock.now
@@ -171,4 +172,6 @@ private struct HeldWeights {
     var version: PolicyVersion
     var digest: WeightsDigest
     var velocity: VelocityFunction
+    /// The same function computed as the update will compute it, so that the update's first ratio is 1 to the bit.
+    var windowVelocity: VelocityFunction
 }
