@@ -95,6 +95,39 @@ import Testing
         expectClose(rounded, exact, relative: 0.05, "bf16 against fp32")
     }
 
+    @Test(
+        "position tables are resized as each library resizes them",
+        arguments: [("dino-a", 6, 5), ("dino-b", 4, 5), ("dino-reg", 2, 4), ("dino-b-hf", 4, 5), ("dino-reg-hf", 2, 4)])
+    func resizedTable(name: String, rows: Int, columns: Int) throws {
+        let engine = OpenBLASEngine.shared
+        let model = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine)
+        let configuration = model.configuration
+        let table = try #require(model.parameters["pos_embed"]).values
+        let first = configuration.hasClassPosition ? configuration.width : 0
+        let resized = PositionTable.resized(
+            Array(table[first...]), side: configuration.tableSide, width: configuration.width, rows: rows,
+            columns: columns, antialias: configuration.resizesWithAntialiasing)
+        let golden = try Golden(name + "/golden.safetensors").floats("resized/position_embedding")
+        expectClose(resized, Array(golden.suffix(resized.count)), relative: 1e-5, name)
+    }
+
+    @Test("a model at another size has that size's patches, also after its tensors were replaced")
+    func otherSize() throws {
+        for engine in testEngines {
+            let image = engine.tensor([Float](repeating: 0.4, count: 32 * 32 * 3), shape: [1, 32, 32, 3])
+            for (name, size) in [("dino-b", 56), ("dino-reg", 28), ("dino-v3", 48)] {
+                let model = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine, imageSize: size)
+                let features = model.features(image)
+                let grid = size / model.configuration.patchSize
+                #expect(features.patches.shape == [1, grid * grid, model.configuration.width])
+                let isFinite = features.patches.values.allSatisfy { $0.isFinite }
+                #expect(isFinite)
+                let again = try model.replacing(model.parameters).features(image)
+                #expect(again.classToken.values == features.classToken.values)
+            }
+        }
+    }
+
     @Test("a configuration that contradicts the weights is refused")
     func contradiction() throws {
         let engine = OpenBLASEngine.shared
@@ -103,7 +136,7 @@ import Testing
             let path = temporary + "/config.json"
             for (json, message) in [
                 (#"{"embed_dim": 32}"#, "embed_dim is 32, the weights say 16"),
-                (#"{"num_heads": 2, "img_size": 56}"#, "img_size is 56, the weights are for 42 in patches of 14"),
+                (#"{"num_heads": 2, "img_size": 60}"#, "image size 60 is no multiple of the patch size 14"),
                 (#"{"num_heads": 3}"#, "3 heads do not divide width 16"),
             ] {
                 try Data(json.utf8).write(to: URL(fileURLWithPath: path))

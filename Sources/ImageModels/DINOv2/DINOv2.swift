@@ -17,7 +17,7 @@ public struct DINOv2Features: Sendable {
 ///
 /// - Source: timm models/vision_transformer.py (`vit_*_patch14_dinov2`, `_reg4_`) and eva.py (`vit_*_patch16_dinov3`), which load
 ///   Meta's weights.
-///   Differences: one image size; no drop path.
+///   Differences: square images, all of one size; no drop path.
 public struct DINOv2: Sendable {
     /// Sizes.
     public let configuration: DINOv2Configuration
@@ -37,10 +37,13 @@ public struct DINOv2: Sendable {
 
     /// Loads a folder with weights and, where present, `config.json`.
     ///
+    /// - Parameter imageSize: side features are computed at, a multiple of the patch size; nil for the model's own.
     /// - Throws: `ModelError`, `SafeTensorsError`.
-    public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
+    public init(folder: String, engine: any Engine, dtype: DType = .float32, imageSize: Int? = nil) throws {
         let weights = try Weights(path: folder, engine: engine, dtype: dtype, rename: DINOv2WeightNames.canonical)
-        try self.init(DINOv2Configuration(path: folder + "/config.json", weights: weights), weights: weights)
+        try self.init(
+            DINOv2Configuration(path: folder + "/config.json", weights: weights, imageSize: imageSize), weights: weights
+        )
     }
 
     /// Takes all its tensors from `weights`, whose names are timm's.
@@ -56,10 +59,7 @@ public struct DINOv2: Sendable {
         classToken = try weights.tensor("cls_token", shape: [1, 1, width])
         let registerCount = configuration.registerCount
         registers = registerCount > 0 ? try weights.tensor("reg_token", shape: [1, registerCount, width]) : nil
-        let rows = configuration.gridSize * configuration.gridSize + (configuration.hasClassPosition ? 1 : 0)
-        positions =
-            configuration.hasPositionTable
-            ? try weights.tensor("pos_embed", shape: [1, rows, width]).reshaped(rows, width) : nil
+        positions = configuration.hasPositionTable ? try DINOv2.positions(configuration, weights: weights) : nil
         rotary =
             configuration.hasPositionTable
             ? nil
@@ -142,6 +142,22 @@ public struct DINOv2: Sendable {
         return (
             tokens_BTD.sliced(axis: 1, 0..<1).reshaped(B, D), tokens_BTD.sliced(axis: 1, configuration.prefixCount..<T)
         )
+    }
+
+    /// The table's rows for the configured grid; a table of that size stays as it is, tracked if it was.
+    private static func positions(_ configuration: DINOv2Configuration, weights: Weights) throws -> Tensor {
+        let (side, width) = (configuration.tableSide, configuration.width)
+        let first = configuration.hasClassPosition ? 1 : 0
+        let table = try weights.tensor("pos_embed", shape: [1, first + side * side, width])
+            .reshaped(first + side * side, width)
+        let grid = configuration.gridSize
+        guard grid != side else { return table }
+        let values = table.detached.values
+        let patches = PositionTable.resized(
+            Array(values[(first * width)...]), side: side, width: width, rows: grid, columns: grid,
+            antialias: configuration.resizesWithAntialiasing)
+        return weights.engine.tensor(
+            Array(values[..<(first * width)]) + patches, shape: [first + grid * grid, width], dtype: weights.dtype)
     }
 
     /// [class ; registers ; patches], positions of a table added; registers have none.

@@ -3,8 +3,12 @@ public import NeuralNetworks
 /// Sizes of a DINO vision transformer: `config.json` of the default model, of timm, or of transformers, completed from
 /// the shapes of the weights.
 public struct DINOv2Configuration: Sendable, Equatable {
-    /// Side of the image the position table is made for; features are computed at this size.
+    /// Side of the image features are computed at; the position table is resized to it.
     public var imageSize: Int
+    /// Side of the position table of the file, in patches; 0 with rotary positions.
+    public var tableSide: Int
+    /// Whether the table is resized with antialiasing, as timm does and transformers does only with registers.
+    public var resizesWithAntialiasing: Bool
     /// Side of a patch.
     public var patchSize: Int
     /// Width of the tokens.
@@ -41,8 +45,9 @@ public struct DINOv2Configuration: Sendable, Equatable {
 
     /// Reads `config.json` and looks at the shapes of the weights, whose names are timm's.
     ///
+    /// - Parameter imageSize: a multiple of the patch size; nil for the size of `config.json`, else the position table's.
     /// - Throws: `configuration`, `missing`, `unsupported`.
-    public init(path: String, weights: Weights) throws {
+    public init(path: String, weights: Weights, imageSize: Int? = nil) throws {
         let file = ConfigurationFile.exists(path) ? try ConfigurationFile.read(File.self, path: path) : File()
         func deduced(_ name: String, _ stated: Int?, _ actual: Int) throws -> Int {
             guard let stated, stated != actual else { return actual }
@@ -74,19 +79,21 @@ public struct DINOv2Configuration: Sendable, Equatable {
             throw ModelError(
                 code: .unsupported, source: path, message: "the position table's \(rows) rows are not a square")
         }
-        let stated = file.img_size ?? file.image_size ?? file.pretrained_cfg?.input_size?.last
+        tableSide = side
+        resizesWithAntialiasing = weights.contains("blocks.0.attn.qkv.weight") || registerCount > 0
         // Without a table and a statement: the size DINOv3 was released for.
-        imageSize = hasPositionTable ? side * patchSize : stated ?? 256
+        let tableSize = hasPositionTable ? side * patchSize : 256
+        self.imageSize =
+            imageSize ?? file.img_size ?? file.image_size ?? file.pretrained_cfg?.input_size?.last ?? tableSize
+        guard self.imageSize > 0, self.imageSize % patchSize == 0 else {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "image size \(self.imageSize) is no multiple of the patch size \(patchSize)")
+        }
         rotaryTemperature = file.rope_temperature ?? 100
         normEpsilon = file.layer_norm_eps ?? (hasPositionTable ? 1e-6 : 1e-5)
         mean = file.mean ?? file.pretrained_cfg?.mean ?? [0.485, 0.456, 0.406]
         deviation = file.std ?? file.pretrained_cfg?.std ?? [0.229, 0.224, 0.225]
-        guard stated ?? imageSize == imageSize, imageSize % patchSize == 0 else {
-            throw ModelError(
-                code: .unsupported, source: path,
-                message:
-                    "img_size is \(stated ?? imageSize), the weights are for \(imageSize) in patches of \(patchSize)")
-        }
     }
 
     private struct File: Decodable {
