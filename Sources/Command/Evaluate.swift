@@ -39,20 +39,19 @@ struct Evaluate: ParsableCommand {
         let texts = Array(try promptTexts().prefix(limit))
         let library = try ReferenceLibrary(path: references, required: texts)
         let loaded = try options.load()
-        let method = MethodSettings(fidelity: .fixed)
         let folder = backbone ?? [options.model + "/dino-evaluation", options.model + "/dino"].first(where: PromptFile.exists) ?? options.model + "/dino"
         let evaluator = try Evaluator(
             generator: loaded.generator,
             backbone: try VisionBackbone(
                 folder: folder, engine: loaded.policy.engine, dtype: .float32, resize: .tensor, chunks: loaded.generator.chunks),
             library: library, prompts: texts, imagesPerPrompt: count, side: loaded.side)
-        let result = try evaluator.measure(loaded.transformer, discriminator: method, lanes: loaded.lanes)
+        let result = try evaluator.measure(loaded.transformer, lanes: loaded.lanes)
         if json { return try printJSON(result) }
         print("images            \(result.images) of \(result.prompts) prompts, features of \(folder)")
         print("dinoSimilarity    \(result.dinoSimilarity)")
         print("frechetDistance   \(result.frechetDistance)")
         print("diversity         \(result.diversity)")
-        if let auc = result.discriminatorAUC { print("discriminatorAUC  \(auc)") }
+        print("discriminatorAUC  \(result.discriminatorAUC)")
     }
 
     private func promptTexts() throws -> [String] {

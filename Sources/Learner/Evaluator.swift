@@ -17,9 +17,9 @@ public struct Evaluator: Sendable {
         public var frechetDistance: Double
         /// Mean over prompts of 1 - cosine over pairs of images; 0 is one picture over and over.
         public var diversity: Double
-        /// Area under the ROC curve of a discriminator fitted to one half of the prompts, on the other half; 0.5 is
-        /// indistinguishable. nil when it was not asked for.
-        public var discriminatorAUC: Double?
+        /// Area under the ROC curve of a fresh discriminator (`Evaluator.probe`) fitted to every other prompt, on the rest;
+        /// 0.5 is indistinguishable from references.
+        public var discriminatorAUC: Double
         /// Images measured, and prompts they belong to.
         public var images: Int
         public var prompts: Int
@@ -55,10 +55,9 @@ public struct Evaluator: Sendable {
     ///
     /// - Parameters:
     ///   - transformer: the policy.
-    ///   - discriminator: settings of the discriminator to fit for `discriminatorAUC`; nil leaves it out.
     ///   - progress: called with the number of images just finished, from any thread.
     public func measure(
-        _ transformer: MMDiT, discriminator: MethodSettings?, lanes: Lanes,
+        _ transformer: MMDiT, lanes: Lanes,
         progress: @escaping @Sendable (Int) -> Void = { _ in }
     ) throws -> Result {
         let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
@@ -72,14 +71,28 @@ public struct Evaluator: Sendable {
             references: references.map { function(RGBImage.tensor(of: $0, on: engine), [], .score).classToken_BD })
         return Result(
             dinoSimilarity: report.dinoSimilarity, frechetDistance: report.frechetDistance, diversity: report.diversity,
-            discriminatorAUC: try discriminator.map { try separability(seen, $0, function) }, images: orders.count,
+            discriminatorAUC: try separability(seen, function), images: orders.count,
             prompts: prompts.count)
     }
 
+    /// The discriminator that `discriminatorAUC` fits, always the same one so that figures compare: the head on texture
+    /// statistics, the strongest found on the tiny base model (docs/decisions/005-discriminator.md).
+    public static let probe: MethodSettings = {
+        var method = MethodSettings(fidelity: .fixed)
+        method.reward.weights = RewardWeights()
+        method.reward.weights.patch = 0
+        method.reward.weights.texture = 1
+        method.discriminator.hiddenWidth = 256
+        method.discriminator.learningRate = 3e-3
+        method.discriminator.realBatch = 128
+        method.discriminator.fakeBatch = 128
+        return method
+    }()
+
     /// Fits a discriminator to the images and references of every other prompt and measures it on the rest.
-    private func separability(_ images_BHWC: Tensor, _ method: MethodSettings, _ function: @escaping BackboneFunction) throws -> Double {
+    private func separability(_ images_BHWC: Tensor, _ function: @escaping BackboneFunction) throws -> Double {
         guard prompts.count >= 2 else { return 0.5 }
-        let seed: UInt64 = 1
+        let (method, seed) = (Self.probe, UInt64(1))
         let untrained = try Discriminator(
             reward: method.reward, discriminator: method.discriminator, backbone: backbone.shape, seed: seed, engine: engine)
         let starts = references.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }

@@ -76,8 +76,7 @@ final class Studio {
 
     private func measure(_ trainer: PolicyTrainer, _ moment: String) throws {
         guard let evaluator else { return }
-        let result = try evaluator.measure(
-            policy.transformer(trainer.averaged), discriminator: settings.method, lanes: lanes)
+        let result = try evaluator.measure(policy.transformer(trainer.averaged), lanes: lanes)
         logger.info("evaluation \(moment): Fréchet distance \(result.frechetDistance), similarity \(result.dinoSimilarity)")
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
