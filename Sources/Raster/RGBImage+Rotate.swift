@@ -25,42 +25,60 @@ extension RGBImage {
         let centerY = Double(height) / 2
         let shiftX = centerX - cosine * centerX - sine * centerY
         let shiftY = centerY + sine * centerX - cosine * centerY
-        var output = RGBImage(width: width, height: height, color: fill)
-        for y in 0..<height {
-            for x in 0..<width {
-                let column = Double(x) + 0.5
-                let row = Double(y) + 0.5
-                let sourceX = cosine * column + sine * row + shiftX
-                let sourceY = -sine * column + cosine * row + shiftY
-                guard sourceX >= 0, sourceX < Double(width), sourceY >= 0, sourceY < Double(height) else { continue }
-                output[x, y] = interpolated(sourceX - 0.5, sourceY - 0.5)
+        var output = [UInt8](repeating: 0, count: pixels.count)
+        pixels.withUnsafeBufferPointer { source in
+            output.withUnsafeMutableBufferPointer { target in
+                for y in 0..<height {
+                    for x in 0..<width {
+                        let column = Double(x) + 0.5
+                        let row = Double(y) + 0.5
+                        let sourceX = cosine * column + sine * row + shiftX
+                        let sourceY = -sine * column + cosine * row + shiftY
+                        let isInside =
+                            sourceX >= 0 && sourceX < Double(width) && sourceY >= 0 && sourceY < Double(height)
+                        let color = isInside ? interpolated(source, sourceX - 0.5, sourceY - 0.5) : fill
+                        let start = (y * width + x) * 3
+                        target[start] = color.red
+                        target[start + 1] = color.green
+                        target[start + 2] = color.blue
+                    }
+                }
             }
         }
-        return output
+        return RGBImage(width: width, height: height, pixels: output)
     }
 
-    /// The colour between pixels, edges extended.
-    private func interpolated(_ x: Double, _ y: Double) -> RGBColor {
+    /// The colour between pixels, edges extended; the three channels are computed side by side.
+    @inline(__always)
+    private func interpolated(_ source: UnsafeBufferPointer<UInt8>, _ x: Double, _ y: Double) -> RGBColor {
         let left = Int(x.rounded(.down))
         let top = Int(y.rounded(.down))
         let fractionX = x - Double(left)
         let fractionY = y - Double(top)
-        func channel(_ index: Int) -> UInt8 {
-            func row(_ offset: Int) -> Double {
-                let start = max(0, min(height - 1, top + offset)) * width
-                func sample(_ step: Int) -> Double {
-                    Double(pixels[(start + max(0, min(width - 1, left + step))) * 3 + index])
-                }
-                return cubic(sample(-1), sample(0), sample(1), sample(2), fractionX)
-            }
-            return UInt8(max(0, min(255, cubic(row(-1), row(0), row(1), row(2), fractionY))))
+        // Byte offsets of the four columns within a row.
+        let columns = (
+            max(0, left - 1) * 3, max(0, left) * 3, min(width - 1, left + 1) * 3, min(width - 1, left + 2) * 3
+        )
+        @inline(__always) func sample(_ offset: Int) -> SIMD4<Double> {
+            SIMD4(Double(source[offset]), Double(source[offset + 1]), Double(source[offset + 2]), 0)
         }
-        return RGBColor(red: channel(0), green: channel(1), blue: channel(2))
+        @inline(__always) func row(_ line: Int) -> SIMD4<Double> {
+            let start = max(0, min(height - 1, line)) * width * 3
+            return cubic(
+                sample(start + columns.0), sample(start + columns.1), sample(start + columns.2),
+                sample(start + columns.3), fractionX)
+        }
+        let color = cubic(row(top - 1), row(top), row(top + 1), row(top + 2), fractionY)
+        @inline(__always) func level(_ value: Double) -> UInt8 { UInt8(max(0, min(255, value))) }
+        return RGBColor(red: level(color.x), green: level(color.y), blue: level(color.z))
     }
 }
 
 /// The cubic through `b` (at 0) and `c` (at 1) with slopes (c - a) and (d - b), a = -1 in Keys' family.
-private func cubic(_ a: Double, _ b: Double, _ c: Double, _ d: Double, _ t: Double) -> Double {
+@inline(__always)
+private func cubic(
+    _ a: SIMD4<Double>, _ b: SIMD4<Double>, _ c: SIMD4<Double>, _ d: SIMD4<Double>, _ t: Double
+) -> SIMD4<Double> {
     let first = c - a
     let second = 2 * (a - b) + c - d
     let third = b - a + d - c
