@@ -76,4 +76,22 @@ struct TextureTests {
         // variance of 0...7 / 16: 5.25 / 256
         expectClose([first[0]], [-3.8864], relative: 1e-4)
     }
+
+    @Test("a pattern's numbers agree with PyTorch's pooling and padding")
+    func pattern() {
+        // x(row, column, channel) = ((7 row + 13 column + 29 channel) mod 17) / 16 over 8 x 16
+        let values = (0..<8 * 16 * 3).map { (index: Int) -> Float in
+            let (row, column, channel) = (index / 48, index / 3 % 16, index % 3)
+            let residue = (row * 7 + column * 13 + channel * 29) % 17
+            return Float(residue) / 16
+        }
+        let expected: [Float] = [
+            -2.36934, -2.36934, -2.36588, -1.59659, -1.59659, -1.59659, -1.44404, -1.44404, -1.43094, 0.75067, 0.74083,
+            0.74083, -1.77137, -1.82140, -2.05715, 0.69922, -5.52432, 0.49023, 0.50977, 0.49609, -2.36312, -2.38841,
+            -2.35369, -1.68505, -1.79121, -1.68505, -1.41800, -1.41800, -1.43094, 0.79568, 0.72688, 0.78911, -1.93324,
+            -1.92966, -1.73395, 0.69727, -5.50042, 0.51562, 0.48535, 0.50488,
+        ]
+        let tokens = textureTokens(engine.tensor(values, shape: [1, 8, 16, 3]))
+        expectClose(tokens.values, expected, relative: 0, absolute: 2e-5)
+    }
 }
