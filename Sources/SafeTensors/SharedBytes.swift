@@ -13,7 +13,8 @@
 /// by every value and slice that refers to it.
 public struct SharedBytes: @unchecked Sendable {
     // Sendable although it holds a pointer: the memory is never written after `init` returns (the promise of
-    // `init(unsafe:owner:)`), and `owner` keeps it valid. The ThreadSanitizer run of TransportTests checks it.
+    // `init(unsafe:owner:)`), and `owner` keeps it valid. Check: TransportTests with
+    // --sanitize=thread report nothing here.
     private let start: UnsafeRawPointer?
     private let owner: (any AnyObject & Sendable)?
 

@@ -163,7 +163,8 @@ final class ClientCore: LoopParticipant {
         do throws(TransportError) {
             let fresh = try Self.makeSocket(context, endpoint, options)
             socketCount += 1
-            let freshMonitor = try ConnectionMonitor(watching: fresh, context: context, name: "\(name)-\(socketCount)")
+            let freshMonitor = try ConnectionMonitor(
+                watching: fresh, context: context, name: "\(name)-\(socketCount)", earlier: monitor.state)
             try fresh.connect(endpoint.description)
             socket.stopMonitor()
             socket = fresh

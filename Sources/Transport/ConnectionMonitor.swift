@@ -11,7 +11,7 @@ struct ConnectionMonitor: ~Copyable {
         case refused
     }
 
-    private(set) var state = State.neverConnected
+    private(set) var state: State
     /// Counts connections that were established.
     private(set) var generation = 0
     private let socket: Socket
@@ -22,8 +22,13 @@ struct ConnectionMonitor: ~Copyable {
 
     /// Watches `watched`, which must not be connected yet.
     ///
-    /// - Parameter name: unique in the process.
-    init(watching watched: borrowing Socket, context: ContextPointer, name: String) throws(TransportError) {
+    /// - Parameters:
+    ///   - name: unique in the process.
+    ///   - earlier: what was known of the peer through an earlier socket.
+    init(
+        watching watched: borrowing Socket, context: ContextPointer, name: String, earlier: State = .neverConnected
+    ) throws(TransportError) {
+        state = earlier == .connected ? .lost : earlier
         let endpoint = "inproc://monitor-\(name)"
         try watched.monitor(Self.events, at: endpoint)
         let socket = try Socket(context, type: ZMQ_PAIR, lingerMilliseconds: 0)

@@ -43,8 +43,9 @@ final class ServerCore: LoopParticipant {
         handler: @escaping @Sendable (Request) -> Void,
         submitReply: @escaping @Sendable (ReplyCache.Key, EncodedMessage) -> Void
     ) throws(TransportError) {
-        // LINGER 1 s: the last replies of a process that ends still leave, and its end is not held up for long.
-        let socket = try Socket(context, type: ZMQ_ROUTER, lingerMilliseconds: 1000)
+        // LINGER 3 s: the last replies of a process that ends still leave, also from a busy machine, and its end is not
+        // held up for long by a peer that does not read.
+        let socket = try Socket(context, type: ZMQ_ROUTER, lingerMilliseconds: 3000)
         try socket.set(ZMQ_ROUTER_MANDATORY, Int32(1))
         // A peer's replies: as many as a client may wait for, so that a client that reads never loses one here.
         try socket.set(ZMQ_SNDHWM, Int32(1024))

@@ -33,7 +33,7 @@ public final class SocketLoop: Sendable {
 
     deinit { queue.stop() }
 
-    /// Fails all requests in progress with `closed`, closes all sockets (queued replies are sent for up to a second) and
+    /// Fails all requests in progress with `closed`, closes all sockets (queued replies are sent for up to three seconds) and
     /// ends the thread; returns when it has ended. May be called repeatedly.
     public func shutdown() async {
         await withCheckedContinuation { continuation in

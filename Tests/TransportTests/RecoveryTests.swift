@@ -202,7 +202,7 @@ struct ShutdownTests {
         let bench = try Bench(link) { request in request.reply(StopAcknowledgement()) }
         let client = try bench.client()
         async let reply = client.request(StopRequest(drain: false, reason: "test"), deadline: .seconds(100))
-        #expect(await eventually { bench.server.statistics.replyCount == 1 })
+        #expect(await eventually { bench.server.statistics.replyCount >= 1 })
         await bench.serverLoop.shutdown()
         #expect(try await reply == StopAcknowledgement())
         await bench.clientLoop.shutdown()
