@@ -105,6 +105,6 @@ public struct Settings: Codable, Sendable, Equatable {
 public enum EngineChoice: String, Codable, Sendable, CaseIterable {
     /// oneDNN: fp32 and bf16, fused, fast.
     case onednn
-    /// OpenBLAS: the reference, fp32 only.
+    /// OpenBLAS: the reference to which the others are held.
     case openblas
 }
