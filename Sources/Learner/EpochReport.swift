@@ -4,28 +4,33 @@ import Runtime
 
 /// What one epoch did, as metrics tell it; docs/metrics.md defines every name.
 struct EpochReport {
-    let epoch: Int
+    /// What the method did.
+    let step: StepReport
     let imageCount: Int
-    let startedAt: ContinuousClock.Instant
+    /// Images of the run, this epoch's included.
+    let images: Int
+    /// The version that scored the epoch.
     let discriminatorVersion: Int
+    let discriminator: DiscriminatorTrained?
     /// Seconds of the workers by phase, summed over groups.
     let workerSeconds: [String: Double]
     /// Mean of each reward component.
     let componentMeans: [String: Double]
-    var plan = EpochPlan(trainsDiscriminator: false, trainsPolicy: false)
-    var policy: PolicyTrainer.Report?
-    var advantages: Advantages?
-    var discriminator: DiscriminatorTrained?
-    var policySeconds = 0.0
-    var trainingSeconds = 0.0
-    var images = 0
+    /// From the opening of the groups to the last score; of the policy's updates; of both players' training.
+    let rolloutSeconds: Double, policySeconds: Double, trainingSeconds: Double
 
-    init(epoch: Int, results: [GroupResult], moment: RunMoment) {
-        self.epoch = epoch
+    init(
+        step: StepReport, results: [GroupResult], discriminatorVersion: DiscriminatorVersion, discriminator: DiscriminatorTrained?,
+        imagesBefore: Int, rolloutSeconds: Double, policySeconds: Double, trainingSeconds: Double
+    ) {
+        self.step = step
+        self.discriminatorVersion = discriminatorVersion.rawValue
+        self.discriminator = discriminator
+        self.rolloutSeconds = rolloutSeconds
+        self.policySeconds = policySeconds
+        self.trainingSeconds = trainingSeconds
         imageCount = results.reduce(0) { $0 + $1.rewards.elementCount }
-        startedAt = moment.epochBegan
-        discriminatorVersion = moment.discriminatorVersion.rawValue
-        rolloutSeconds = (ContinuousClock.now - moment.epochBegan).seconds
+        images = imagesBefore + imageCount
         workerSeconds = results.reduce(into: [:]) { sums, result in sums.merge(result.seconds, uniquingKeysWith: +) }
         var sums: [String: (sum: Double, count: Int)] = [:]
         for (name, payload) in results.flatMap(\.components) {
@@ -36,13 +41,9 @@ struct EpochReport {
         componentMeans = sums.mapValues { $0.sum / Double(max($0.count, 1)) }
     }
 
-    /// From the opening of the groups to the last score.
-    let rolloutSeconds: Double
     /// The whole epoch.
     var epochSeconds: Double { rolloutSeconds + trainingSeconds }
     var imagesPerSecond: Double { Double(imageCount) / max(epochSeconds, 1e-9) }
-    private var anyAdvantages: Advantages? { policy?.advantages ?? advantages }
-    var rewardMean: Double? { anyAdvantages?.rewardMean }
 
     /// Wall seconds by stage.
     var stageSeconds: [String: Double] { ["rollout": rolloutSeconds, "policy": policySeconds, "training": trainingSeconds] }
@@ -50,31 +51,27 @@ struct EpochReport {
     /// Every figure, by its metric's name.
     func metrics(policyVersion: Int) -> [String: Double] {
         var values: [String: Double] = [
-            "epoch": Double(epoch), "images": Double(images), "imagesPerSecond": imagesPerSecond,
+            "epoch": Double(step.epoch), "images": Double(images), "imagesPerSecond": imagesPerSecond,
             "policyVersion": Double(policyVersion), "discriminatorVersion": Double(discriminatorVersion),
-            "trainsPolicy": plan.trainsPolicy ? 1 : 0, "trainsDiscriminator": plan.trainsDiscriminator ? 1 : 0,
+            "trainsPolicy": step.plan.trainsPolicy ? 1 : 0, "trainsDiscriminator": step.plan.trainsDiscriminator ? 1 : 0,
             "seconds.epoch": epochSeconds, "seconds.rollout": rolloutSeconds, "seconds.policy": policySeconds,
-            "seconds.training": trainingSeconds,
+            "seconds.training": trainingSeconds, "reward.mean": step.advantages.rewardMean,
+            "reward.deviation": step.advantages.rewardDeviation, "reward.groupDeviation": step.advantages.meanGroupDeviation,
+            "reward.zeroDeviationRatio": step.advantages.zeroDeviationRatio,
         ]
         for (phase, seconds) in workerSeconds { values["seconds.worker.\(phase)"] = seconds }
         for (name, mean) in componentMeans { values["reward.\(name)"] = mean }
-        if let anyAdvantages {
-            values["reward.mean"] = anyAdvantages.rewardMean
-            values["reward.deviation"] = anyAdvantages.rewardDeviation
-            values["reward.groupDeviation"] = anyAdvantages.meanGroupDeviation
-            values["reward.zeroDeviationRatio"] = anyAdvantages.zeroDeviationRatio
-        }
-        if let policy, let last = policy.updates.last {
-            let all = policy.updates.dropFirst().reduce(policy.updates[0].statistics) { $0 + $1.statistics }
-            values["policy.loss"] = all.loss
-            values["policy.approximateKL"] = all.approximateKL
-            values["policy.clipFraction"] = all.clipFraction
-            values["policy.clipFractionAbove"] = all.clipFractionAbove
-            values["policy.clipFractionBelow"] = all.clipFractionBelow
-            values["policy.ratioMean"] = all.meanRatio
-            values["policy.firstRatioMean"] = policy.updates[0].statistics.meanRatio
-            values["policy.gradientNorm"] = last.gradientNorm
-            values["policy.referenceDistance"] = all.referenceDistance
+        if let first = step.updates.first {
+            let policy = step.policy
+            values["policy.loss"] = policy.loss
+            values["policy.approximateKL"] = policy.approximateKL
+            values["policy.clipFraction"] = policy.clipFraction
+            values["policy.clipFractionAbove"] = policy.clipFractionAbove
+            values["policy.clipFractionBelow"] = policy.clipFractionBelow
+            values["policy.ratioMean"] = policy.meanRatio
+            values["policy.firstRatioMean"] = first.statistics.meanRatio
+            values["policy.gradientNorm"] = step.gradientNorm
+            values["policy.referenceDistance"] = policy.referenceDistance
         }
         if let discriminator {
             values["discriminator.loss"] = discriminator.loss

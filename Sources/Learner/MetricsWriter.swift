@@ -1,3 +1,4 @@
+import AdvGRPO
 import Protocol
 import Runtime
 
@@ -18,7 +19,7 @@ final class MetricsWriter {
     }
 
     func append(_ report: EpochReport, policyVersion: Int) throws {
-        let step = report.epoch + 1
+        let step = report.step.epoch + 1
         let values = report.metrics(policyVersion: policyVersion)
         let record = values.mapValues { JSONValue.number($0) }
         try lines.append(step: step, record)

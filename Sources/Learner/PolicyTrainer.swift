@@ -9,27 +9,18 @@ import TensorCore
 
 /// The policy under training: parameters, optimiser, average, and the version they make.
 struct PolicyTrainer {
-    /// What one epoch's update did.
-    struct Report {
-        var advantages: Advantages
-        var updates: [PolicyUpdateReport]
-    }
-
     let policy: DiffusionPolicy
-    let update: PolicyUpdate
     let settings: PolicySettings
-    private(set) var state: PolicyState
+    private var state: PolicyState
     private(set) var version: PolicyVersion
 
     /// Before the first update, or as a snapshot in `folder` recorded it.
     ///
     /// - Throws: `SafeTensorsError`, `ModelError` naming the file.
-    init(policy: DiffusionPolicy, rollout: Rollout, snapshot folder: String? = nil, version: PolicyVersion) throws {
+    init(policy: DiffusionPolicy, snapshot folder: String? = nil, version: PolicyVersion) throws {
         self.policy = policy
         settings = policy.settings
         self.version = version
-        update = PolicyUpdate(
-            settings: settings, rollout: rollout, chunks: Chunks(size: rollout.settings.chunkSize))
         guard let folder else {
             state = PolicyState(parameters: policy.initialParameters, settings: settings)
             return
@@ -50,8 +41,10 @@ struct PolicyTrainer {
                 updateCount: counts.averageUpdates))
     }
 
-    /// Trains on an epoch's results, which are in group order, and makes the next version.
-    mutating func train(_ results: [GroupResult], prompts: [String], lanes: Lanes) throws -> Report {
+    /// Runs the policy's part of an epoch on its results, which are in group order; a new version if it was trained.
+    mutating func train(
+        _ step: TrainingStep, on results: [GroupResult], prompts: [String], evidence: Schedule.Evidence?, lanes: Lanes
+    ) throws -> StepReport {
         let groups = try zip(results, prompts).map { result, prompt in
             ScoredGroup(
                 group: GroupCoordinates(epoch: result.group.epoch, index: result.group.index),
@@ -62,10 +55,11 @@ struct PolicyTrainer {
                     logProbabilities: try result.logProbabilities.tensor(on: policy.engine)),
                 rewards: result.rewards.floats)
         }
-        let advantages = Advantages(rewards: groups.map(\.rewards), deviation: settings.advantageStandardDeviation)
-        let updates = try update(&state, groups: groups, advantages: advantages, policy: policy.trainable, lanes: lanes)
-        version = PolicyVersion(rawValue: version.rawValue + 1)
-        return Report(advantages: advantages, updates: updates)
+        let report = try step.trainPolicy(
+            epoch: results[0].group.epoch, groups: groups, state: &state, policy: policy.trainable, lanes: lanes,
+            evidence: evidence)
+        if report.plan.trainsPolicy { version = PolicyVersion(rawValue: version.rawValue + 1) }
+        return report
     }
 
     /// The current version as workers fetch it.

@@ -36,7 +36,8 @@ struct RunMoment {
 
     var record: Record
     var trainer: PolicyTrainer
-    var schedule: Schedule
+    /// The method's epoch: updates and schedule.
+    var step: TrainingStep
     var discriminatorVersion: DiscriminatorVersion
     /// The reward server's state; empty before the first snapshot, which stands for the initial one.
     var discriminatorState: TensorSet
@@ -46,13 +47,19 @@ struct RunMoment {
     /// The newest snapshot's moment, or the run's first.
     static func newest(in store: SnapshotStore, run: TrainingRun) throws -> RunMoment {
         let method = run.settings.method
+        let update = PolicyUpdate(
+            settings: method.policy, rollout: run.rollout, chunks: Chunks(size: method.rollout.chunkSize))
+        func step(_ state: Schedule.State) -> TrainingStep {
+            TrainingStep(
+                update: update,
+                schedule: Schedule(schedule: method.schedule, discriminator: method.discriminator, state: state))
+        }
         guard !store.steps().isEmpty else {
-            let trainer = try PolicyTrainer(policy: run.policy, rollout: run.rollout, version: PolicyVersion(rawValue: 0))
             return RunMoment(
                 record: Record(
                     runID: run.monitor.withLock { $0.runID },
                     computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)"),
-                trainer: trainer, schedule: Schedule(schedule: method.schedule, discriminator: method.discriminator),
+                trainer: try PolicyTrainer(policy: run.policy, version: PolicyVersion(rawValue: 0)), step: step(Schedule.State()),
                 discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet())
         }
         let snapshot = try store.newest { run.logger.warning("\($0)") }
@@ -65,9 +72,8 @@ struct RunMoment {
         return RunMoment(
             record: record,
             trainer: try PolicyTrainer(
-                policy: run.policy, rollout: run.rollout, snapshot: snapshot.path,
-                version: PolicyVersion(rawValue: record.policyVersion)),
-            schedule: Schedule(schedule: method.schedule, discriminator: method.discriminator, state: record.schedule),
+                policy: run.policy, snapshot: snapshot.path, version: PolicyVersion(rawValue: record.policyVersion)),
+            step: step(record.schedule),
             discriminatorVersion: DiscriminatorVersion(rawValue: record.discriminatorVersion), discriminatorState: state)
     }
 
@@ -81,7 +87,7 @@ struct RunMoment {
         var record = record
         record.policyVersion = trainer.version.rawValue
         record.discriminatorVersion = discriminatorVersion.rawValue
-        record.schedule = schedule.state
+        record.schedule = step.schedule.state
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try encoder.encode(record).write(to: URL(fileURLWithPath: folder + "/run.json"))

@@ -182,32 +182,30 @@ final class TrainingRun {
     /// Trains whom the schedule names; both at once when it names both.
     private func train(on results: [GroupResult], _ moment: inout RunMoment) throws -> EpochReport {
         enter(.training)
-        let begin = ContinuousClock.now
-        let epoch = moment.record.epoch
-        let plan = moment.schedule.plan(epoch: epoch, evidence: try evidence(results, moment))
+        let collected = ContinuousClock.now
+        let evidence = try evidence(results, moment)
+        let plan = moment.step.schedule.plan(epoch: moment.record.epoch, evidence: evidence)
         let discriminator = plan.trainsDiscriminator
-            ? Background("the discriminator's training") { [rewardServer, order = self.order(results, moment)] in
+            ? Background("the discriminator's training") { [rewardServer, order = order(results, moment)] in
                 try Self.train(order, on: rewardServer)
             } : nil
-        var report = EpochReport(epoch: epoch, results: results, moment: moment)
-        if plan.trainsPolicy {
-            let prompts = monitor.withLock { state in results.map { state.ledger.entries[$0.group.index].prompt } }
-            report.policy = try moment.trainer.train(results, prompts: prompts, lanes: lanes)
-        } else {
-            report.advantages = Advantages(
-                rewards: results.map(\.rewards.floats), deviation: settings.method.policy.advantageStandardDeviation)
+        let prompts = monitor.withLock { state in results.map { state.ledger.entries[$0.group.index].prompt } }
+        let scoredBy = moment.discriminatorVersion
+        var step = try moment.trainer.train(moment.step, on: results, prompts: prompts, evidence: evidence, lanes: lanes)
+        let policyDone = ContinuousClock.now
+        let trained = try discriminator?.value()
+        if let trained { moment.discriminatorVersion = trained.version }
+        step.discriminatorAreaUnderCurve = trained?.auc
+        moment.step.finish(step)
+        let ledger = monitor.withLock { state in
+            state.ledger.train(now: monotonicMilliseconds())
+            return state.ledger.counters
         }
-        report.policySeconds = (ContinuousClock.now - begin).seconds
-        if let trained = try discriminator?.value() {
-            report.discriminator = trained
-            moment.discriminatorVersion = trained.version
-        }
-        moment.schedule.record(plan, areaUnderCurve: report.discriminator?.auc)
-        report.trainingSeconds = (ContinuousClock.now - begin).seconds
-        report.plan = plan
-        monitor.withLock { $0.ledger.train(now: monotonicMilliseconds()) }
-        moment.record.advance(by: report, ledger: monitor.withLock { $0.ledger.counters }, schedule: moment.schedule.state)
-        report.images = moment.record.images
+        let report = EpochReport(
+            step: step, results: results, discriminatorVersion: scoredBy, discriminator: trained,
+            imagesBefore: moment.record.images, rolloutSeconds: (collected - moment.epochBegan).seconds,
+            policySeconds: (policyDone - collected).seconds, trainingSeconds: (ContinuousClock.now - collected).seconds)
+        moment.record.advance(by: report, ledger: ledger, schedule: moment.step.schedule.state)
         return report
     }
 
@@ -287,7 +285,7 @@ final class TrainingRun {
         let left = fraction > 0 ? moment.record.trainingSeconds * (1 - fraction) / fraction : nil
         monitor.withLock { state in
             state.progress.imagesPerSecond = epoch.imagesPerSecond
-            state.progress.reward = epoch.rewardMean
+            state.progress.reward = epoch.step.advantages.rewardMean
             state.progress.discriminatorAccuracy = epoch.discriminator?.accuracy ?? state.progress.discriminatorAccuracy
             state.progress.discriminatorAUC = epoch.discriminator?.auc ?? state.progress.discriminatorAUC
             state.progress.secondsLeft = left
@@ -296,8 +294,8 @@ final class TrainingRun {
         progressLine.update(
             Progress(
                 epoch: moment.record.epoch, epochCount: settings.run.epochs,
-                phase: epoch.plan.trainsPolicy ? "training" : "warming up", fraction: fraction,
-                imagesPerSecond: epoch.imagesPerSecond, reward: epoch.rewardMean,
+                phase: epoch.step.plan.trainsPolicy ? "training" : "warming up", fraction: fraction,
+                imagesPerSecond: epoch.imagesPerSecond, reward: epoch.step.advantages.rewardMean,
                 discriminatorAccuracy: epoch.discriminator?.accuracy, secondsLeft: left))
     }
 }
