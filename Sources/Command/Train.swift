@@ -38,7 +38,8 @@ struct Train: AsyncParsableCommand {
         try RunDirectory.createFolders(path: runDirectory)
         try Logs.bootstrap(file: runDirectory + "/logs/train.log")
         let shutdown = ShutdownSignal()
-        shutdown.listen()
+        // A second Ctrl-C ends the children at once; this process stays to see them gone.
+        shutdown.listen(endsOnSecond: false)
         let progress = ProgressLine()
         let executable = try Self.executable()
         let common = [file] + overrides.flatMap { ["--set", $0] } + ["--run-dir", runDirectory]
