@@ -5,6 +5,8 @@ enum { KERNEL_LOCAL(QUERY_BLOCK) = 48 };
 
 INLINE long KERNEL_LOCAL(padded)(long n) { return (n + LANES - 1) / LANES * LANES; }
 
+#if !(LANES_BF16 && NARROW)
+
 /// panel [S][padded d] = factor * x.
 static void KERNEL_LOCAL(copy_rows)(const ELEMENT *x, long stride, long S, long d, float factor, float *panel) {
     long width = KERNEL_LOCAL(padded)(d);
@@ -15,17 +17,15 @@ static void KERNEL_LOCAL(copy_rows)(const ELEMENT *x, long stride, long S, long 
 /// panel [d][padded S] = xᵀ, sixteen rows at a time.
 static void KERNEL_LOCAL(copy_columns)(const ELEMENT *x, long stride, long S, long d, float *panel) {
     long width = KERNEL_LOCAL(padded)(S);
-    float square[LANES][LANES];
     EACH(s, rows, S) EACH(i, c, d) {
-        for (long r = 0; r < rows; r++) store_f32(square[r], LANES, LOAD(x + (s + r) * stride + i, c));
-        for (long r = rows; r < LANES; r++) store_f32(square[r], LANES, splat(0));
-        for (long j = 0; j < c; j++) {
-            lanes_t column;
-            for (long r = 0; r < LANES; r++) column[r] = square[r][j];
-            store_f32(panel + (i + j) * width + s, LANES, column);
-        }
+        lanes_t square[LANES];
+        for (long r = 0; r < LANES; r++) square[r] = r < rows ? LOAD(x + (s + r) * stride + i, c) : splat(0);
+        transpose_square(square);
+        for (long j = 0; j < c; j++) store_f32(panel + (i + j) * width + s, LANES, square[j]);
     }
 }
+
+#endif
 
 /// Adds the bias and hides keys a row may not see; padding columns are hidden too.
 INLINE void KERNEL_LOCAL(mask_row)(float *score, long row, long Sk, long width, int causal, const float *bias) {
@@ -34,7 +34,9 @@ INLINE void KERNEL_LOCAL(mask_row)(float *score, long row, long Sk, long width, 
     for (long i = visible; i < width; i++) score[i] = -INFINITY;
 }
 
-/// scratch: (Sq + 2 Sk) padded panels + QUERY_BLOCK rows of scores and outputs; see `attentionScratchCount` in Swift.
+#if !(LANES_BF16 && NARROW)
+
+/// For the size of `scratch` see `Heads` in OneDNNEngine+Attention.swift.
 void KERNEL_NAME(attention)(
     const void *q, const void *k, const void *v, long stride, long Sq, long Sk, long d, float scale, int causal,
     const float *bias, float *scratch, void *y_, float *log_sum) {
@@ -53,9 +55,9 @@ void KERNEL_NAME(attention)(
             float *score = scores + r * kp;
             KERNEL_LOCAL(mask_row)(score, start + r, Sk, kp, causal, bias);
             lanes_t top = splat(-INFINITY), sum = splat(0);
-            EACH(i, c, kp) top = at_least(load_f32(score + i, LANES, 0), top);
+            for (long i = 0; i < kp; i += LANES) top = at_least(load_f32(score + i, LANES, 0), top);
             float max = lane_max(top);
-            EACH(i, c, kp) {
+            for (long i = 0; i < kp; i += LANES) {
                 lanes_t e = lanes_exp(load_f32(score + i, LANES, 0) - max);
                 sum += e;
                 store_f32(score + i, LANES, e);
@@ -96,7 +98,7 @@ void KERNEL_NAME(attention_backward)(
             lanes_t product = splat(0);
             EACH(i, c, d) product += load_f32(output + r * dp + i, c, 0) * load_f32(upstream + r * dp + i, c, 0);
             float pull = lane_sum(product), normaliser = log_sum[start + r];
-            EACH(i, c, kp) {
+            for (long i = 0; i < kp; i += LANES) {
                 lanes_t p = lanes_exp(load_f32(score + i, LANES, 0) - normaliser);
                 store_f32(score + i, LANES, p);
                 store_f32(dscore + i, LANES, p * (load_f32(dscore + i, LANES, 0) - pull));
@@ -114,3 +116,5 @@ void KERNEL_NAME(attention_backward)(
             STORE(dv + s * stride + i, c, load_f32(sum_v + s * dp + i, c, 0));
         }
 }
+
+#endif

@@ -4,6 +4,10 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "CKernels.h"
 
 #define VARIANTS(name, level, ...) \
@@ -14,6 +18,7 @@
 #define KERNEL(name, parameters, arguments) \
     CALL(VARIANTS, name, baseline, STRIP parameters) \
     CALL(VARIANTS, name, v3, STRIP parameters) \
-    CALL(VARIANTS, name, v4, STRIP parameters)
+    CALL(VARIANTS, name, v4, STRIP parameters) \
+    CALL(VARIANTS, name, v4bf16, STRIP parameters)
 #include "KernelList.def"
 #undef KERNEL

@@ -9,7 +9,8 @@ static kernel_level supported(void) {
     int v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
     int v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd")
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return v4 ? kernel_x86_64_v4 : v3 ? kernel_x86_64_v3 : kernel_baseline;
+    int bf16 = v4 && __builtin_cpu_supports("avx512bf16");
+    return bf16 ? kernel_avx512_bf16 : v4 ? kernel_x86_64_v4 : v3 ? kernel_x86_64_v3 : kernel_baseline;
 #else
     return kernel_baseline;
 #endif
@@ -31,12 +32,14 @@ kernel_level kernel_level_in_use(void) {
     const char *wish = getenv("ADVGRPO_KERNELS");
     if (wish && !strcmp(wish, "baseline")) return kernel_level_select(kernel_baseline);
     if (wish && !strcmp(wish, "v3")) return kernel_level_select(kernel_x86_64_v3);
-    return kernel_level_select(kernel_x86_64_v4);
+    if (wish && !strcmp(wish, "v4")) return kernel_level_select(kernel_x86_64_v4);
+    return kernel_level_select(kernel_avx512_bf16);
 }
 
 #if defined(__x86_64__)
 #define LEVELS(name, suffix, arguments) \
     switch (kernel_level_in_use()) { \
+    case kernel_avx512_bf16: name##_##suffix##_v4bf16 arguments; return; \
     case kernel_x86_64_v4: name##_##suffix##_v4 arguments; return; \
     case kernel_x86_64_v3: name##_##suffix##_v3 arguments; return; \
     case kernel_baseline: name##_##suffix##_baseline arguments; return; \

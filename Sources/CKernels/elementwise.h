@@ -1,9 +1,11 @@
 // Kernels that treat every element alike.
 
+// GELU with the tanh approximation is x sigmoid(2 u) with u = sqrt(2/pi) (x + 0.044715 x^3); the constants carry 2 log2 e.
+
 INLINE lanes_t KERNEL_LOCAL(value)(lanes_t x, kernel_activation f) {
     switch (f) {
     case kernel_silu: return x * lanes_sigmoid(x);
-    case kernel_gelu_tanh: return x * lanes_sigmoid(1.5957691216057308f * x * (1.0f + 0.044715f * x * x));
+    case kernel_gelu_tanh: return x * sigmoid_of_base_two(x * (2.3022082f + 0.10294324f * x * x));
     case kernel_gelu_erf: return x * normal_cdf(x);
     case kernel_quick_gelu: return x * lanes_sigmoid(1.702f * x);
     case kernel_relu: return choose(x < 0.0f, splat(0), x);
@@ -21,7 +23,7 @@ INLINE lanes_t KERNEL_LOCAL(slope)(lanes_t x, kernel_activation f) {
     switch (f) {
     case kernel_silu: s = lanes_sigmoid(x); return s * (1.0f + x * (1.0f - s));
     case kernel_gelu_tanh:
-        s = lanes_sigmoid(1.5957691216057308f * x * (1.0f + 0.044715f * x * x));
+        s = sigmoid_of_base_two(x * (2.3022082f + 0.10294324f * x * x));
         return s + x * s * (1.0f - s) * 1.5957691216057308f * (1.0f + 0.134145f * x * x);
     case kernel_gelu_erf: return normal_cdf(x) + x * 0.3989422804014327f * lanes_exp(-0.5f * x * x);
     case kernel_quick_gelu: s = lanes_sigmoid(1.702f * x); return s * (1.0f + 1.702f * x * (1.0f - s));

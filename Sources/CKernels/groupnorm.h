@@ -1,19 +1,30 @@
 // Group normalisation of one sample, channels last: x [P][C], statistics over all pixels and the channels of a group.
 
+/// sums = over pixels, of x or, when `centred`, of (x - mean)^2, for two vectors of channels.
+INLINE void KERNEL_LOCAL(column_sums)(
+    const ELEMENT *x, long P, long C, long first, long second, int centred, const float *mean, float *sums) {
+    lanes_t a = splat(0), b = splat(0);
+    lanes_t mean_a = centred ? load_f32(mean, first, 0) : a, mean_b = centred ? load_f32(mean + first, second, 0) : b;
+    for (long p = 0; p < P; p++, x += C) {
+        lanes_t value_a = LOAD(x, first) - mean_a, value_b = LOAD(x + first, second) - mean_b;
+        a += centred ? value_a * value_a : value_a;
+        b += centred ? value_b * value_b : value_b;
+    }
+    store_f32(sums, first, a);
+    store_f32(sums + first, second, b);
+}
+
 /// scratch[0..C) = mean and scratch[C..2C) = 1 / sqrt(variance + epsilon) of each channel's group; uses scratch[2C..3C).
 static void KERNEL_LOCAL(group_statistics)(const ELEMENT *x, long P, long C, long groups, float epsilon, float *scratch) {
     float *mean = scratch, *scale = scratch + C, *sums = scratch + 2 * C;
     long width = C / groups;
     for (int pass = 0; pass < 2; pass++) {
-        memset(sums, 0, C * sizeof(float));
-        const ELEMENT *row = x;
-        for (long p = 0; p < P; p++, row += C) EACH(i, c, C) {
-            lanes_t value = LOAD(row + i, c);
-            if (pass) {
-                value -= load_f32(mean + i, c, 0);
-                value *= value;
-            }
-            store_f32(sums + i, c, load_f32(sums + i, c, 0) + value);
+        // Two columns of vectors at a time, so that the sums stay in registers while the pixels pass.
+        for (long i = 0; i < C; i += 2 * LANES) {
+            long first = C - i < LANES ? C - i : LANES, second = C - i - first < LANES ? C - i - first : LANES;
+            if (first == LANES && second == LANES)
+                KERNEL_LOCAL(column_sums)(x + i, P, C, LANES, LANES, pass, mean + i, sums + i);
+            else KERNEL_LOCAL(column_sums)(x + i, P, C, first, second, pass, mean + i, sums + i);
         }
         for (long g = 0; g < groups; g++) {
             float total = 0;

@@ -27,7 +27,7 @@ typedef struct {
 } kernel_adam_step;
 
 /// Instruction sets a kernel exists for.
-typedef enum { kernel_baseline = 0, kernel_x86_64_v3 = 1, kernel_x86_64_v4 = 2 } kernel_level;
+typedef enum { kernel_baseline = 0, kernel_x86_64_v3 = 1, kernel_x86_64_v4 = 2, kernel_avx512_bf16 = 3 } kernel_level;
 
 /// The best level of this processor, or what ADVGRPO_KERNELS=baseline|v3|v4 lowers it to; decided once.
 kernel_level kernel_level_in_use(void);

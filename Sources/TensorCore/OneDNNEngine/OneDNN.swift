@@ -33,10 +33,17 @@ enum OneDNN {
     }()
 
     /// Whether products of bfloat16 are computed by the processor rather than emulated.
-    static let multipliesBFloat16: Bool = {
-        let isa = dnnl_get_effective_cpu_isa()
-        return [dnnl_cpu_isa_avx512_core_bf16, dnnl_cpu_isa_avx512_core_amx].contains { $0.rawValue == isa.rawValue }
-    }()
+    static let multipliesBFloat16 = isAny(of: [dnnl_cpu_isa_avx512_core_bf16, dnnl_cpu_isa_avx512_core_amx])
+
+    /// Whether a row of a product has the same bits whatever the number of rows: seen with the AVX-512 kernels, not with the
+    /// AVX2 ones, which split the sum by the shape.
+    static let rowsAreIndependent =
+        multipliesBFloat16 || isAny(of: [dnnl_cpu_isa_avx512_core, dnnl_cpu_isa_avx512_core_vnni])
+
+    private static func isAny(of sets: [dnnl_cpu_isa_t]) -> Bool {
+        let used = dnnl_get_effective_cpu_isa()
+        return sets.contains { $0.rawValue == used.rawValue }
+    }
 
     static func check(_ status: dnnl_status_t, _ operation: @autoclosure () -> String) {
         guard status == dnnl_success else {
@@ -122,7 +129,6 @@ final class Primitive: @unchecked Sendable {
     /// - Parameter arguments: DNNL_ARG numbers whose layouts the library may have chosen, and how to ask for them.
     init?(
         _ operation: UnsafeRawPointer, operands: DType, arguments: [(Int32, dnnl_query_t)],
-        activation: Activation? = nil,
         bias: TensorLayout? = nil
     ) {
         OneDNN.useOneThread()
@@ -130,14 +136,6 @@ final class Primitive: @unchecked Sendable {
         OneDNN.check(dnnl_primitive_attr_create(&attributes), "attributes")
         defer { dnnl_primitive_attr_destroy(attributes) }
         OneDNN.check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "scratchpad mode")
-        if let activation {
-            var post: dnnl_post_ops_t?
-            OneDNN.check(dnnl_post_ops_create(&post), "post-ops")
-            defer { dnnl_post_ops_destroy(post) }
-            let (kind, alpha) = activation.oneDNN
-            OneDNN.check(dnnl_post_ops_append_eltwise(post, 1, kind, alpha, 0), "activation")
-            OneDNN.check(dnnl_primitive_attr_set_post_ops(attributes, post), "post-ops")
-        }
         var description: dnnl_primitive_desc_t?
         guard dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, nil) == dnnl_success
         else { return nil }
@@ -210,24 +208,6 @@ final class Primitive: @unchecked Sendable {
         ]
         OneDNN.check(dnnl_primitive_execute(primitive, OneDNN.stream, 2, list), "reorder")
         for entry in list { dnnl_memory_destroy(entry.memory) }
-    }
-}
-
-extension Activation {
-    fileprivate var oneDNN: (dnnl_alg_kind_t, Float) {
-        switch self {
-        case .silu: (dnnl_eltwise_swish, 1)
-        case .geluTanh: (dnnl_eltwise_gelu_tanh, 0)
-        case .geluErf: (dnnl_eltwise_gelu_erf, 0)
-        case .quickGelu: (dnnl_eltwise_swish, 1.702)
-        case .relu: (dnnl_eltwise_relu, 0)
-        case .tanh: (dnnl_eltwise_tanh, 0)
-        case .sigmoid: (dnnl_eltwise_logistic, 0)
-        case .exp: (dnnl_eltwise_exp, 0)
-        case .sqrt: (dnnl_eltwise_sqrt, 0)
-        case .softplus: (dnnl_eltwise_soft_relu, 0)
-        case .square: (dnnl_eltwise_square, 0)
-        }
     }
 }
 

@@ -64,16 +64,16 @@ private struct Heads {
 
     private func padded(_ n: Int) -> Int { (n + 15) / 16 * 16 }
 
-    /// As laid out by `kernel_attention`: query block, keys, values, scores, outputs.
+    /// As laid out by `kernel_attention`: query block, keys, values, scores, outputs; the larger one of fp32 and bfloat16.
     var scratchCount: Int {
         let (block, width, keys) = (48, padded(d), padded(Sk))
-        return 2 * block * width + d * keys + Sk * width + block * keys
+        return 2 * block * width + d * keys + Sk * width + 2 * block * keys
     }
 
     /// As laid out by `kernel_attention_backward`.
     var backwardScratchCount: Int {
         let (block, width, keys) = (48, padded(d), padded(Sk))
-        return 3 * block * width + 2 * d * keys + 3 * Sk * width + 2 * block * keys
+        return 3 * block * width + 2 * d * keys + 3 * Sk * width + 4 * block * keys
     }
 
     /// Calls `body` with each head's number and the byte offsets of its first query and key.

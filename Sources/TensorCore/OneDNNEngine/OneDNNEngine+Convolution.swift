@@ -13,6 +13,13 @@ struct ConvolutionKey: Hashable, Sendable {
 
 extension OneDNNEngine {
     public func convolution(_ x: Tensor, weight: Tensor, bias: Tensor?, geometry: ConvolutionGeometry) -> Tensor {
+        if geometry.isPointwise(weight) {
+            // A product of pixels and weight, which the library computes faster as such.
+            let pixels = x.detached.reshaped(-1, x.shape[3])
+            let matrix = weight.detached.reshaped(weight.shape[0], weight.shape[1])
+            let y = linear(pixels, weight: matrix, bias: bias, activation: nil)
+            return y.reshaped(Array(x.shape.dropLast()) + [weight.shape[0]])
+        }
         let key = convolutionKey(
             .forward, x.dtype, weight.dtype, x.shape, weight.shape, geometry, result: x.dtype, bias != nil)
         let primitive = convolutions.primitive(key) { key.compile() }
@@ -96,6 +103,13 @@ extension OneDNNEngine {
                 wanted)
             return copy
         }
+    }
+}
+
+extension ConvolutionGeometry {
+    /// Whether each output pixel sees the input pixel at its own place only.
+    fileprivate func isPointwise(_ weight: Tensor) -> Bool {
+        weight.shape[2] == 1 && weight.shape[3] == 1 && self == ConvolutionGeometry(padding: 0)
     }
 }
 

@@ -1,7 +1,7 @@
 import CKernels
 
 extension Activation {
-    fileprivate var kernel: kernel_activation {
+    var kernel: kernel_activation {
         switch self {
         case .silu: kernel_silu
         case .geluTanh: kernel_gelu_tanh

@@ -1,69 +1,92 @@
+import CKernels
 import COneDNN
 import Synchronization
 
-/// One compiled product: op(a) [m, k] times op(b) [k, n], plus bias, through an activation.
+/// One compiled product: op(a) [m, k] times op(b) [k, n], plus bias.
 struct ProductKey: Hashable, Sendable {
     var m: Int, n: Int, k: Int
     var transposeA: Bool, transposeB: Bool
     /// dtype of both operands, and of the result.
     var operands: DType, result: DType
     var hasBias: Bool
-    var activation: Activation?
     /// Whether b is a weight, which the library may lay out as it likes.
     var packsB: Bool
 }
 
 extension OneDNNEngine {
     public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, activation: Activation?) -> Tensor {
-        product(
-            x, weight, transposeA: false, transposeB: true, bias: bias, activation: activation, dtype: x.dtype,
-            packsB: true)
+        let key = productKey(x, weight, transposeA: false, transposeB: true, bias, dtype: x.dtype, packsB: true)
+        guard let activation else { return product(x, weight, key, bias: bias, dtype: x.dtype) }
+        guard key.result == x.dtype, key.m > 0, key.n > 0, key.k > 0 else {
+            return activate(product(x, weight, key, bias: bias, dtype: x.dtype), activation)
+        }
+        // Block by block, so that the activation finds its rows in cache. It is the same kernel that `activate` runs: what is
+        // computed with and without gradients has the same bits.
+        let result = make([key.m, key.n], key.result)
+        let rows = OneDNN.rowsAreIndependent ? max(16, (1 << 16) / key.n / 16 * 16) : key.m
+        for start in stride(from: 0, to: key.m, by: rows) {
+            var block = key
+            block.m = min(rows, key.m - start)
+            let target = result.pointer + start * key.n * key.result.byteCount
+            multiply(x, weight, block, bias: bias, firstRow: start, into: target)
+            kernel_activate(key.result.kernel, target, block.m * key.n, activation.kernel, target)
+        }
+        return result.tensor
     }
 
     public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, dtype: DType) -> Tensor {
         // A layer's weight shows by its packed copy from the forward pass: its backward pass deserves one too.
         let packsB = !transposeA && (b.buffer as? HostBuffer)?.derived.withLock { !$0.isEmpty } == true
-        return product(
-            a, b, transposeA: transposeA, transposeB: transposeB, bias: nil, activation: nil, dtype: dtype,
-            packsB: packsB)
+        let key = productKey(a, b, transposeA: transposeA, transposeB: transposeB, nil, dtype: dtype, packsB: packsB)
+        return product(a, b, key, bias: nil, dtype: dtype)
     }
 
-    private func product(
-        _ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, bias: Tensor?, activation: Activation?,
-        dtype: DType,
-        packsB: Bool
-    ) -> Tensor {
+    private func productKey(
+        _ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, _ bias: Tensor?, dtype: DType, packsB: Bool
+    ) -> ProductKey {
         let (m, k) = transposeA ? (a.shape[1], a.shape[0]) : (a.shape[0], a.shape[1])
         let (inner, n) = transposeB ? (b.shape[1], b.shape[0]) : (b.shape[0], b.shape[1])
         precondition(k == inner, "matmul: \(a.shape) x \(b.shape), transposed \(transposeA), \(transposeB)")
-        if m == 0 || n == 0 || k == 0 { return zeros([m, n], dtype: dtype) }
         // bfloat16 is multiplied as such only where the processor can and both operands are; otherwise as fp32.
         let narrow = a.dtype == .bfloat16 && b.dtype == .bfloat16 && OneDNN.multipliesBFloat16
-        let operands: DType = narrow ? .bfloat16 : .float32
-        let key = ProductKey(
-            m: m, n: n, k: k, transposeA: transposeA, transposeB: transposeB, operands: operands,
-            result: narrow ? dtype : .float32, hasBias: bias != nil, activation: activation, packsB: packsB)
+        return ProductKey(
+            m: m, n: n, k: k, transposeA: transposeA, transposeB: transposeB,
+            operands: narrow ? .bfloat16 : .float32, result: narrow ? dtype : .float32, hasBias: bias != nil,
+            packsB: packsB)
+    }
+
+    private func product(_ a: Tensor, _ b: Tensor, _ key: ProductKey, bias: Tensor?, dtype: DType) -> Tensor {
+        if key.m == 0 || key.n == 0 || key.k == 0 { return zeros([key.m, key.n], dtype: dtype) }
+        let result = make([key.m, key.n], key.result)
+        multiply(a, b, key, bias: bias, firstRow: 0, into: result.pointer)
+        return convert(result.tensor, to: dtype)
+    }
+
+    /// Rows `firstRow..<firstRow + key.m` of op(a) op(b) + bias.
+    private func multiply(
+        _ a: Tensor, _ b: Tensor, _ key: ProductKey, bias: Tensor?, firstRow: Int, into target: UnsafeMutableRawPointer
+    ) {
         let primitive = products.primitive(key) { key.compile() }
-        let result = make([m, n], key.result)
-        withElements(a, operands) { left in
+        let right = key.packsB ? packed(b, key, primitive) : nil
+        withElements(a, key.operands) { left in
             withFloats(bias) { bias in
-                let right = packsB ? packed(b, key, primitive) : nil
-                withExtendedLifetime(right) {
-                    let run = { (pointer: UnsafeMutableRawPointer) in
-                        if let bias {
-                            primitive(
-                                (DNNL_ARG_SRC, left), (DNNL_ARG_WEIGHTS, pointer),
-                                (DNNL_ARG_BIAS, UnsafeMutableRawPointer(mutating: bias)), (DNNL_ARG_DST, result.pointer)
-                            )
-                        } else {
-                            primitive((DNNL_ARG_SRC, left), (DNNL_ARG_WEIGHTS, pointer), (DNNL_ARG_DST, result.pointer))
-                        }
+                let run = { (right: UnsafeMutableRawPointer) in
+                    let rows = left + firstRow * key.k * key.operands.byteCount
+                    if let bias {
+                        primitive(
+                            (DNNL_ARG_SRC, rows), (DNNL_ARG_WEIGHTS, right),
+                            (DNNL_ARG_BIAS, UnsafeMutableRawPointer(mutating: bias)), (DNNL_ARG_DST, target))
+                    } else {
+                        primitive((DNNL_ARG_SRC, rows), (DNNL_ARG_WEIGHTS, right), (DNNL_ARG_DST, target))
                     }
-                    if let right { run(right.pointer) } else { withElements(b, operands, run) }
+                }
+                if let right {
+                    withExtendedLifetime(right) { run(right.pointer) }
+                } else {
+                    withElements(b, key.operands, run)
                 }
             }
         }
-        return convert(result.tensor, to: dtype)
     }
 
     /// The weight in the layout the primitive wants, made once a buffer.
@@ -117,7 +140,7 @@ extension ProductKey {
             arguments: [
                 (DNNL_ARG_SRC, dnnl_query_src_md), (DNNL_ARG_WEIGHTS, dnnl_query_weights_md),
                 (DNNL_ARG_DST, dnnl_query_dst_md),
-            ], activation: activation, bias: hasBias ? TensorLayout(bias) : nil)
+            ], bias: hasBias ? TensorLayout(bias) : nil)
         guard let primitive else { preconditionFailure("oneDNN has no product \(self)") }
         return primitive
     }
