@@ -2,7 +2,8 @@
 
 SETTINGS ?= deploy/settings/emoji.yaml
 ADVGRPO = .build/release/advgrpo
-SWIFT_TEST = swift test -c release -Xswiftc -enable-testing --disable-xctest
+# One test at a time: many wait for processes and sockets, and on two cores waiting tests would starve the others.
+SWIFT_TEST = swift test -c release -Xswiftc -enable-testing --disable-xctest --no-parallel
 
 .PHONY: train test build dependencies check clean
 

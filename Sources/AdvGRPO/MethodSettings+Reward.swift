@@ -12,6 +12,8 @@ public struct RewardSettings: Codable, Sendable, Equatable {
     public var featureNormalization = FeatureNormalization.raw
     /// How images are brought to the backbone's size.
     public var resize = ResizeMethod.tensor
+    /// Which form of the references the discriminator and the similarity see.
+    public var references = ReferenceForm.decoded
     /// Blocks whose outputs `dino_multilayer` reads; negative numbers count from the last block.
     public var layers = [-1]
     /// Block whose patch tokens `dino_statistics` pools; negative numbers count from the last block.
@@ -23,6 +25,7 @@ public struct RewardSettings: Codable, Sendable, Equatable {
 
     /// The settings of a preset.
     public init(fidelity: Fidelity) {
+        if fidelity != .fixed { references = .raw }
         if fidelity == .released {
             featureNormalization = .trainRawScoreUnit
             resize = .trainPILScoreTensor
@@ -52,6 +55,10 @@ public struct RewardSettings: Codable, Sendable, Equatable {
                 "featureNormalization", \.featureNormalization,
                 "Length of the features that the head sees: as they are in training and unit length in scoring "
                     + "(released), unit length in both, or as they are in both.", source: "method 1.7, 4.10"),
+            .choice(
+                "references", \.references,
+                "The references as they are (raw), or encoded and decoded by the model's own autoencoder (decoded): what the "
+                    + "decoder does to every image cannot tell the classes apart then.", source: "own; method 4.11"),
             .choice(
                 "resize", \.resize,
                 "Bicubic resizing to the backbone's size: PIL (antialiased, 8 bits) in training and tensor "
@@ -184,4 +191,12 @@ public enum ResizeMethod: String, Codable, Sendable, CaseIterable {
     case tensor
     /// Bicubic with antialiasing on truncated 8-bit images.
     case pil
+}
+
+/// Which form of the reference images the reward sees.
+public enum ReferenceForm: String, Codable, Sendable, CaseIterable {
+    /// As they are.
+    case raw
+    /// Through the autoencoder's encoder and decoder, as generated images come out of the decoder.
+    case decoded
 }

@@ -1,5 +1,6 @@
 import AdvGRPO
 import Datasets
+import ImageModels
 import MethodModels
 import NeuralNetworks
 import Protocol
@@ -29,7 +30,9 @@ struct Scorer: Sendable {
         let prompts = try PromptList(path: settings.data.prompts).prompts
         references = ReferenceFeatures(
             library: try ReferenceLibrary(path: settings.data.references, required: prompts), prompts: prompts,
-            side: settings.method.rollout.resolution, engine: engine)
+            side: settings.method.rollout.resolution, engine: engine,
+            autoencoder: settings.method.reward.references == .decoded
+                ? try AutoencoderKL(folder: settings.model + "/vae", engine: engine) : nil)
         untrained = try Discriminator(
             reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape, seed: seed,
             engine: engine)

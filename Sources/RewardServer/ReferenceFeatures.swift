@@ -1,5 +1,6 @@
 import AdvGRPO
 import Datasets
+import ImageModels
 import MethodModels
 import Raster
 import Runtime
@@ -13,6 +14,8 @@ final class ReferenceFeatures: Sendable {
     private let library: ReferenceLibrary
     private let side: Int
     private let engine: any Engine
+    /// The model's autoencoder, when references are to be seen through it.
+    private let autoencoder: AutoencoderKL?
     private let paths: [(prompt: String, index: Int)]
     private let cache = Mutex<[Key: FeatureTable]>([:])
 
@@ -24,8 +27,13 @@ final class ReferenceFeatures: Sendable {
     /// What the method reads references through.
     let prompts: [ReferenceImages.Prompt]
 
-    /// - Parameter side: references are brought to side x side pixels, the size of generated images.
-    init(library: ReferenceLibrary, prompts texts: [String], side: Int, engine: any Engine) {
+    /// - Parameters:
+    ///   - side: references are brought to side x side pixels, the size of generated images.
+    ///   - autoencoder: with its encoder; nil shows references as they are.
+    init(
+        library: ReferenceLibrary, prompts texts: [String], side: Int, engine: any Engine, autoencoder: AutoencoderKL?
+    ) {
+        self.autoencoder = autoencoder
         self.library = library
         self.side = side
         self.engine = engine
@@ -51,12 +59,20 @@ final class ReferenceFeatures: Sendable {
         let prompt = paths[image].prompt
         let first = image - paths[image].index
         let pictures = try library.references(of: prompt, width: side, height: side)
-        let table = discriminator.features(of: RGBImage.tensor(of: pictures, on: engine), purpose: purpose, backbone: backbone)
+        let table = discriminator.features(of: seen(pictures), purpose: purpose, backbone: backbone)
         cache.withLock { cache in
             for index in pictures.indices {
                 cache[Key(image: first + index, purpose: key.purpose)] = table.rows([index])
             }
         }
         return table.rows([paths[image].index])
+    }
+
+    /// References as the reward sees them, [B, H, W, 3]: decoded ones are 8-bit again, as generated images are.
+    private func seen(_ pictures: [RGBImage]) -> Tensor {
+        let raw = RGBImage.tensor(of: pictures, on: engine)
+        guard let autoencoder else { return raw }
+        let decoded = autoencoder.decode(autoencoder.encode(raw))
+        return RGBImage.tensor(of: RGBImage.images(of: decoded), on: engine)
     }
 }
