@@ -7,7 +7,8 @@ Unlike the reward's DINO (train_base.py dino) it shall see image quality. So it 
 two lightly cropped views of a picture attract each other; all other pictures and a *degraded* view of the same
 picture (blur, low resolution, wavy shapes, noise, washed-out colour, misplaced pieces) repel; a linear head on the same
 features names the degradation. Nothing that the base model generates is used.
-The weights in the repository: seed 100, 40 minutes at nice 10 on a crowded 2-core machine (about 425 steps of 48). Writes OUT/dino-evaluation/{model.safetensors (bf16, timm names), config.json}.
+The weights in the repository: seed 100, 40 minutes at nice 10 on a crowded 2-core machine (400 to 425 steps of 48;
+stopped by time, so a rerun comes out similar, not equal). The naming head's accuracy stayed at 0 in that log: it only ever said "clean". Writes OUT/dino-evaluation/{model.safetensors (bf16, timm names), config.json}.
 """
 import argparse
 import json
