@@ -72,7 +72,7 @@ extension DType {
 }
 
 /// How a tensor lies in memory, in oneDNN's terms.
-struct TensorLayout: @unchecked Sendable {
+struct TensorLayout: @unchecked Sendable, Equatable {
     // `@unchecked Sendable`: a plain C value.
     var descriptor = dnnl_memory_desc_t()
 
@@ -97,6 +97,11 @@ struct TensorLayout: @unchecked Sendable {
     var byteCount: Int {
         var descriptor = descriptor
         return dnnl_memory_desc_get_size(&descriptor)
+    }
+
+    static func == (a: TensorLayout, b: TensorLayout) -> Bool {
+        var (first, second) = (a.descriptor, b.descriptor)
+        return dnnl_memory_desc_equal(&first, &second) != 0
     }
 
     /// A name that two layouts share only when they order elements alike.
@@ -186,6 +191,19 @@ final class Primitive: @unchecked Sendable {
         var descriptor = layout.descriptor
         OneDNN.check(dnnl_memory_create(&memory, &descriptor, OneDNN.engine, pointer), "memory")
         return memory
+    }
+
+    /// Memory for an argument whose layout is not `layout`; nil where it is.
+    func buffer(unless layout: TensorLayout, is argument: Int32) -> HostBuffer? {
+        guard let wanted = layouts[argument], wanted != layout else { return nil }
+        return HostBuffer(byteCount: wanted.byteCount)
+    }
+
+    /// A copy of an argument in the layout the operation wants; nil where `layout` is that already.
+    func converted(_ source: UnsafeMutableRawPointer, _ layout: TensorLayout, to argument: Int32) -> HostBuffer? {
+        guard let copy = buffer(unless: layout, is: argument), let wanted = layouts[argument] else { return nil }
+        Primitive.reorder(source, layout, copy.pointer, wanted)
+        return copy
     }
 
     /// Copies between layouts (and precisions).

@@ -25,16 +25,22 @@ extension OneDNNEngine {
         let primitive = convolutions.primitive(key) { key.compile() }
         let result = make(key.output, key.result)
         let kernel = packed(weight, key, primitive)
-        withElements(x, key.operands) { input in
+        let image = (input: key.image(key.input, key.operands), output: key.image(key.output, key.result))
+        withElements(x, key.operands) { pixels in
+            let input = primitive.converted(pixels, image.input, to: DNNL_ARG_SRC)
+            let output = primitive.buffer(unless: image.output, is: DNNL_ARG_DST)
+            let (source, target) = (input?.pointer ?? pixels, output?.pointer ?? result.pointer)
             withFloats(bias) { bias in
-                withExtendedLifetime(kernel) {
+                withExtendedLifetime((kernel, input, output)) {
                     if let bias {
                         primitive(
-                            (DNNL_ARG_SRC, input), (DNNL_ARG_WEIGHTS, kernel.pointer),
-                            (DNNL_ARG_BIAS, UnsafeMutableRawPointer(mutating: bias)), (DNNL_ARG_DST, result.pointer))
+                            (DNNL_ARG_SRC, source), (DNNL_ARG_WEIGHTS, kernel.pointer),
+                            (DNNL_ARG_BIAS, UnsafeMutableRawPointer(mutating: bias)), (DNNL_ARG_DST, target))
                     } else {
-                        primitive(
-                            (DNNL_ARG_SRC, input), (DNNL_ARG_WEIGHTS, kernel.pointer), (DNNL_ARG_DST, result.pointer))
+                        primitive((DNNL_ARG_SRC, source), (DNNL_ARG_WEIGHTS, kernel.pointer), (DNNL_ARG_DST, target))
+                    }
+                    if let output, let layout = primitive.layouts[DNNL_ARG_DST] {
+                        Primitive.reorder(output.pointer, layout, result.pointer, image.output)
                     }
                 }
             }
@@ -122,14 +128,21 @@ extension ConvolutionKey {
         ]
     }
 
-    /// The library names axes (batch, channel, row, column) and keeps channels last in memory.
-    private func image(_ shape: [Int], _ dtype: DType) -> TensorLayout {
+    /// Our images: the library names axes (batch, channel, row, column), and channels come last in memory.
+    func image(_ shape: [Int], _ dtype: DType) -> TensorLayout {
         TensorLayout([shape[0], shape[3], shape[1], shape[2]], tag: dnnl_nhwc, dtype)
     }
 
+    /// What the primitive reads and writes: our images, or in the forward pass without AVX-512 a layout of the library's choice,
+    /// whose kernels outrun those for channels last by more than the copies cost.
+    private func operand(_ shape: [Int], _ dtype: DType) -> TensorLayout {
+        if OneDNN.rowsAreIndependent || pass != .forward { return image(shape, dtype) }
+        return TensorLayout([shape[0], shape[3], shape[1], shape[2]], tag: dnnl_format_tag_any, dtype)
+    }
+
     fileprivate func compile() -> Primitive {
-        var source = image(input, pass == .inputGradient ? result : operands).descriptor
-        var target = image(output, pass == .forward ? result : operands).descriptor
+        var source = operand(input, pass == .inputGradient ? result : operands).descriptor
+        var target = operand(output, pass == .forward ? result : operands).descriptor
         var kernel = TensorLayout(weight, tag: dnnl_format_tag_any, pass == .weightGradient ? .float32 : operands)
             .descriptor
         var bias = TensorLayout([weight[0]], strides: [1], .float32).descriptor
