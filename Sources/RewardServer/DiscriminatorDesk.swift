@@ -13,7 +13,11 @@ import TensorCore
 struct Scorer: Sendable {
     let method: MethodSettings
     let engine: any Engine
+    /// The backbone on all lanes, for the images of a group.
     let backbone: BackboneFunction
+    /// The backbone on the calling thread, for references that are computed side by side.
+    let referenceBackbone: BackboneFunction
+    let lanes: Lanes
     let references: ReferenceFeatures
     let untrained: Discriminator
     let seed: UInt64
@@ -22,11 +26,12 @@ struct Scorer: Sendable {
         method = settings.method
         self.engine = engine
         seed = UInt64(settings.seed)
-        let lanes = Lanes(count: settings.cluster.rewardServerThreads)
+        lanes = Lanes(count: settings.cluster.rewardServerThreads)
         let vision = try VisionBackbone(
             folder: settings.rewardBackbone, engine: engine, dtype: settings.precision.dtype,
             resize: settings.method.reward.resize, chunks: Chunks(size: settings.method.rollout.chunkSize))
         backbone = vision.function(lanes: lanes)
+        referenceBackbone = vision.function(lanes: Lanes(count: 1))
         let prompts = try PromptList(path: settings.data.prompts).prompts
         references = ReferenceFeatures(
             library: try ReferenceLibrary(path: settings.data.references, required: prompts), prompts: prompts,
@@ -59,7 +64,8 @@ struct DiscriminatorDesk {
 
     init(scorer: Scorer) {
         self.scorer = scorer
-        referenceImages = scorer.references.images(discriminator: scorer.untrained, backbone: scorer.backbone)
+        referenceImages = scorer.references.images(
+            discriminator: scorer.untrained, backbone: scorer.referenceBackbone, lanes: scorer.lanes)
         reward = AdversarialReward(settings: scorer.method.reward, references: referenceImages, seed: scorer.seed)
     }
 

@@ -44,28 +44,26 @@ final class ReferenceFeatures: Sendable {
     }
 
     /// The references as the method sees them, read by a discriminator's heads.
-    func images(discriminator: Discriminator, backbone: @escaping BackboneFunction) -> ReferenceImages {
+    ///
+    /// - Parameter lanes: prompts whose features are not known yet are computed side by side.
+    func images(discriminator: Discriminator, backbone: @escaping BackboneFunction, lanes: Lanes) -> ReferenceImages {
         ReferenceImages(prompts: prompts) { [self] images, purpose in
-            FeatureTable(joining: try images.map { try features(of: $0, purpose, discriminator, backbone) })
-        }
-    }
-
-    private func features(
-        of image: Int, _ purpose: FeaturePurpose, _ discriminator: Discriminator, _ backbone: BackboneFunction
-    ) throws -> FeatureTable {
-        let key = Key(image: image, purpose: purpose == .score ? 0 : 1)
-        if let known = cache.withLock({ $0[key] }) { return known }
-        // Images of a prompt are asked for together sooner or later: read them together.
-        let prompt = paths[image].prompt
-        let first = image - paths[image].index
-        let pictures = try library.references(of: prompt, width: side, height: side)
-        let table = discriminator.features(of: seen(pictures), purpose: purpose, backbone: backbone)
-        cache.withLock { cache in
-            for index in pictures.indices {
-                cache[Key(image: first + index, purpose: key.purpose)] = table.rows([index])
+            let purposeKey = purpose == .score ? 0 : 1
+            let known = cache.withLock { cache in images.filter { cache[Key(image: $0, purpose: purposeKey)] != nil } }
+            let missing = Set(images).subtracting(known).map { $0 - paths[$0].index }
+            let firsts = Set(missing).sorted()
+            let tables = try lanes.map(firsts.count) { [self] piece in
+                // Images of a prompt are asked for together sooner or later: read them together.
+                let pictures = try library.references(of: paths[firsts[piece]].prompt, width: side, height: side)
+                return discriminator.features(of: seen(pictures), purpose: purpose, backbone: backbone)
+            }
+            return cache.withLock { cache in
+                for (first, table) in zip(firsts, tables) {
+                    for index in 0..<table.count { cache[Key(image: first + index, purpose: purposeKey)] = table.rows([index]) }
+                }
+                return FeatureTable(joining: images.compactMap { cache[Key(image: $0, purpose: purposeKey)] })
             }
         }
-        return table.rows([paths[image].index])
     }
 
     /// References as the reward sees them, [B, H, W, 3]: decoded ones are 8-bit again, as generated images are.

@@ -33,7 +33,7 @@ public struct DiscriminatorTrainer: Sendable {
     private let seed: UInt64
 
     /// Most images of one side that `heldOut` is measured on, and that constants are fitted on.
-    static let measuredImageLimit = 2048
+    static let measuredImageLimit = 512
 
     /// An untrained discriminator.
     public init(_ discriminator: Discriminator, settings: DiscriminatorSettings, seed: UInt64) {
