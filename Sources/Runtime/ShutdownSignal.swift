@@ -1,5 +1,5 @@
-internal import Dispatch
 internal import Synchronization
+internal import TensorCore
 
 #if canImport(Glibc)
     internal import Glibc
@@ -20,7 +20,6 @@ public final class ShutdownSignal: Sendable {
     }
 
     private let state = Mutex(State())
-    private let sources = Mutex<[Source]>([])
 
     /// A signal that nobody has given yet.
     public init() {}
@@ -30,19 +29,13 @@ public final class ShutdownSignal: Sendable {
     /// - Parameter endsOnSecond: whether a second signal ends the process at once with status 130; a supervisor has
     ///   children to end first and looks at `signalCount` itself.
     public func listen(endsOnSecond: Bool = true) {
-        for (number, name) in [(SIGINT, "SIGINT"), (SIGTERM, "SIGTERM")] {
-            signal(number, SIG_IGN)
-            let source = Source(number)
-            source.dispatch.setEventHandler { [self] in
-                let count = state.withLock {
-                    $0.signalCount += 1
-                    return $0.signalCount
-                }
-                if count > 1, endsOnSecond { _exit(130) }
-                request(name)
+        SignalPipe.read { [self] number in
+            let count = state.withLock {
+                $0.signalCount += 1
+                return $0.signalCount
             }
-            source.dispatch.resume()
-            sources.withLock { $0.append(source) }
+            if count > 1, endsOnSecond { _exit(130) }
+            request(number == SIGINT ? "SIGINT" : "SIGTERM")
         }
         // A peer or pipe that went away is an error of the call, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
@@ -102,13 +95,51 @@ public final class ShutdownSignal: Sendable {
     }
 }
 
-/// A signal source that is kept alive.
+/// The writing end of the pipe that signals go through; a signal handler may do little more than write to it.
+private let signalPipe = Atomic<Int32>(-1)
+
+/// Passes SIGINT and SIGTERM from the handler, on whatever thread the kernel picked, to an ordinary thread.
 ///
-/// `@unchecked Sendable`: configured by the thread that makes it, and only held afterwards.
-private final class Source: @unchecked Sendable {
-    let dispatch: any DispatchSourceSignal
+/// Dispatch's signal sources need the signal to be ignored and blocked in every thread. Libraries start threads of their own
+/// when they are loaded (OpenBLAS does), and the kernel then hands the signal to one of those, where it is lost.
+private enum SignalPipe {
+    private static let readers = Mutex<[@Sendable (Int32) -> Void]>([])
 
-    init(_ number: Int32) { dispatch = DispatchSource.makeSignalSource(signal: number, queue: .global()) }
+    /// Calls `body` with the number of every SIGINT or SIGTERM from now on.
+    static func read(_ body: @escaping @Sendable (Int32) -> Void) {
+        readers.withLock { $0.append(body) }
+        guard signalPipe.load(ordering: .acquiring) < 0 else { return }
+        var ends: [Int32] = [-1, -1]
+        guard pipe(&ends) == 0 else { preconditionFailure("no pipe for signals: \(String(cString: strerror(errno)))") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        signalPipe.store(ends[1], ordering: .releasing)
+        let readEnd = ends[0]
+        _ = PosixThread {
+            var byte: UInt8 = 0
+            while true {
+                let count = Runtime.read(readEnd, &byte)
+                if count == 1 { for reader in readers.withLock({ $0 }) { reader(Int32(byte)) } }
+                if count == 0 { return }
+            }
+        }
+        for number in [SIGINT, SIGTERM] {
+            signal(number) { number in
+                let saved = errno
+                var byte = UInt8(truncatingIfNeeded: number)
+                _ = write(signalPipe.load(ordering: .relaxed), &byte, 1)
+                errno = saved
+            }
+        }
+    }
+}
 
-    deinit { dispatch.cancel() }
+/// One byte from a descriptor: 1, 0 at its end, -1 on an error such as an interruption.
+private func read(_ descriptor: Int32, _ byte: inout UInt8) -> Int {
+    #if canImport(Glibc)
+        Glibc.read(descriptor, &byte, 1)
+    #elseif canImport(Musl)
+        Musl.read(descriptor, &byte, 1)
+    #else
+        Darwin.read(descriptor, &byte, 1)
+    #endif
 }
