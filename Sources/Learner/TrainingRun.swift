@@ -92,7 +92,7 @@ final class TrainingRun {
 
         while !isOver(moment) {
             moment.epochBegan = .now
-            guard let results = try collect(moment) else {
+            guard !shutdown.isRequested, let results = try collect(moment) else {
                 try snapshot(&moment)
                 return .interrupted
             }

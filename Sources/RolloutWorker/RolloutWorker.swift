@@ -71,6 +71,19 @@ public final class RolloutWorker: Sendable {
     /// - Throws: `TransportError` when the learner cannot be reached within `patience`, `Failure` when it refuses this worker,
     ///   `NumericalFailure` never: a group that cannot be made is reported to the learner.
     public func run(patience: Duration = .seconds(60)) throws -> Ending {
+        // The group in progress is abandoned: the learner leases it to somebody else.
+        shutdown.onRequest { [learner, rewardServer] _ in
+            learner.close()
+            rewardServer.close()
+        }
+        do {
+            return try workUntilStopped(patience: patience)
+        } catch where shutdown.isRequested {
+            return .interrupted
+        }
+    }
+
+    private func workUntilStopped(patience: Duration) throws -> Ending {
         let welcome = try learner.requestBlocking(
             RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine), deadline: patience)
         learner.join(welcome.runID)
