@@ -160,13 +160,12 @@ void KERNEL_NAME(gated_add_backward)(
 void KERNEL_NAME(adam)(
     const float *p, const float *g, const float *m, const float *v, kernel_adam_step s, long n, float *p_out, float *m_out,
     float *v_out) {
-    const float size = s.learning_rate / s.correction1, root = 1 / sqrtf(s.correction2);
     EACH(i, c, n) {
         lanes_t gradient = load_f32(g + i, c, 0);
-        lanes_t first = s.beta1 * load_f32(m + i, c, 0) + (1 - s.beta1) * gradient;
-        lanes_t second = s.beta2 * load_f32(v + i, c, 0) + (1 - s.beta2) * gradient * gradient;
-        lanes_t decayed = load_f32(p + i, c, 0) * (1 - s.learning_rate * s.weight_decay);
-        lanes_t step = size * first / (__builtin_elementwise_sqrt(second) * root + s.epsilon);
+        lanes_t first = s.kept1 * load_f32(m + i, c, 0) + s.added1 * gradient;
+        lanes_t second = s.kept2 * load_f32(v + i, c, 0) + s.added2 * gradient * gradient;
+        lanes_t decayed = load_f32(p + i, c, 0) * s.decay;
+        lanes_t step = s.step_size * first / (__builtin_elementwise_sqrt(second) * s.root_scale + s.epsilon);
         store_f32(p_out + i, c, decayed - step);
         store_f32(m_out + i, c, first);
         store_f32(v_out + i, c, second);

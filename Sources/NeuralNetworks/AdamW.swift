@@ -62,8 +62,8 @@ public struct AdamW: Sendable {
             "AdamW: other parameter names than at the start")
         updateCount += 1
         let step = AdamStep(
-            learningRate: Float(settings.learningRate), beta1: Float(settings.beta1), beta2: Float(settings.beta2),
-            epsilon: Float(settings.epsilon), weightDecay: Float(settings.weightDecay), number: updateCount)
+            learningRate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
+            weightDecay: settings.weightDecay, number: updateCount)
         var first: [String: Tensor] = [:]
         var second: [String: Tensor] = [:]
         let updated = parameters.mapped { name, parameter in

@@ -62,19 +62,19 @@ public struct ConvolutionGeometry: Sendable, Hashable {
 /// Step sizes of one AdamW update (Loshchilov and Hutter 2019, as torch.optim.AdamW).
 public struct AdamStep: Sendable {
     /// Learning rate of this step.
-    public var learningRate: Float
-    /// Decay rates of the first and second moment.
-    public var beta1: Float, beta2: Float
+    public var learningRate: Double
+    /// Decay rates of the first and second moment. Double, because 1 - beta2 loses five digits when beta2 is rounded first.
+    public var beta1: Double, beta2: Double
     /// Added to the root of the second moment.
-    public var epsilon: Float
+    public var epsilon: Double
     /// Decoupled weight decay; zero gives Adam.
-    public var weightDecay: Float
+    public var weightDecay: Double
     /// Number of this update, from 1.
     public var number: Int
 
     /// All step sizes.
     public init(
-        learningRate: Float, beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-8, weightDecay: Float = 0,
+        learningRate: Double, beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8, weightDecay: Double = 0,
         number: Int
     ) {
         self.learningRate = learningRate
@@ -83,6 +83,17 @@ public struct AdamStep: Sendable {
         self.epsilon = epsilon
         self.weightDecay = weightDecay
         self.number = number
+    }
+
+    /// 1 - beta^number, the weight that a running mean has gathered so far.
+    func correction(_ beta: Double) -> Double {
+        var (power, base, exponent) = (1.0, beta, number)
+        while exponent > 0 {
+            if exponent & 1 == 1 { power *= base }
+            base *= base
+            exponent >>= 1
+        }
+        return 1 - power
     }
 }
 

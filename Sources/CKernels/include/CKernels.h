@@ -21,9 +21,9 @@ typedef enum {
     kernel_square
 } kernel_activation;
 
-/// Step sizes of one AdamW update; the corrections are 1 - beta^number.
+/// One AdamW update: m' = kept1 m + added1 g, v' = kept2 v + added2 g², p' = decay p - step_size m' / (sqrt(v') root_scale + epsilon).
 typedef struct {
-    float learning_rate, beta1, beta2, epsilon, weight_decay, correction1, correction2;
+    float step_size, kept1, added1, kept2, added2, root_scale, epsilon, decay;
 } kernel_adam_step;
 
 /// Instruction sets a kernel exists for.

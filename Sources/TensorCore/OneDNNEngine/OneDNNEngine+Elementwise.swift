@@ -163,9 +163,10 @@ extension OneDNNEngine {
         let shape = parameter.shape
         let (p, m, v) = (make(shape, .float32), make(shape, .float32), make(shape, .float32))
         let sizes = kernel_adam_step(
-            learning_rate: step.learningRate, beta1: step.beta1, beta2: step.beta2, epsilon: step.epsilon,
-            weight_decay: step.weightDecay, correction1: step.correction(step.beta1),
-            correction2: step.correction(step.beta2))
+            step_size: Float(step.learningRate / step.correction(step.beta1)), kept1: Float(step.beta1),
+            added1: Float(1 - step.beta1), kept2: Float(step.beta2), added2: Float(1 - step.beta2),
+            root_scale: Float(1 / step.correction(step.beta2).squareRoot()), epsilon: Float(step.epsilon),
+            decay: Float(1 - step.learningRate * step.weightDecay))
         withFloats(parameter) { parameter in
             withFloats(gradient) { gradient in
                 withFloats(moment1) { moment1 in
@@ -179,18 +180,5 @@ extension OneDNNEngine {
             }
         }
         return (p.tensor, m.tensor, v.tensor)
-    }
-}
-
-extension AdamStep {
-    /// 1 - beta^number, the weight that a running mean has gathered so far.
-    fileprivate func correction(_ beta: Float) -> Float {
-        var (power, base, exponent) = (1.0, Double(beta), number)
-        while exponent > 0 {
-            if exponent & 1 == 1 { power *= base }
-            base *= base
-            exponent >>= 1
-        }
-        return Float(1 - power)
     }
 }

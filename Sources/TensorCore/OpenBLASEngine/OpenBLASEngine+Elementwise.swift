@@ -141,14 +141,15 @@ extension OpenBLASEngine {
     ) -> (parameter: Tensor, moment1: Tensor, moment2: Tensor) {
         var (p, m, v) = (parameter.values, moment1.values, moment2.values)
         let g = gradient.values
-        let correction1 = 1 - powf(step.beta1, Float(step.number))
-        let correction2 = (1 - powf(step.beta2, Float(step.number))).squareRoot()
+        let size = Float(step.learningRate / step.correction(step.beta1))
+        let root = Float(step.correction(step.beta2).squareRoot())
+        let (decay, epsilon) = (Float(1 - step.learningRate * step.weightDecay), Float(step.epsilon))
+        let (added1, kept2, added2) = (Float(1 - step.beta1), Float(step.beta2), Float(1 - step.beta2))
         for index in p.indices {
-            p[index] *= 1 - step.learningRate * step.weightDecay
-            m[index] += (g[index] - m[index]) * (1 - step.beta1)
-            v[index] = v[index] * step.beta2 + g[index] * g[index] * (1 - step.beta2)
-            let denominator = v[index].squareRoot() / correction2 + step.epsilon
-            p[index] -= step.learningRate / correction1 * (m[index] / denominator)
+            p[index] *= decay
+            m[index] += (g[index] - m[index]) * added1
+            v[index] = v[index] * kept2 + g[index] * g[index] * added2
+            p[index] -= size * m[index] / (v[index].squareRoot() / root + epsilon)
         }
         return (
             result(p, parameter.shape, like: parameter), result(m, moment1.shape, like: moment1),
