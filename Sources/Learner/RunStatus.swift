@@ -1,4 +1,4 @@
-public import Protocol
+import Protocol
 
 /// The learner's whole view of a run: what `advgrpo status` prints and the progress line is made of.
 public struct RunStatus: Codable, Sendable, Equatable {

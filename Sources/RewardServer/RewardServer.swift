@@ -1,4 +1,4 @@
-public import AdvGRPO
+import AdvGRPO
 import Datasets
 import Foundation
 public import Logging

@@ -1,8 +1,8 @@
-public import AdvGRPO
+import AdvGRPO
 public import Logging
-public import MethodModels
+import MethodModels
 import NeuralNetworks
-public import Protocol
+import Protocol
 public import Runtime
 public import TensorCore
 public import Transport
