@@ -109,6 +109,9 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
         try Logs.bootstrap(file: nil)
         let learner = try role.endpoint(connect, settings.cluster.endpoints.learner, role: "learner")
         let rewardServer = try role.endpoint(rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server")
+        // A worker needs no socket of its own; it has one where it can be asked how it is.
+        let own = role.bind == nil && !Lifeline.isSupervised ? nil : try role.endpoint(role.bind, "", role: name)
+        let isLocal = role.bind == nil
         let shutdown = makeShutdown()
         try await onThread("worker") {
             let logger = Logger(label: name)
@@ -119,6 +122,13 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
                 settings: settings, name: name, engine: try Engines.named(settings.engine.rawValue),
                 learner: try Client(learner, on: loop, options: options),
                 rewardServer: try Client(rewardServer, on: loop, options: options), shutdown: shutdown, logger: logger)
+            let socket = try own.map { endpoint in
+                try Server(
+                    endpoint, on: loop,
+                    options: isLocal ? ServerOptions() : try ServerOptions(settings.cluster, logger: logger),
+                    handler: worker.handle)
+            }
+            if let socket { logger.info("ready at \(socket.endpoint)") }
             switch try worker.run() {
             case .stopped(let reason): logger.info("done: \(reason)")
             case .interrupted: logger.info("interrupted")

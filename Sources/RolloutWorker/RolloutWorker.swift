@@ -40,6 +40,7 @@ public final class RolloutWorker: Sendable {
     private let reporter: WorkerReporter
     private let shutdown: ShutdownSignal
     private let logger: Logger
+    private let startedAt = ContinuousClock.now
 
     /// Connects and loads the model.
     ///
@@ -66,6 +67,17 @@ public final class RolloutWorker: Sendable {
         reporter = WorkerReporter(name: name, learner: learner)
     }
 
+    /// Answers what arrives at the worker's own socket: how it is.
+    public func handle(_ request: Request) {
+        switch request.kind {
+        case .healthRequest: request.reply(reporter.health(startedAt: startedAt))
+        case .stopRequest:
+            shutdown.request("stop requested by a peer")
+            request.reply(StopAcknowledgement())
+        default: request.fail(Failure(code: "wrongServer", message: "a rollout worker does not answer \(request.kind)"))
+        }
+    }
+
     /// Works until stopped. Blocks the calling thread.
     ///
     /// - Throws: `TransportError` when the learner cannot be reached within `patience`, `Failure` when it refuses this worker,
@@ -88,6 +100,7 @@ public final class RolloutWorker: Sendable {
             RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine), deadline: patience)
         learner.join(welcome.runID)
         rewardServer.join(welcome.runID)
+        reporter.joined(welcome.runID)
         logger.info("joined run \(welcome.runID)")
         reporter.start()
         defer { reporter.stop() }
@@ -119,10 +132,12 @@ public final class RolloutWorker: Sendable {
             if held?.digest != lease.weightsDigest || held?.version != lease.policyVersion {
                 held = try fetch(lease.policyVersion, expecting: lease.weightsDigest)
             }
+            reporter.holds(held?.version)
             guard let weights = held else { return }
             let result = try make(lease, weights: weights)
             reporter.enter(.reporting, .blocked)
             let acknowledgement = try learner.requestBlocking(result, deadline: patience)
+            reporter.count(delivered: acknowledgement.verdict == .accepted ? 1 : 0)
             if acknowledgement.verdict == .refused {
                 // Start over from the learner's own weights, whatever was wrong with these.
                 logger.warning("group \(lease.group) was refused: \(acknowledgement.reason ?? "no reason given")")
@@ -132,6 +147,7 @@ public final class RolloutWorker: Sendable {
             held = nil
         } catch {
             logger.warning("group \(lease.group) failed: \(error)")
+            reporter.count(failed: 1)
             _ = try learner.requestBlocking(
                 GroupFailure(worker: name, leaseID: lease.leaseID, group: lease.group, cause: String("\(error)".prefix(500))),
                 deadline: patience)

@@ -11,6 +11,10 @@ final class WorkerReporter: Sendable {
         var state = Heartbeat.State.starting
         var group: GroupID?
         var isRunning = false
+        var runID: RunID?
+        var version: PolicyVersion?
+        var delivered = 0
+        var failed = 0
     }
 
     private let name: String
@@ -31,6 +35,36 @@ final class WorkerReporter: Sendable {
             $0.state = activity
             $0.group = group
         }
+    }
+
+    /// The run this worker has joined.
+    func joined(_ runID: RunID) { state.withLock { $0.runID = runID } }
+
+    /// The policy version it samples with.
+    func holds(_ version: PolicyVersion?) { state.withLock { $0.version = version } }
+
+    /// A group was delivered, or could not be made.
+    func count(delivered: Int = 0, failed: Int = 0) {
+        state.withLock {
+            $0.delivered += delivered
+            $0.failed += failed
+        }
+    }
+
+    /// What `advgrpo health` shows.
+    func health(startedAt: ContinuousClock.Instant) -> Health {
+        let state = state.withLock { $0 }
+        let shares = clock.shares()
+        return Health(
+            role: .rolloutWorker, serving: state.runID != nil,
+            reason: state.state.rawValue + (state.group.map { " group \($0)" } ?? ""), runID: state.runID,
+            version: state.version?.rawValue, uptimeSeconds: (ContinuousClock.now - startedAt).seconds,
+            memoryBytes: ProcessMemory.residentByteCount, queueDepth: 0,
+            counters: [
+                "groupsDelivered": Double(state.delivered), "groupsFailed": Double(state.failed),
+                "busySeconds": shares.busy.seconds, "idleSeconds": shares.idle.seconds,
+                "starvedSeconds": shares.starved.seconds, "blockedSeconds": shares.blocked.seconds,
+            ])
     }
 
     func start() {
