@@ -1,4 +1,6 @@
 import ArgumentParser
+import Foundation
+import Runtime
 
 /// The one executable: subcommands that wire the libraries together, nothing else.
 @main
@@ -14,4 +16,23 @@ struct AdvGRPOCommand: AsyncParsableCommand {
             Train.self, LearnerCommand.self, RewardServerCommand.self, RolloutWorkerCommand.self, HealthCommand.self,
             StatusCommand.self, Sample.self, Evaluate.self, PrepareEmoji.self, Inspect.self, Keygen.self,
         ])
+
+    /// Parses and runs; a failure is one line on standard error, by which a supervisor knows it too.
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
+        } catch where !(error is ExitCode) && exitCode(for: error) == .failure {
+            note(Supervisor.lastWord + sentence(error))
+            exit(withError: ExitCode.failure)
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    /// Errors of this program describe themselves in a sentence; those of Foundation do not.
+    private static func sentence(_ error: any Error) -> String {
+        guard let error = error as? CocoaError else { return "\(error)" }
+        return (error.filePath.map { "\($0): " } ?? "") + error.localizedDescription
+    }
 }

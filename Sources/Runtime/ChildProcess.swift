@@ -97,7 +97,7 @@ final class ChildProcess: Sendable {
         self.output = output
         Thread.detachNewThread {
             Self.readLines(pipe.reading) { line in
-                output.withLock { $0.lastLines = ($0.lastLines + [line]).suffix(20) }
+                output.withLock { $0.lastLines = ($0.lastLines + [line]).suffix(40) }
                 onLine(line)
             }
             output.withLock { $0.hasEnded = true }

@@ -28,13 +28,21 @@ public final class RunDirectory: Sendable {
     /// - Throws: `runExists` if the folder holds a run, `runInUse` if a process works there, or what the disk says.
     public static func create(path: String, settings: Settings) throws(RuntimeError) -> RunDirectory {
         let directory = try open(path: path, settings: settings)
-        guard !FileStore.exists(path + "/settings.yaml") else {
+        try checkVacant(path)
+        try FileStore.replace(path + "/settings.yaml", with: Array(settings.resolved().utf8))
+        return directory
+    }
+
+    /// Whether a run was begun in a folder.
+    public static func holdsRun(_ path: String) -> Bool { FileStore.exists(path + "/settings.yaml") }
+
+    /// - Throws: `runExists` if the folder holds a run.
+    public static func checkVacant(_ path: String) throws(RuntimeError) {
+        guard !holdsRun(path) else {
             throw RuntimeError(
                 code: .runExists, subject: path, message: "already holds a run",
                 remedy: "continue it with --resume or choose another --run-dir")
         }
-        try FileStore.replace(path + "/settings.yaml", with: Array(settings.resolved().utf8))
-        return directory
     }
 
     /// Continues the run of a folder.
@@ -71,6 +79,12 @@ public final class RunDirectory: Sendable {
         } catch {
             throw RuntimeError(code: .unreadable, subject: file, message: error.description)
         }
+    }
+
+    /// Removes a run directory without snapshots, whatever else is in it.
+    public static func removeUnlessBegun(_ path: String) {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path + "/checkpoints")) ?? []
+        if !names.contains(where: { $0.hasPrefix("step-") }) { try? FileManager.default.removeItem(atPath: path) }
     }
 
     /// Creates the folders that exist in every run and takes the lock.

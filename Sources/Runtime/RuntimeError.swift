@@ -28,8 +28,10 @@ public struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible 
         public static let corruptSnapshot = Code(rawValue: "corruptSnapshot")
         /// A process could not be started.
         public static let cannotStart = Code(rawValue: "cannotStart")
-        /// A process failed.
+        /// A process ended and said why.
         public static let processFailed = Code(rawValue: "processFailed")
+        /// A signal ended a process, more often than it is started again.
+        public static let processCrashed = Code(rawValue: "processCrashed")
     }
 
     /// What failed.

@@ -83,6 +83,15 @@ extension Settings {
         }
     }
 
+    /// - Parameter file: the settings file, as messages name it.
+    /// - Throws: all of `missingPaths` at once.
+    public func checkPaths(file: String) throws(SettingsError) {
+        let missing = missingPaths()
+        guard !missing.isEmpty else { return }
+        throw SettingsError(
+            file: file, problems: missing.map { .init(origin: .preset, path: $0.path, message: $0.message) })
+    }
+
     /// The settings as a tree.
     func tree() -> SettingValue {
         do {

@@ -186,9 +186,20 @@ public final class Supervisor: Sendable {
 
     private func failure(_ ended: Ended) -> RuntimeError {
         let lines = ended.child.lastLines.filter { ProgressLine.progress(in: $0) == nil && !$0.isEmpty }
+        let (name, log) = (ended.child.name, "its log is \(logsFolder)/\(ended.child.name).log")
+        guard case .status = ended.exit else {
+            return RuntimeError(
+                code: .processCrashed, subject: name, message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""), remedy: log)
+        }
+        // What a role of this program says when it gives up is all there is to say.
+        if let start = lines.lastIndex(where: { $0.hasPrefix(Self.lastWord) }) {
+            let sentence = lines[start...].joined(separator: "\n").dropFirst(Self.lastWord.count)
+            return RuntimeError(code: .processFailed, subject: name, message: String(sentence))
+        }
         return RuntimeError(
-            code: .processFailed, subject: ended.child.name,
-            message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""),
-            remedy: "its log is \(logsFolder)/\(ended.child.name).log")
+            code: .processFailed, subject: name, message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""), remedy: log)
     }
+
+    /// How the line begins with which a process of this program says why it ends.
+    public static let lastWord = "advgrpo: "
 }

@@ -40,10 +40,15 @@ final class MappedFile: @unchecked Sendable {
 /// The error of the system call that just failed.
 func systemError(_ what: String, path: String) -> SafeTensorsError {
     let number = errno
+    let remedy: String? =
+        switch number {
+        case ENOENT: "check the path"
+        case ENOSPC, EDQUOT: "free space or choose another folder; nothing half-written is left"
+        default: nil
+        }
     return SafeTensorsError(
         code: number == ENOENT ? .missing : .inputOutput, source: path,
-        message: "\(what): \(String(cString: strerror(number)))",
-        remedy: number == ENOENT ? "check the path" : nil)
+        message: "\(what): \(String(cString: strerror(number)))", remedy: remedy)
 }
 
 /// Names in a folder, sorted; nil when `path` is not a folder that can be read.

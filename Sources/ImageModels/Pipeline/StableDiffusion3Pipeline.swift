@@ -50,7 +50,7 @@ public struct StableDiffusion3Pipeline: Sendable {
         let largest = unit * configuration.positionTableSize
         guard height > 0, width > 0, height % unit == 0, width % unit == 0, max(height, width) <= largest else {
             throw ModelError(
-                code: .unsupported, source: "image size",
+                code: .unsupported, source: "image size (rollout.resolution, --size)",
                 message: "\(width) x \(height) is not possible: sides are multiples of \(unit) up to \(largest)")
         }
         return [configuration.inChannels, height / factor, width / factor]
