@@ -31,6 +31,19 @@ private func makeShutdown() -> ShutdownSignal {
     return shutdown
 }
 
+/// Does work in a run directory, which is made if it is missing. One that was made here and in which no run had its first
+/// snapshot is removed again when the work fails for a reason it can state: nothing is left to clear away by hand.
+func beginning(_ runDirectory: String, _ work: () async throws -> Void) async throws {
+    let isNew = !FileManager.default.fileExists(atPath: runDirectory)
+    do {
+        try RunDirectory.createFolders(path: runDirectory)
+        try await work()
+    } catch {
+        if isNew, (error as? RuntimeError)?.code != .processCrashed { RunDirectory.removeUnlessBegun(runDirectory) }
+        throw error
+    }
+}
+
 /// Runs a blocking role on a thread of its own and waits for it.
 private func onThread<Value: Sendable>(_ name: String, _ body: @escaping @Sendable () throws -> Value) async throws -> Value {
     try await withCheckedThrowingContinuation { continuation in
@@ -49,12 +62,18 @@ struct LearnerCommand: AsyncParsableCommand {
     var rewardServer: String?
     @Flag(help: "Continue the run in --run-dir from its last snapshot.")
     var resume = false
+    @Flag(help: ArgumentHelp("Continue the run if it had begun.", visibility: .hidden))
+    var again = false
 
     func run() async throws {
         let settings = try settings.load()
+        try await beginning(role.runDir) { try await run(settings) }
+    }
+
+    private func run(_ settings: Settings) async throws {
         try Logs.bootstrap(file: role.runDir + "/logs/learner.log")
         let service = LearnerService.Options(
-            settings: settings, runDirectory: role.runDir, resume: resume,
+            settings: settings, runDirectory: role.runDir, start: resume ? .resume : again ? .again : .new,
             endpoint: try role.endpoint(role.bind, settings.cluster.endpoints.learner, role: "learner"),
             rewardServer: try role.endpoint(rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server"))
         let shutdown = makeShutdown()
@@ -72,6 +91,7 @@ struct RewardServerCommand: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try settings.load()
+        try RunDirectory.createFolders(path: role.runDir)
         try Logs.bootstrap(file: role.runDir + "/logs/reward-server.log")
         let endpoint = try role.endpoint(role.bind, settings.cluster.endpoints.rewardServer, role: "reward-server")
         let shutdown = makeShutdown()
@@ -81,8 +101,10 @@ struct RewardServerCommand: AsyncParsableCommand {
                 settings: settings, engine: try Engines.named(settings.engine.rawValue), shutdown: shutdown, logger: logger)
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
-            let socket = try Server(
-                endpoint, on: loop, options: try ServerOptions(settings.cluster, logger: logger), handler: server.handle)
+            let options = try ServerOptions(settings.cluster, logger: logger)
+            let socket = try Lifeline.outlastingPredecessors {
+                try Server(endpoint, on: loop, options: options, handler: server.handle)
+            }
             logger.info("ready at \(socket.endpoint)")
             server.run { socket.join($0) }
         }

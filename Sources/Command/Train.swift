@@ -34,8 +34,15 @@ struct Train: AsyncParsableCommand {
         let runDirectory = runDir ?? "runs/" + Self.timestamp()
         let file = settings ?? runDirectory + "/settings.yaml"
         let overrides = changes + (workers.map { ["cluster.workers=\($0)"] } ?? [])
+        if resume { _ = try RunDirectory.storedSettings(in: runDirectory) } else { try RunDirectory.checkVacant(runDirectory) }
         let settings = try Settings.load(path: file, overrides: overrides)
-        try RunDirectory.createFolders(path: runDirectory)
+        try settings.checkPaths(file: file)
+        try await beginning(runDirectory) {
+            try await supervise(settings, file: file, overrides: overrides, runDirectory: runDirectory)
+        }
+    }
+
+    private func supervise(_ settings: Settings, file: String, overrides: [String], runDirectory: String) async throws {
         try Logs.bootstrap(file: runDirectory + "/logs/train.log")
         let shutdown = ShutdownSignal()
         // A second Ctrl-C ends the children at once; this process stays to see them gone.
@@ -45,7 +52,7 @@ struct Train: AsyncParsableCommand {
         let common = [file] + overrides.flatMap { ["--set", $0] } + ["--run-dir", runDirectory]
         let learner = ChildCommand(
             name: "learner", executable: executable, arguments: ["learner"] + common + (resume ? ["--resume"] : []),
-            restartArguments: ["learner"] + common + ["--resume"])
+            restartArguments: ["learner"] + common + [resume ? "--resume" : "--again"])
         let others = [ChildCommand(name: "reward-server", executable: executable, arguments: ["reward-server"] + common)]
             + (0..<settings.cluster.workers).map { index in
                 ChildCommand(
@@ -65,6 +72,7 @@ struct Train: AsyncParsableCommand {
             print(try RunSummary(runDirectory: runDirectory).table)
             print("report: \(runDirectory)/report.html")
         case .interrupted:
+            guard RunDirectory.holdsRun(runDirectory) else { return print("stopped before the run began") }
             print("stopped after a snapshot; continue with: advgrpo train --resume --run-dir \(runDirectory)")
         }
     }

@@ -55,10 +55,10 @@ public struct Evaluator: Sendable {
     ///
     /// - Parameters:
     ///   - transformer: the policy.
-    ///   - progress: called with the number of images just finished, from any thread.
+    ///   - progress: called with the number of images just finished, from any thread; what it throws ends the measurement.
     public func measure(
         _ transformer: MMDiT, lanes: Lanes,
-        progress: @escaping @Sendable (Int) -> Void = { _ in }
+        progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Result {
         let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
         let images_BHWC = try generator.images(orders, transformer: transformer, lanes: lanes, progress: progress)

@@ -10,21 +10,31 @@ public import Transport
 
 /// The learner as a process: its socket, its training thread, its run directory.
 public enum LearnerService {
+    /// What a learner makes of its run directory.
+    public enum Start: Sendable {
+        /// Begins a run; there must be none.
+        case new
+        /// Continues the run that is there.
+        case resume
+        /// Continues a run if it had begun: a learner that a supervisor started again.
+        case again
+    }
+
     /// What a learner is started with.
     public struct Options: Sendable {
         public var settings: Settings
         public var runDirectory: String
-        /// Whether a run that is already there is continued.
-        public var resume: Bool
+        /// Whether a run that is already there is continued, or begun.
+        public var start: Start
         /// Where it listens.
         public var endpoint: Endpoint
         /// Where the reward server listens.
         public var rewardServer: Endpoint
 
-        public init(settings: Settings, runDirectory: String, resume: Bool, endpoint: Endpoint, rewardServer: Endpoint) {
+        public init(settings: Settings, runDirectory: String, start: Start, endpoint: Endpoint, rewardServer: Endpoint) {
             self.settings = settings
             self.runDirectory = runDirectory
-            self.resume = resume
+            self.start = start
             self.endpoint = endpoint
             self.rewardServer = rewardServer
         }
@@ -37,10 +47,11 @@ public enum LearnerService {
     public static func run(_ options: Options, shutdown: ShutdownSignal) throws {
         let settings = options.settings
         let logger = Logger(label: "learner")
-        let directory =
-            options.resume
-            ? try RunDirectory.resume(path: options.runDirectory, settings: settings)
-            : try RunDirectory.create(path: options.runDirectory, settings: settings)
+        let directory = try Lifeline.outlastingPredecessors {
+            options.start == .resume || options.start == .again && RunDirectory.holdsRun(options.runDirectory)
+                ? try RunDirectory.resume(path: options.runDirectory, settings: settings)
+                : try RunDirectory.create(path: options.runDirectory, settings: settings)
+        }
         let monitor = Monitor(
             LearnerState(
                 runID: try runID(in: directory), groupSize: settings.method.rollout.groupSize,
@@ -51,7 +62,9 @@ public enum LearnerService {
         let desk = LearnerDesk(monitor: monitor, shutdown: shutdown)
         var serverOptions = try ServerOptions(settings.cluster, logger: logger)
         serverOptions.runID = monitor.withLock { $0.runID }
-        let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
+        let server = try Lifeline.outlastingPredecessors {
+            try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
+        }
         logger.info("ready at \(server.endpoint)")
 
         let engine = try Engines.named(settings.engine.rawValue)
@@ -73,7 +86,7 @@ public enum LearnerService {
             rewardServer: try Client(
                 options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys)),
             prompts: prompts,
-            studio: try Studio(settings: settings, directory: directory, policy: policy, lanes: lanes, logger: logger),
+            studio: try Studio(settings: settings, directory: directory, policy: policy, lanes: lanes, shutdown: shutdown, logger: logger),
             shutdown: shutdown, logger: logger)
         switch try run.run() {
         case .completed:

@@ -89,8 +89,13 @@ public struct Ledger: Sendable, Equatable {
         }
     }
 
-    /// Forgets the epoch's groups; a restart from a snapshot opens them again.
-    public mutating func abandonEpoch() { entries = [] }
+    /// Goes back to a snapshot: its totals, and no groups. A group of an epoch that is run again counts once.
+    ///
+    /// Leases go on counting, so that none of an abandoned epoch has the number of one given later.
+    public mutating func restore(_ counters: Counters) {
+        entries = []
+        self.counters = counters
+    }
 
     /// Gives the first open group to a worker, or nil when none is open.
     public mutating func lease(to worker: String, now: Int) -> (entry: Entry, lease: LeaseID)? {

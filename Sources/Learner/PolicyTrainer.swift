@@ -84,7 +84,9 @@ struct PolicyTrainer {
         try state.optimizer.firstMoment.write(to: folder + "/policy-moment1.safetensors")
         try state.optimizer.secondMoment.write(to: folder + "/policy-moment2.safetensors")
         let counts = Counts(optimizerUpdates: state.optimizer.updateCount, averageUpdates: state.average.updateCount)
-        try JSONEncoder().encode(counts).write(to: URL(fileURLWithPath: folder + "/policy.json"))
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        try DurableFile.write([SharedBytes(copying: Array(encoder.encode(counts)))], to: folder + "/policy.json")
         if let adapter = policy.adapter(averaged) {
             try adapter.writePEFT(folder: folder + "/adapter", baseModel: baseModel)
         }

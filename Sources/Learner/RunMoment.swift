@@ -90,7 +90,7 @@ struct RunMoment {
         record.schedule = step.schedule.state
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        try encoder.encode(record).write(to: URL(fileURLWithPath: folder + "/run.json"))
+        try DurableFile.write([SharedBytes(copying: Array(encoder.encode(record)))], to: folder + "/run.json")
         try trainer.write(to: folder, baseModel: baseModel)
         let tensors = discriminatorState.names.compactMap { name in
             discriminatorState[name].map { SafeTensor(name: name, dtype: $0.dtype, shape: $0.shape, bytes: $0.bytes) }

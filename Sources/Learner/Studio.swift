@@ -20,15 +20,18 @@ final class Studio {
     private let prompts: [String]
     private let lanes: Lanes
     private let logger: Logger
+    private let shutdown: ShutdownSignal
     private let imagesPerPrompt = 2
 
     init(
-        settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, lanes: Lanes, logger: Logger
+        settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, lanes: Lanes, shutdown: ShutdownSignal,
+        logger: Logger
     ) throws {
         self.settings = settings
         self.directory = directory
         self.policy = policy
         self.lanes = lanes
+        self.shutdown = shutdown
         self.logger = logger
         let rollout = settings.method.rollout
         let chunks = Chunks(size: rollout.chunkSize)
@@ -74,9 +77,14 @@ final class Studio {
         try directory.write("report.html", Array(report(metrics: metrics, record: record).html().utf8))
     }
 
+    /// Ends the work on images when the shutdown signal has come; all of it can be done again.
+    private var goOn: @Sendable (Int) throws -> Void {
+        { [shutdown] _ in if shutdown.isRequested { throw TrainingRun.Interruption() } }
+    }
+
     private func measure(_ trainer: PolicyTrainer, _ moment: String) throws {
         guard let evaluator else { return }
-        let result = try evaluator.measure(policy.transformer(trainer.averaged), lanes: lanes)
+        let result = try evaluator.measure(policy.transformer(trainer.averaged), lanes: lanes, progress: goOn)
         logger.info("evaluation \(moment): Fréchet distance \(result.frechetDistance), similarity \(result.dinoSimilarity)")
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
@@ -90,7 +98,7 @@ final class Studio {
         guard !prompts.isEmpty else { return }
         let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
         let images = RGBImage.images(
-            of: try generator.images(orders, transformer: policy.transformer(trainer.averaged), lanes: lanes))
+            of: try generator.images(orders, transformer: policy.transformer(trainer.averaged), lanes: lanes, progress: goOn))
         let sheet = ContactSheet(images: images, columns: imagesPerPrompt * 4, scale: 2).image
         try directory.write("images/\(Self.sheetName(epoch))", sheet.pngBytes())
     }

@@ -30,6 +30,9 @@ final class TrainingRun {
         var reason: String
     }
 
+    /// The shutdown signal came where there is nothing to snapshot.
+    struct Interruption: Error {}
+
     let settings: Settings
     let directory: RunDirectory
     let policy: DiffusionPolicy
@@ -71,11 +74,9 @@ final class TrainingRun {
                 return try runFromSnapshot()
             } catch let reset as RewardServerReset {
                 logger.warning("\(reset.reason); going back to the last snapshot")
-                monitor.withLock {
-                    $0.isLeasing = false
-                    $0.ledger.abandonEpoch()
-                    $0.results = [:]
-                }
+                monitor.withLock { $0.isLeasing = false }
+            } catch is Interruption {
+                return .interrupted
             }
         }
     }
@@ -83,6 +84,10 @@ final class TrainingRun {
     private func runFromSnapshot() throws -> Ending {
         enter(.starting)
         var moment = try RunMoment.newest(in: snapshots, run: self)
+        monitor.withLock {
+            $0.ledger.restore(moment.record.ledger)
+            $0.results = [:]
+        }
         try restoreRewardServer(moment)
         let metrics = try MetricsWriter(directory: directory, resumingAfter: moment.record.epoch)
         if snapshots.steps().isEmpty { try snapshot(&moment) }
@@ -92,8 +97,8 @@ final class TrainingRun {
 
         while !isOver(moment) {
             moment.epochBegan = .now
-            guard !shutdown.isRequested, let results = try collect(moment) else {
-                try snapshot(&moment)
+            guard let results = try collect(moment) else {
+                snapshotBeforeLeaving(&moment)
                 return .interrupted
             }
             let epoch = try train(on: results, &moment)
@@ -142,6 +147,7 @@ final class TrainingRun {
         }
         defer { monitor.withLock { $0.isLeasing = false } }
         while true {
+            if shutdown.isRequested { return nil }
             let results = monitor.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) { state -> [GroupResult]? in
                 guard state.ledger.isComplete else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
@@ -150,7 +156,6 @@ final class TrainingRun {
                 try checkQuarantine()
                 return results
             }
-            if shutdown.isRequested { return nil }
             monitor.withLock { state in
                 for (group, worker) in state.ledger.expire(now: monotonicMilliseconds()) {
                     logger.warning("worker \(worker) did not deliver group \(group) in time; it goes to another")
@@ -225,32 +230,66 @@ final class TrainingRun {
 
     /// Has the reward server train, or only measure when no steps are asked for.
     private static func train(_ order: DiscriminatorTraining, on rewardServer: Client) throws -> DiscriminatorTrained {
-        do {
-            return try rewardServer.requestBlocking(order, deadline: .seconds(600))
-        } catch let failure as Failure where ["notReady", "versionMismatch", "unknownGroup"].contains(failure.code) {
-            throw RewardServerReset(reason: "the reward server cannot train: \(failure.message)")
+        try asking("the reward server cannot train", resetting: ["notReady", "versionMismatch", "unknownGroup"]) {
+            try rewardServer.requestBlocking(order, deadline: .seconds(600))
         }
     }
 
     // MARK: The reward server
 
+    /// Asks the reward server; a server that is gone, or has lost its state, sends the run back to its snapshot.
+    ///
+    /// - Parameter codes: failures that mean a lost state; nil for all of them.
+    /// - Throws: `RewardServerReset`; any other failure as it came.
+    private static func asking<Answer>(_ what: String, resetting codes: [String]?, _ body: () throws -> Answer) throws -> Answer {
+        do {
+            return try body()
+        } catch let failure as Failure where codes?.contains(failure.code) ?? true {
+            throw RewardServerReset(reason: "\(what): \(failure.message)")
+        } catch let error as TransportError where error.code == .deadlineExceeded {
+            throw RewardServerReset(reason: "\(what): \(error)")
+        }
+    }
+
     private func restoreRewardServer(_ moment: RunMoment) throws {
-        try rewardServer.restoreDiscriminator(
-            moment.discriminatorVersion, moment.discriminatorState, runID: moment.record.runID)
+        try waitForRewardServer()
+        try Self.asking("the reward server cannot be restored", resetting: ["restoreInterrupted"]) {
+            try rewardServer.restoreDiscriminator(
+                moment.discriminatorVersion, moment.discriminatorState, runID: moment.record.runID)
+        }
         rewardServer.join(moment.record.runID)
+    }
+
+    private var hello: Hello { RoleIdentity.hello(.learner, name: "learner", settings: settings, engine: policy.engine) }
+
+    /// Waits until the reward server answers at all; it may load for long, or be started again.
+    ///
+    /// - Throws: `Interruption` when the shutdown signal comes first.
+    private func waitForRewardServer() throws {
+        var warnsAt = ContinuousClock.now + .seconds(30)
+        while true {
+            if shutdown.isRequested { throw Interruption() }
+            do {
+                _ = try rewardServer.requestBlocking(hello, deadline: .seconds(2))
+                return
+            } catch is Failure {
+                return  // It has no discriminator yet.
+            } catch let error as TransportError where error.code == .deadlineExceeded {
+                guard ContinuousClock.now >= warnsAt else { continue }
+                logger.warning("waiting for the reward server: \(error)")
+                warnsAt = .now + .seconds(30)
+            }
+        }
     }
 
     /// Whether the reward server still has the version that the epoch is scored with.
     private func checkRewardServer(_ moment: RunMoment) throws {
-        do {
-            let welcome = try rewardServer.requestBlocking(
-                RoleIdentity.hello(.learner, name: "learner", settings: settings, engine: policy.engine), deadline: .seconds(30))
-            guard welcome.discriminatorVersion == moment.discriminatorVersion else {
-                throw RewardServerReset(
-                    reason: "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)")
-            }
-        } catch let failure as Failure {
-            throw RewardServerReset(reason: "the reward server is not ready: \(failure.message)")
+        let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
+            try rewardServer.requestBlocking(hello, deadline: .seconds(15))
+        }
+        guard welcome.discriminatorVersion == moment.discriminatorVersion else {
+            throw RewardServerReset(
+                reason: "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)")
         }
     }
 
@@ -268,14 +307,24 @@ final class TrainingRun {
 
     private func snapshot(_ moment: inout RunMoment) throws {
         enter(.snapshot)
-        do {
-            moment.discriminatorState = try rewardServer.discriminatorState(moment.discriminatorVersion)
-        } catch let failure as Failure {
-            throw RewardServerReset(reason: "the reward server has no state to snapshot: \(failure.message)")
+        moment.discriminatorState = try Self.asking("the reward server has no state to snapshot", resetting: nil) {
+            try rewardServer.discriminatorState(moment.discriminatorVersion)
         }
         let frozen = moment
         let written = try snapshots.write(step: moment.record.epoch) { try frozen.write(to: $0, baseModel: self.settings.model) }
         logger.info("snapshot \(written.path)")
+    }
+
+    /// Takes a snapshot where there is none yet and the reward server still answers. Without it nothing is lost but time: the
+    /// epochs since the last one are run again, with the same bits.
+    private func snapshotBeforeLeaving(_ moment: inout RunMoment) {
+        if shutdown.reason == Lifeline.goneReason { return }
+        if let newest = try? snapshots.newest(warn: { _ in }), newest.step == moment.record.epoch { return }
+        do {
+            try snapshot(&moment)
+        } catch {
+            logger.warning("no snapshot of epoch \(moment.record.epoch): \(error); --resume goes on from the one before")
+        }
     }
 
     /// Shows the epoch on the progress line and in the status.

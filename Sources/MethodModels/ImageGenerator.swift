@@ -64,10 +64,10 @@ public struct ImageGenerator: Sendable {
     /// - Parameters:
     ///   - transformer: the policy to sample from.
     ///   - initialLatents: noise to start from instead of the orders' own, [B, C, h, w].
-    ///   - progress: called with the number of images finished so far, from any thread.
+    ///   - progress: called with the number of images finished so far, from any thread; what it throws ends the work.
     public func latents(
         _ orders: [Order], transformer: MMDiT, initialLatents: Tensor? = nil, lanes: Lanes,
-        progress: @escaping @Sendable (Int) -> Void = { _ in }
+        progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Tensor {
         let velocity = DiffusionPolicy.velocity(of: transformer)
         let ranges = pieces(orders)
@@ -83,14 +83,14 @@ public struct ImageGenerator: Sendable {
                     x = step.mean(
                         x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: conditioning, velocity: velocity))
                 }
-                progress(orders.count)
+                try progress(orders.count)
                 return x
             }, axis: 0)
     }
 
     /// Images of the orders, in order, [B, H, W, 3] in [0, 1].
     public func images(
-        _ orders: [Order], transformer: MMDiT, lanes: Lanes, progress: @escaping @Sendable (Int) -> Void = { _ in }
+        _ orders: [Order], transformer: MMDiT, lanes: Lanes, progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Tensor {
         try policy.images(
             latents(orders, transformer: transformer, lanes: lanes, progress: progress), chunks: chunks, lanes: lanes)

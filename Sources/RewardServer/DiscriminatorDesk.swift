@@ -127,15 +127,17 @@ struct DiscriminatorDesk {
         }
     }
 
-    /// A piece of the current state.
+    /// A piece of the current state, without the groups scored since the last training: the learner snapshots between two
+    /// epochs, when none of them counts any more or yet.
     mutating func state(_ request: DiscriminatorStateRequest) throws -> Protocol.DiscriminatorState {
-        let trainer = try ready()
+        var trainer = try ready()
         guard trainer.discriminator.version == request.version.rawValue else {
             throw Failure(
                 code: "versionMismatch",
                 message: "the discriminator is at version \(trainer.discriminator.version), not \(request.version)")
         }
         if outgoing?.version != request.version || request.chunkIndex == 0 {
+            trainer.forgetWaiting()
             outgoing = (request.version, TensorChunk.divide(TensorSet(trainer.state)))
         }
         guard let chunks = outgoing?.chunks, chunks.indices.contains(request.chunkIndex) else {

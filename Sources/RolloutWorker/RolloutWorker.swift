@@ -80,6 +80,7 @@ public final class RolloutWorker: Sendable {
 
     /// Works until stopped. Blocks the calling thread.
     ///
+    /// - Parameter patience: longest wait for the learner; a supervised worker asks again after it, until its supervisor ends it.
     /// - Throws: `TransportError` when the learner cannot be reached within `patience`, `Failure` when it refuses this worker,
     ///   `NumericalFailure` never: a group that cannot be made is reported to the learner.
     public func run(patience: Duration = .seconds(60)) throws -> Ending {
@@ -96,6 +97,28 @@ public final class RolloutWorker: Sendable {
     }
 
     private func workUntilStopped(patience: Duration) throws -> Ending {
+        var isIntroduced = false
+        var held: HeldWeights?
+        defer { reporter.stop() }
+        while !shutdown.isRequested {
+            do {
+                if !isIntroduced { try introduce(patience) }
+                isIntroduced = true
+                if let reason = try takeTurn(&held, patience) { return .stopped(reason: reason) }
+            } catch let failure as Failure where Self.isOfNewLearner(failure) {
+                // The learner was started again; introduce this worker again.
+                isIntroduced = false
+            } catch let error as TransportError where error.code == .deadlineExceeded && Lifeline.isSupervised {
+                logger.warning("\(error); asking again")
+            }
+        }
+        return .interrupted
+    }
+
+    /// Whether a refusal means that the learner does not know this worker, or is the learner of another run by now.
+    private static func isOfNewLearner(_ failure: Failure) -> Bool { ["unknownWorker", "wrongRun"].contains(failure.code) }
+
+    private func introduce(_ patience: Duration) throws {
         let welcome = try learner.requestBlocking(
             RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine), deadline: patience)
         learner.join(welcome.runID)
@@ -103,54 +126,52 @@ public final class RolloutWorker: Sendable {
         reporter.joined(welcome.runID)
         logger.info("joined run \(welcome.runID)")
         reporter.start()
-        defer { reporter.stop() }
-        var held: HeldWeights?
-        while !shutdown.isRequested {
-            reporter.enter(.waiting, .starved)
-            let answer: LeaseAnswer
-            do {
-                answer = try learner.requestBlocking(
-                    LeaseRequest(worker: name, policyVersion: held?.version, weightsDigest: held?.digest), deadline: patience)
-            } catch let failure as Failure where failure.code == "unknownWorker" {
-                // The learner was restarted; introduce this worker again.
-                _ = try learner.requestBlocking(
-                    RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine), deadline: patience)
-                continue
-            }
-            switch answer {
-            case .stop(let reason): return .stopped(reason: reason)
-            case .wait(_, let milliseconds): shutdown.sleep(for: .milliseconds(min(milliseconds, 1000)))
-            case .lease(let lease): try work(on: lease, held: &held, patience: patience)
-            }
+    }
+
+    /// Asks for work and does it.
+    ///
+    /// - Returns: why the learner says stop; nil when it does not.
+    private func takeTurn(_ held: inout HeldWeights?, _ patience: Duration) throws -> String? {
+        reporter.enter(.waiting, .starved)
+        let answer = try learner.requestBlocking(
+            LeaseRequest(worker: name, policyVersion: held?.version, weightsDigest: held?.digest), deadline: patience)
+        switch answer {
+        case .stop(let reason): return reason
+        case .wait(_, let milliseconds): shutdown.sleep(for: .milliseconds(min(milliseconds, 1000)))
+        case .lease(let lease): try work(on: lease, held: &held, patience: patience)
         }
-        return .interrupted
+        return nil
     }
 
     /// Makes one group and delivers it; whatever goes wrong with it is told to the learner.
     private func work(on lease: Lease, held: inout HeldWeights?, patience: Duration) throws {
+        let result: GroupResult
         do {
             if held?.digest != lease.weightsDigest || held?.version != lease.policyVersion {
                 held = try fetch(lease.policyVersion, expecting: lease.weightsDigest)
             }
             reporter.holds(held?.version)
             guard let weights = held else { return }
-            let result = try make(lease, weights: weights)
-            reporter.enter(.reporting, .blocked)
-            let acknowledgement = try learner.requestBlocking(result, deadline: patience)
-            reporter.count(delivered: acknowledgement.verdict == .accepted ? 1 : 0)
-            if acknowledgement.verdict == .refused {
-                // Start over from the learner's own weights, whatever was wrong with these.
-                logger.warning("group \(lease.group) was refused: \(acknowledgement.reason ?? "no reason given")")
-                held = nil
-            }
+            result = try make(lease, weights: weights)
         } catch let failure as Failure where failure.code == "staleVersion" {
             held = nil
+            return
         } catch {
+            if let failure = error as? Failure, Self.isOfNewLearner(failure) { throw failure }
             logger.warning("group \(lease.group) failed: \(error)")
             reporter.count(failed: 1)
             _ = try learner.requestBlocking(
                 GroupFailure(worker: name, leaseID: lease.leaseID, group: lease.group, cause: String("\(error)".prefix(500))),
                 deadline: patience)
+            return
+        }
+        reporter.enter(.reporting, .blocked)
+        let acknowledgement = try learner.requestBlocking(result, deadline: patience)
+        reporter.count(delivered: acknowledgement.verdict == .accepted ? 1 : 0)
+        if acknowledgement.verdict == .refused {
+            // Start over from the learner's own weights, whatever was wrong with these.
+            logger.warning("group \(lease.group) was refused: \(acknowledgement.reason ?? "no reason given")")
+            held = nil
         }
     }
 
@@ -180,9 +201,8 @@ public final class RolloutWorker: Sendable {
         let images = TensorPayload(images: try policy.images(sample.finalLatents_BCHW, chunks: chunks, lanes: lanes))
         let decoded = clock.now
         reporter.enter(.scoring, .blocked, group: lease.group)
-        let scores = try rewardServer.requestBlocking(
-            ScoreRequest(group: lease.group, prompt: lease.prompt, policyVersion: weights.version, images: images),
-            deadline: .seconds(120))
+        let scores = try score(
+            ScoreRequest(group: lease.group, prompt: lease.prompt, policyVersion: weights.version, images: images))
         let scored = clock.now
         return GroupResult(
             worker: name, leaseID: lease.leaseID, group: lease.group, policyVersion: weights.version,
@@ -193,6 +213,20 @@ public final class RolloutWorker: Sendable {
             latents: TensorPayload(sample.trajectory.latents), logProbabilities: TensorPayload(sample.trajectory.logProbabilities),
             rewards: scores.rewards, components: scores.components,
             stepIndices: TensorPayload(int32s: sample.trajectory.stepIndices.map(Int32.init)))
+    }
+
+    /// Has the images scored. A reward server that has just been started has no discriminator until the learner notices and
+    /// restores it; that is no fault of the group, which waits as long as a score may take.
+    private func score(_ request: ScoreRequest) throws -> Scores {
+        let end = ContinuousClock.now + .seconds(120)
+        while true {
+            do {
+                return try rewardServer.requestBlocking(request, deadline: max(.seconds(1), end - .now))
+            } catch let failure as Failure
+                where ["notReady", "busy"].contains(failure.code) && ContinuousClock.now < end && !shutdown.isRequested {
+                shutdown.sleep(for: .milliseconds(100))
+            }
+        }
     }
 }
 

@@ -67,8 +67,13 @@ final class WorkerReporter: Sendable {
             ])
     }
 
+    /// Begins to report; does nothing when it has begun.
     func start() {
-        state.withLock { $0.isRunning = true }
+        let wasRunning = state.withLock { state in
+            defer { state.isRunning = true }
+            return state.isRunning
+        }
+        if wasRunning { return }
         _ = PosixThread { [self] in
             while state.withLock({ $0.isRunning }) {
                 // A lost heartbeat is made up for by the next one.

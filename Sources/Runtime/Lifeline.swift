@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Transport
 
 #if canImport(Glibc)
     internal import Glibc
@@ -16,6 +17,9 @@ public enum Lifeline {
     /// Names the descriptor of the reading end in a role's environment.
     static let variable = "ADVGRPO_LIFELINE"
 
+    /// The reason of the shutdown that follows.
+    public static let goneReason = "the supervisor is gone"
+
     /// Whether a supervisor started this process.
     public static var isSupervised: Bool { getenv(variable) != nil }
 
@@ -24,16 +28,33 @@ public enum Lifeline {
     ///
     /// - Parameters:
     ///   - shutdown: asked to stop when the supervisor is gone.
-    ///   - limit: time for the orderly stop.
-    public static func bind(to shutdown: ShutdownSignal, limit: Duration = .seconds(20)) {
+    ///   - limit: time for the orderly stop. Short: a run survives any death, and who starts it again waits for this one's end.
+    public static func bind(to shutdown: ShutdownSignal, limit: Duration = .seconds(2)) {
         guard let text = getenv(variable), let descriptor = Int32(String(cString: text)) else { return }
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         Thread.detachNewThread {
             var byte: UInt8 = 0
             while retrying({ read(descriptor, &byte, 1) }) > 0 {}
-            shutdown.request("the supervisor is gone")
+            shutdown.request(goneReason)
             usleep(UInt32(limit.seconds * 1e6))
             _exit(1)
         }
+    }
+
+    /// Repeats what fails because a socket or run directory is in use, for as long as the roles of a supervisor that was
+    /// killed may take to end. Does nothing of the kind in a process that was started by hand.
+    public static func outlastingPredecessors<Value>(_ body: () throws -> Value) throws -> Value {
+        let end = ContinuousClock.now + .seconds(5)
+        while true {
+            do {
+                return try body()
+            } catch where isSupervised && ContinuousClock.now < end && isInUse(error) {
+                sleepBriefly(.milliseconds(100))
+            }
+        }
+    }
+
+    private static func isInUse(_ error: any Error) -> Bool {
+        (error as? RuntimeError)?.code == .runInUse || (error as? TransportError)?.code == .addressInUse
     }
 }

@@ -156,6 +156,19 @@ struct DiscriminatorTrainerTests {
         #expect(trainer.replay.waiting.count == 6)
     }
 
+    @Test("without its waiting groups the state is that of the last training, whoever scored what since")
+    func settled() throws {
+        var trainer = try trainer(settings)
+        remember(&trainer, epoch: 0)
+        _ = try trainer.train(groups: groups(0), references: references(trainer.discriminator))
+        let before = trainer.state
+        remember(&trainer, epoch: 0, order: [1])
+        remember(&trainer, epoch: 1)
+        #expect(trainer.state.document != before.document)
+        trainer.forgetWaiting()
+        #expect(trainer.state.document == before.document && trainer.state.tensors.names == before.tensors.names)
+    }
+
     @Test("initial weights are PyTorch's: uniform within 1/√inputs")
     func initialization() throws {
         let parameters = try trainer(settings).discriminator.parameters

@@ -71,6 +71,23 @@ struct LedgerTests {
         }
     }
 
+    @Test("going back to a snapshot takes its totals, so that an epoch run twice counts once, and forgets the groups")
+    func restored() throws {
+        var ledger = ledger(1)
+        let group = GroupID(epoch: 4, index: 0)
+        let first = ledger.lease(to: "a", now: 0)?.lease
+        _ = ledger.deliver(group, worker: "a", now: 1)
+        ledger.train(now: 2)
+        ledger.restore(Ledger.Counters())
+        #expect(ledger.counters == Ledger.Counters() && ledger.entries.isEmpty)
+        #expect(ledger.deliver(group, worker: "a", now: 3) == .refused("group 4/0 is not open in this epoch"))
+        ledger.open(epoch: 4, prompts: ["prompt 0"], now: 4)
+        #expect(ledger.lease(to: "a", now: 5)?.lease != first)
+        #expect(ledger.deliver(group, worker: "a", now: 6) == .accepted)
+        ledger.train(now: 7)
+        #expect(ledger.counters.trained == 1)
+    }
+
     @Test("whatever workers do, every group is trained exactly once", arguments: 0..<64)
     func anyInterleaving(seed: Int) throws {
         var generator = SplitMix(state: UInt64(seed))

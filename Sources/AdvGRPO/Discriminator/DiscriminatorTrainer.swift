@@ -58,6 +58,9 @@ public struct DiscriminatorTrainer: Sendable {
         replay.remember(group, prompt: prompt, features: features)
     }
 
+    /// Forgets scored groups that no training has used: a snapshot between two epochs is the same whoever scored what since.
+    public mutating func forgetWaiting() { replay.forgetWaiting() }
+
     /// How the current version separates images it has not been trained on from held-out references, without training it.
     ///
     /// - Parameter groups: scored and remembered.

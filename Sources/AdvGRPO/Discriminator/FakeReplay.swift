@@ -35,6 +35,9 @@ public struct FakeReplay: Sendable {
         waiting = waiting.filter { $0.key.epoch + 2 >= group.epoch }
     }
 
+    /// Forgets the groups that no training has used.
+    mutating func forgetWaiting() { waiting = [:] }
+
     /// Waiting groups, in order.
     ///
     /// - Throws: `MissingGroups` when some were never scored here.

@@ -1,0 +1,101 @@
+import Protocol
+import Runtime
+import Testing
+
+@testable import Learner
+
+/// What the learner answers, without sockets.
+@Suite("Learner state")
+struct LearnerStateTests {
+    private let digest = WeightsDigest(bytes: [UInt8](repeating: 7, count: 32))
+
+    private func state() throws -> LearnerState {
+        var state = LearnerState(
+            runID: try #require(RunID(rawValue: "run-1")), groupSize: 2, settingsDigest: "settings",
+            ledger: Ledger(leaseMilliseconds: 1000))
+        state.weights = .init(version: PolicyVersion(rawValue: 3), digest: digest, chunks: [])
+        state.discriminatorVersion = DiscriminatorVersion(rawValue: 5)
+        state.ledger.open(epoch: 3, prompts: ["a", "b"], now: 0)
+        state.isLeasing = true
+        return state
+    }
+
+    private func hello(_ name: String, processID: Int = 1, settings: String = "settings") -> Hello {
+        Hello(
+            role: .rolloutWorker, name: name, host: "here", processID: processID, processor: "", engine: "", precision: "fp32",
+            settingsDigest: settings)
+    }
+
+    private func result(
+        _ index: Int, policy: Int = 3, digest: WeightsDigest? = nil, discriminator: Int = 5, members: Int = 2
+    ) -> GroupResult {
+        GroupResult(
+            worker: "w", leaseID: LeaseID(rawValue: 1), group: GroupID(epoch: 3, index: index),
+            policyVersion: PolicyVersion(rawValue: policy), weightsDigest: digest ?? self.digest,
+            discriminatorVersion: DiscriminatorVersion(rawValue: discriminator), seconds: [:],
+            latents: TensorPayload(floats: [Float](repeating: 0, count: members * 2)),
+            logProbabilities: TensorPayload(floats: [Float](repeating: 0, count: members)),
+            rewards: TensorPayload(floats: [Float](repeating: 1, count: members)), components: [:],
+            stepIndices: TensorPayload(int32s: [0]))
+    }
+
+    private func lease(_ state: inout LearnerState, _ worker: String, now: Int = 0) throws -> Lease? {
+        guard case .lease(let lease) = try state.answer(LeaseRequest(worker: worker, policyVersion: nil, weightsDigest: nil), now: now) else { return nil }
+        return lease
+    }
+
+    @Test("a worker with other settings is refused, one that has not said hello gets no work")
+    func introduction() throws {
+        var state = try state()
+        #expect(throws: Failure.self) { try state.answer(hello("w", settings: "others"), now: 0) }
+        #expect(throws: Failure.self) { try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0) }
+        #expect(try state.answer(hello("w"), now: 0).runID == state.runID)
+        #expect(try lease(&state, "w")?.group == GroupID(epoch: 3, index: 0))
+    }
+
+    @Test("the name's new process frees what the old one held, the same process does not")
+    func takeover() throws {
+        var state = try state()
+        _ = try state.answer(hello("w"), now: 0)
+        _ = try lease(&state, "w")
+        _ = try state.answer(hello("w"), now: 1)
+        #expect(try lease(&state, "w")?.group.index == 1)
+        _ = try state.answer(hello("w", processID: 2), now: 2)
+        #expect(try lease(&state, "w")?.group.index == 0)
+    }
+
+    @Test("results of other weights, another discriminator or another size do not count, and their group is open again")
+    func refusals() throws {
+        for wrong in [
+            result(0, policy: 2), result(0, digest: WeightsDigest(bytes: [UInt8](repeating: 8, count: 32))),
+            result(0, discriminator: 4), result(0, members: 1),
+        ] {
+            var state = try state()
+            _ = try state.answer(hello("w"), now: 0)
+            _ = try lease(&state, "w")
+            #expect(state.answer(wrong, now: 1).verdict == .refused)
+            #expect(state.results.isEmpty && state.ledger.counters.refused == 1)
+            #expect(try lease(&state, "w")?.group.index == 0)
+            #expect(state.answer(result(0), now: 2).verdict == .accepted)
+            #expect(state.answer(result(0), now: 3).verdict == .duplicate)
+        }
+    }
+
+    @Test("nothing is leased between epochs, and the end of the run is told to whoever asks for work")
+    func waits() throws {
+        var state = try state()
+        _ = try state.answer(hello("w"), now: 0)
+        state.isLeasing = false
+        guard case .wait = try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0) else {
+            Issue.record("a lease between epochs")
+            return
+        }
+        state.stopReason = "complete"
+        guard case .stop(reason: "complete") = try state.answer(
+            LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0)
+        else {
+            Issue.record("no stop")
+            return
+        }
+    }
+}
