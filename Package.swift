@@ -77,6 +77,7 @@ let package = Package(
         tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
         tests("AdvGRPO", ["ImageModels"]),
         tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"), tests("Transport"), tests("Learner"),
+        tests("Command", ["Runtime", "Raster", "SafeTensors"]),
         tests("Runtime", ["AdvGRPO", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
     ]
 )

@@ -1,0 +1,166 @@
+import Foundation
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
+/// The undisturbed run that disturbed ones are compared with; made once.
+actor UndisturbedRun {
+    static let shared = UndisturbedRun()
+    private var task: Task<Result, any Error>?
+
+    /// What it left.
+    struct Result: Sendable {
+        /// Files of the last snapshot, with their digests.
+        var digests: [String: String]
+        var metrics: [[String: Double]]
+    }
+
+    var result: Result {
+        get async throws {
+            if let task { return try await task.value }
+            let made = Task { () throws -> Result in
+                let workspace = try Workspace()
+                defer { workspace.close() }
+                let finished = try await workspace.run("train", "settings.yaml", "--run-dir", "run")
+                guard finished.exit == .status(0) else { throw TestFailure("undisturbed run: \(finished.errors)\(workspace.logs())") }
+                let run = workspace.files("run")
+                return Result(digests: try run.digests(step: 5), metrics: run.reproducibleMetrics)
+            }
+            task = made
+            return try await made.value
+        }
+    }
+}
+
+extension ProcessTests {
+    /// Whatever happens to its processes, a run ends with the bits of the undisturbed one.
+    @Suite("Resume", .timeLimit(.minutes(3)))
+    struct ResumeTests {
+        /// Compares a finished run with the undisturbed one: trained files, metrics, every group trained once.
+        private func expectSameBits(_ run: RunFiles) async throws {
+            let expected = try await UndisturbedRun.shared.result
+            let digests = try run.digests(step: 5)
+            for name in [
+                "policy.safetensors", "policy-moment1.safetensors", "policy-moment2.safetensors", "policy-average.safetensors",
+                "discriminator.safetensors", "adapter/adapter_model.safetensors",
+            ] {
+                #expect(digests[name] != nil, "\(name)")
+            }
+            #expect(digests == expected.digests)
+            #expect(run.reproducibleMetrics == expected.metrics)
+            let ledger = try run.ledger(step: 5)
+            #expect(ledger["trained"] == 10, "\(ledger)")
+            #expect(ledger["quarantined"] == 0, "\(ledger)")
+        }
+
+        /// Waits until the run has done some epochs.
+        private func epochs(_ count: Int, of run: RunFiles, _ process: RunningProcess) async throws {
+            try await eventually("\(count) epochs") {
+                if let exit = process.exit { throw TestFailure("the run ended early: \(exit)\n\(process.errors)") }
+                return run.metrics.count >= count ? true : nil
+            }
+        }
+
+        @Test("Ctrl-C ends a run with a snapshot and status 0, and --resume goes on as if nothing had been")
+        func interrupted() async throws {
+            try await withWorkspace { workspace in
+                let run = workspace.files("run")
+                let first = try workspace.start("train", "settings.yaml", "--run-dir", "run")
+                try await epochs(3, of: run, first)
+                first.signal(SIGINT)
+                let stopped = try await first.finish()
+                #expect(stopped.exit == .status(0), "\(stopped.errors)")
+                #expect(stopped.output.contains("advgrpo train --resume --run-dir run"), "\(stopped.output)")
+                #expect(workspace.processes.isEmpty, "processes are left")
+                #expect(run.metrics.count < 5 && run.has(step: run.metrics.count), "no snapshot of the last epoch")
+                let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
+                #expect(resumed.exit == .status(0), "\(resumed.errors)")
+                #expect(workspace.processes.isEmpty, "processes are left")
+                try await expectSameBits(run)
+            }
+        }
+
+        @Test("SIGKILL of a role in the middle of a run changes nothing", arguments: ["worker-0", "reward-server", "learner"])
+        func killed(role: String) async throws {
+            try await withWorkspace { workspace in
+                let run = workspace.files("run")
+                let train = try workspace.start("train", "settings.yaml", "--run-dir", "run")
+                try await epochs(3, of: run, train)
+                let victim = try #require(workspace.processID(of: role))
+                kill(victim, SIGKILL)
+                let finished = try await train.finish()
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(finished.errors.contains("\(role) was ended by signal 9"), "\(finished.errors)")
+                #expect(workspace.processes.isEmpty, "processes are left")
+                try await expectSameBits(run)
+            }
+        }
+
+        @Test("SIGKILL of the supervisor ends its roles, and --resume at once goes on")
+        func killedSupervisor() async throws {
+            try await withWorkspace { workspace in
+                let run = workspace.files("run")
+                let train = try workspace.start("train", "settings.yaml", "--run-dir", "run")
+                try await epochs(3, of: run, train)
+                train.signal(SIGKILL)
+                let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
+                #expect(resumed.exit == .status(0), "\(resumed.errors)")
+                #expect(workspace.processes.isEmpty, "processes are left")
+                try await expectSameBits(run)
+            }
+        }
+
+        @Test(
+            "SIGKILL of a role before the first epoch is over changes nothing", arguments: ["reward-server", "learner", "worker-1"])
+        func killedEarly(role: String) async throws {
+            try await withWorkspace { workspace in
+                let run = workspace.files("run")
+                let train = try workspace.start("train", "settings.yaml", "--run-dir", "run")
+                let victim = try await eventually("the start of \(role)") { workspace.processID(of: role) }
+                kill(victim, SIGKILL)
+                let finished = try await train.finish()
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                try await expectSameBits(run)
+            }
+        }
+
+        @Test("a worker that stood still while its groups went to others disturbs nothing")
+        func stopped() async throws {
+            try await withWorkspace { workspace in
+                let run = workspace.files("run")
+                let train = try workspace.start(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "cluster.leaseSeconds=1")
+                try await epochs(1, of: run, train)
+                let victim = try #require(workspace.processID(of: "worker-0"))
+                kill(victim, SIGSTOP)
+                try await epochs(4, of: run, train)
+                kill(victim, SIGCONT)
+                let finished = try await train.finish()
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(workspace.processes.isEmpty, "processes are left")
+                try await expectSameBits(run)
+            }
+        }
+
+        @Test(
+            "the number of workers and threads leaves no trace",
+            arguments: [
+                ["cluster.workers=1", "cluster.learnerThreads=2"],
+                ["cluster.workers=3", "cluster.threadsPerWorker=2", "cluster.rewardServerThreads=2"],
+            ])
+        func otherMachine(changes: [String]) async throws {
+            try await withWorkspace { workspace in
+                let arguments = ["train", "settings.yaml", "--run-dir", "run"] + changes.flatMap { ["--set", $0] }
+                let finished = try await RunningProcess(arguments, folder: workspace.path, name: "train").finish()
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                try await expectSameBits(workspace.files("run"))
+            }
+        }
+    }
+}

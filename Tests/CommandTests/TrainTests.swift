@@ -1,0 +1,92 @@
+import Foundation
+import SafeTensors
+import TestSupport
+import Testing
+
+/// Tests of the program with real processes run one after the other: they need the machine.
+@Suite("Processes", .serialized)
+enum ProcessTests {}
+
+extension ProcessTests {
+    /// `advgrpo train` from settings to report.
+    @Suite("Train", .timeLimit(.minutes(3)))
+    struct TrainTests {
+        @Test("a run leaves metrics, exact counts, a checkpoint that loads, an adapter, a report, and no process")
+        func wholeRun() async throws {
+            try await withWorkspace { workspace in
+                let finished = try await workspace.run(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=3", "--set", "run.previewPrompts=2",
+                    "--set", "run.previewEvery=2", "--set", "run.evaluation.prompts=2")
+                #expect(workspace.processes.isEmpty, "processes are left")
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(finished.output.contains("Fréchet distance"))
+                #expect(finished.output.contains("report: run/report.html"))
+                let run = workspace.files("run")
+                try checkMetrics(run)
+                #expect(
+                    try run.ledger(step: 3) == [
+                        "leased": 6, "accepted": 6, "trained": 6, "expired": 0, "failed": 0, "duplicates": 0, "refused": 0,
+                        "quarantined": 0,
+                    ])
+                let report = String(
+                    decoding: FileManager.default.contents(atPath: run.path + "/report.html") ?? Data(), as: UTF8.self)
+                #expect(report.contains("<html") && report.contains("</html>"))
+                for name in ["epoch-000000.png", "epoch-000002.png", "epoch-000003.png", "before-after.png"] {
+                    #expect(workspace.exists("run/images/\(name)"), "\(name)")
+                }
+                try checkAdapter(run.snapshot(3) + "/adapter")
+                let sampled = try await workspace.run(
+                    "sample", "--model", Repository.models + "/emoji-sd3-tiny", "--lora", run.snapshot(3) + "/adapter",
+                    "--prompt", "a red circle", "--out", "images", "--steps", "2")
+                #expect(sampled.exit == .status(0), "\(sampled.errors)")
+                #expect(workspace.exists("images/0000-00.png"))
+            }
+        }
+
+        private func checkMetrics(_ run: RunFiles) throws {
+            let lines = run.reproducibleMetrics
+            try #require(lines.count == 3)
+            for (index, line) in lines.enumerated() {
+                #expect(line["step"] == Double(index + 1))
+                #expect(line["epoch"] == Double(index))
+                #expect(line["images"] == Double(4 * (index + 1)))
+                #expect(line["policyVersion"] == Double(index + 1))
+                #expect(line["discriminatorVersion"] == Double(index))
+                #expect(line["trainsPolicy"] == 1 && line["trainsDiscriminator"] == 1)
+                #expect(line["policy.firstRatioMean"] == 1, "the learner computes what the workers sampled with")
+                #expect(line["reward.mean"] == line["reward.texture"])
+                let gradientNorm = try #require(line["policy.gradientNorm"])
+                #expect(gradientNorm > 0 && gradientNorm.isFinite)
+            }
+            for phase in ["rollout", "training", "policy", "epoch", "worker.sample", "worker.decode", "worker.score"] {
+                #expect(run.metrics.allSatisfy { ($0["seconds.\(phase)"] as? Double ?? 0) > 0 }, "seconds.\(phase)")
+            }
+        }
+
+        /// The file that `peft` loads: both factors of every target, with the rank of the settings.
+        private func checkAdapter(_ folder: String) throws {
+            let configuration =
+                try JSONSerialization.jsonObject(
+                    with: Data(contentsOf: URL(fileURLWithPath: folder + "/adapter_config.json"))) as? [String: Any]
+            #expect(configuration?["peft_type"] as? String == "LORA")
+            #expect(configuration?["r"] as? Int == 4)
+            let file = try SafeTensorsFile(path: folder + "/adapter_model.safetensors")
+            let names = Set(file.entries.map(\.name))
+            #expect(!names.isEmpty)
+            for entry in file.entries {
+                #expect(entry.name.hasPrefix("base_model.model.transformer_blocks."), "\(entry.name)")
+                if entry.name.hasSuffix(".lora_A.weight") {
+                    #expect(entry.shape[0] == 4)
+                    #expect(names.contains(entry.name.replacing(".lora_A.", with: ".lora_B.")))
+                } else {
+                    #expect(entry.name.hasSuffix(".lora_B.weight") && entry.shape[1] == 4, "\(entry.name)")
+                }
+            }
+            // Training moved B away from zero.
+            let moved = try file.entries.filter { $0.name.hasSuffix(".lora_B.weight") }.contains {
+                try file.floats(of: $0.name).contains { $0 != 0 }
+            }
+            #expect(moved)
+        }
+    }
+}
