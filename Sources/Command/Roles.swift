@@ -144,11 +144,11 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
                 settings: settings, name: name, engine: try Engines.named(settings.engine.rawValue),
                 learner: try Client(learner, on: loop, options: options),
                 rewardServer: try Client(rewardServer, on: loop, options: options), shutdown: shutdown, logger: logger)
+            let serverOptions = isLocal ? ServerOptions() : try ServerOptions(settings.cluster, logger: logger)
             let socket = try own.map { endpoint in
-                try Server(
-                    endpoint, on: loop,
-                    options: isLocal ? ServerOptions() : try ServerOptions(settings.cluster, logger: logger),
-                    handler: worker.handle)
+                try Lifeline.outlastingPredecessors {
+                    try Server(endpoint, on: loop, options: serverOptions, handler: worker.handle)
+                }
             }
             if let socket { logger.info("ready at \(socket.endpoint)") }
             switch try worker.run() {

@@ -32,7 +32,8 @@ extension ProcessTests {
         @Test("both servers tell how they are while a run is going on, and the learner who waits for whom")
         func running() async throws {
             try await withWorkspace { workspace in
-                let train = try workspace.start("train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=1000")
+                let train = try workspace.start(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=1000")
                 let run = workspace.files("run")
                 try await eventually("two epochs") { run.metrics.count >= 2 ? true : nil }
                 let reward = try await ask(workspace, "health", "reward-server")
@@ -56,6 +57,10 @@ extension ProcessTests {
                 #expect(learner["role"] as? String == "learner")
                 #expect(learner["runID"] as? String == reward["runID"] as? String)
                 #expect((learner["counters"] as? [String: Double])?["workers"] == 2)
+                let worker = try await ask(workspace, "health", "worker-1")
+                #expect(worker["role"] as? String == "rolloutWorker" && worker["serving"] as? Bool == true)
+                #expect(worker["runID"] as? String == reward["runID"] as? String)
+                #expect((worker["counters"] as? [String: Double])?["groupsFailed"] == 0)
                 try await checkStatus(workspace)
                 train.signal(SIGINT)
                 #expect(try await train.finish().exit == .status(0))
@@ -64,7 +69,10 @@ extension ProcessTests {
 
         private func checkStatus(_ workspace: Workspace) async throws {
             let status = try await ask(workspace, "status", "learner")
-            for name in ["runID", "phase", "epoch", "policyVersion", "weightsDigest", "discriminatorVersion", "progress", "waits"] {
+            for name in [
+                "runID", "phase", "epoch", "policyVersion", "weightsDigest", "discriminatorVersion", "progress",
+                "waits",
+            ] {
                 #expect(status[name] != nil, "\(name)")
             }
             #expect((status["weightsDigest"] as? String)?.count == 64)
@@ -101,14 +109,17 @@ extension ProcessTests {
             }
         }
 
-        @Test("nobody there: status 2 and one sentence that names the endpoint", arguments: ["tcp://127.0.0.1:9", "ipc://nobody"])
+        @Test(
+            "nobody there: status 2 and one sentence that names the endpoint",
+            arguments: ["tcp://127.0.0.1:9", "ipc://nobody"])
         func nobody(endpoint: String) async throws {
             try await withWorkspace { workspace in
                 for command in ["health", "status"] {
                     let answer = try await workspace.run(command, endpoint, "--timeout", "0.3")
                     #expect(answer.exit == .status(2))
                     #expect(answer.output.isEmpty)
-                    #expect(answer.errors.hasPrefix("advgrpo: ") && answer.errors.contains(endpoint), "\(answer.errors)")
+                    #expect(
+                        answer.errors.hasPrefix("advgrpo: ") && answer.errors.contains(endpoint), "\(answer.errors)")
                     #expect(answer.errors.split(separator: "\n").count == 1, "\(answer.errors)")
                 }
             }

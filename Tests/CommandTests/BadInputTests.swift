@@ -10,22 +10,27 @@ extension ProcessTests {
     struct BadInputTests {
         /// Checks a failed command: its status, its words, and what it left.
         private func expect(
-            _ finished: Finished, _ words: [String], status: Int32 = 1, _ workspace: Workspace, leaving left: [String] = []
+            _ finished: Finished, _ words: [String], status: Int32 = 1, _ workspace: Workspace,
+            leaving left: [String] = []
         ) {
             #expect(finished.exit == .status(status), "\(finished.errors)")
             for word in words { #expect(finished.errors.contains(word), "\(word) is not in: \(finished.errors)") }
             let sentences = finished.errors.split(separator: "\n").filter { $0.hasPrefix("advgrpo: ") }
             if status == 1 { #expect(sentences.count == 1, "\(finished.errors)") }
-            for word in ["Fatal error", "Stack dump", "Error Domain", "NSCocoaErrorDomain", "Error: "] where status == 1 {
+            for word in ["Fatal error", "Stack dump", "Error Domain", "NSCocoaErrorDomain", "Error: "] where status == 1
+            {
                 #expect(!finished.errors.contains(word), "\(finished.errors)")
             }
             #expect(workspace.processes.isEmpty, "processes are left")
-            #expect(left == (try? FileManager.default.contentsOfDirectory(atPath: workspace.path + "/run").sorted()) ?? [], "files are left")
+            #expect(
+                left == (try? FileManager.default.contentsOfDirectory(atPath: workspace.path + "/run").sorted()) ?? [],
+                "files are left")
         }
 
         private func train(_ workspace: Workspace, _ changes: String...) async throws -> Finished {
             try await RunningProcess(
-                ["train", "settings.yaml", "--run-dir", "run"] + changes.flatMap { ["--set", $0] }, folder: workspace.path,
+                ["train", "settings.yaml", "--run-dir", "run"] + changes.flatMap { ["--set", $0] },
+                folder: workspace.path,
                 name: "train"
             ).finish()
         }
@@ -35,16 +40,20 @@ extension ProcessTests {
             try await withWorkspace { workspace in
                 try workspace.write(
                     "settings.yaml",
-                    Workspace.settings.replacing("groupSize:", with: "groupsize:").replacing("  epochs: 5", with: "  epoch: 5"))
+                    Workspace.settings.replacing("groupSize:", with: "groupsize:").replacing(
+                        "  epochs: 5", with: "  epoch: 5"))
                 let finished = try await train(workspace, "rollout.stepz=3", "seed=many")
-                expect(finished, ["settings.yaml", "rollout.groupSize", "run.epochs", "rollout.steps", "seed"], workspace)
+                expect(
+                    finished, ["settings.yaml", "rollout.groupSize", "run.epochs", "rollout.steps", "seed"], workspace)
             }
         }
 
         @Test("a settings file or a folder that is not there is named")
         func missing() async throws {
             try await withWorkspace { workspace in
-                expect(try await workspace.run("train", "nowhere.yaml", "--run-dir", "run"), ["nowhere.yaml", "does not exist"], workspace)
+                expect(
+                    try await workspace.run("train", "nowhere.yaml", "--run-dir", "run"),
+                    ["nowhere.yaml", "does not exist"], workspace)
                 expect(
                     try await train(workspace, "model=nowhere", "data.prompts=none.txt"),
                     ["model nowhere", "data.prompts none.txt", "does not exist"], workspace)
@@ -70,17 +79,23 @@ extension ProcessTests {
         func references() async throws {
             try await withWorkspace { workspace in
                 try workspace.write("data/images/1-0.png", "no picture")
-                try workspace.write("data/train.txt", Workspace.trainingPrompts.joined(separator: "\n") + "\na pink cube\n")
+                try workspace.write(
+                    "data/train.txt", Workspace.trainingPrompts.joined(separator: "\n") + "\na pink cube\n")
                 expect(
                     try await train(workspace),
-                    ["data/prompt2img.json", "\"a green square\": data/images/1-0.png", "\"a pink cube\": no references"], workspace)
+                    [
+                        "data/prompt2img.json", "\"a green square\": data/images/1-0.png",
+                        "\"a pink cube\": no references",
+                    ], workspace)
             }
         }
 
         @Test("a resolution that does not fit the model is told with the sizes that do")
         func resolution() async throws {
             try await withWorkspace { workspace in
-                expect(try await train(workspace, "rollout.resolution=50"), ["rollout.resolution", "50 x 50", "multiples of 8"], workspace)
+                expect(
+                    try await train(workspace, "rollout.resolution=50"),
+                    ["rollout.resolution", "50 x 50", "multiples of 8"], workspace)
             }
         }
 
@@ -88,9 +103,11 @@ extension ProcessTests {
         func endpointInUse() async throws {
             try await withWorkspace { workspace in
                 let endpoint = "ipc://\(workspace.path)/taken"
-                let server = try workspace.start("reward-server", "settings.yaml", "--run-dir", "other", "--bind", endpoint)
+                let server = try workspace.start(
+                    "reward-server", "settings.yaml", "--run-dir", "other", "--bind", endpoint)
                 try await eventually("the server") { server.errors.contains("ready at") ? true : nil }
-                let second = try await workspace.run("reward-server", "settings.yaml", "--run-dir", "second", "--bind", endpoint)
+                let second = try await workspace.run(
+                    "reward-server", "settings.yaml", "--run-dir", "second", "--bind", endpoint)
                 #expect(second.exit == .status(1))
                 #expect(second.errors.contains("advgrpo: \(endpoint) is in use"), "\(second.errors)")
                 server.signal(SIGTERM)
@@ -113,7 +130,8 @@ extension ProcessTests {
                     [SafeTensor(name: "latents", shape: [1, 4, 8, 8], floats: [Float](repeating: 0, count: 256))],
                     metadata: [:], to: workspace.path + "/latents.safetensors")
                 let finished = try await workspace.run(
-                    "sample", "--model", Repository.models + "/emoji-sd3-tiny", "--prompt", "a red circle", "--out", "run",
+                    "sample", "--model", Repository.models + "/emoji-sd3-tiny", "--prompt", "a red circle", "--out",
+                    "run",
                     "--latents", "latents.safetensors")
                 expect(finished, ["latents.safetensors", "[1, 4, 8, 8]", "[1, 16, 16, 16]"], workspace)
             }
@@ -124,13 +142,18 @@ extension ProcessTests {
             try await withWorkspace { workspace in
                 let resumed = try await workspace.run("train", "settings.yaml", "--resume", "--run-dir", "run")
                 expect(resumed, ["run: holds no run to resume", "--run-dir"], workspace)
-                try FileManager.default.createDirectory(atPath: workspace.path + "/run", withIntermediateDirectories: false)
+                try FileManager.default.createDirectory(
+                    atPath: workspace.path + "/run", withIntermediateDirectories: false)
                 try workspace.write("run/settings.yaml", Workspace.settings)
-                expect(try await train(workspace), ["run: already holds a run", "--resume"], workspace, leaving: ["settings.yaml"])
+                expect(
+                    try await train(workspace), ["run: already holds a run", "--resume"], workspace,
+                    leaving: ["settings.yaml"])
             }
         }
 
-        @Test("wrong usage is status 64", arguments: [["train"], ["train", "settings.yaml", "--resume"], ["sample"], ["nonsense"]])
+        @Test(
+            "wrong usage is status 64",
+            arguments: [["train"], ["train", "settings.yaml", "--resume"], ["sample"], ["nonsense"]])
         func usage(arguments: [String]) async throws {
             try await withWorkspace { workspace in
                 let finished = try await RunningProcess(arguments, folder: workspace.path, name: "usage").finish()

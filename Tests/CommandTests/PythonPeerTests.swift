@@ -23,7 +23,8 @@ extension ProcessTests {
             }
             try await withWorkspace { workspace in
                 let endpoint = "ipc://\(workspace.path)/sockets/reward-server"
-                let server = try workspace.start("reward-server", "settings.yaml", "--run-dir", "run", "--bind", endpoint)
+                let server = try workspace.start(
+                    "reward-server", "settings.yaml", "--run-dir", "run", "--bind", endpoint)
                 try await eventually("the server") { server.errors.contains("ready at") ? true : nil }
                 let finished = try await RunningProcess(
                     [Repository.path + "/docs/examples/health.py", endpoint], program: python, folder: workspace.path,
@@ -31,7 +32,8 @@ extension ProcessTests {
                 ).finish()
                 #expect(finished.exit == .status(0), "\(finished.errors)")
                 let health = try #require(
-                    try JSONSerialization.jsonObject(with: Data(finished.output.utf8)) as? [String: Any], "\(finished.output)")
+                    try JSONSerialization.jsonObject(with: Data(finished.output.utf8)) as? [String: Any],
+                    "\(finished.output)")
                 #expect(health["role"] as? String == "rewardServer")
                 #expect(health["serving"] as? Bool == false)
                 #expect(health["reason"] as? String == "waiting for the learner")

@@ -28,7 +28,9 @@ actor UndisturbedRun {
                 let workspace = try Workspace()
                 defer { workspace.close() }
                 let finished = try await workspace.run("train", "settings.yaml", "--run-dir", "run")
-                guard finished.exit == .status(0) else { throw TestFailure("undisturbed run: \(finished.errors)\(workspace.logs())") }
+                guard finished.exit == .status(0) else {
+                    throw TestFailure("undisturbed run: \(finished.errors)\(workspace.logs())")
+                }
                 let run = workspace.files("run")
                 return Result(digests: try run.digests(step: 5), metrics: run.reproducibleMetrics)
             }
@@ -47,7 +49,8 @@ extension ProcessTests {
             let expected = try await UndisturbedRun.shared.result
             let digests = try run.digests(step: 5)
             for name in [
-                "policy.safetensors", "policy-moment1.safetensors", "policy-moment2.safetensors", "policy-average.safetensors",
+                "policy.safetensors", "policy-moment1.safetensors", "policy-moment2.safetensors",
+                "policy-average.safetensors",
                 "discriminator.safetensors", "adapter/adapter_model.safetensors",
             ] {
                 #expect(digests[name] != nil, "\(name)")
@@ -86,7 +89,9 @@ extension ProcessTests {
             }
         }
 
-        @Test("SIGKILL of a role in the middle of a run changes nothing", arguments: ["worker-0", "reward-server", "learner"])
+        @Test(
+            "SIGKILL of a role in the middle of a run changes nothing",
+            arguments: ["worker-0", "reward-server", "learner"])
         func killed(role: String) async throws {
             try await withWorkspace { workspace in
                 let run = workspace.files("run")
@@ -117,7 +122,8 @@ extension ProcessTests {
         }
 
         @Test(
-            "SIGKILL of a role before the first epoch is over changes nothing", arguments: ["reward-server", "learner", "worker-1"])
+            "SIGKILL of a role before the first epoch is over changes nothing",
+            arguments: ["reward-server", "learner", "worker-1"])
         func killedEarly(role: String) async throws {
             try await withWorkspace { workspace in
                 let run = workspace.files("run")

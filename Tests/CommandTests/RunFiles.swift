@@ -11,7 +11,8 @@ struct RunFiles {
 
     /// The lines of metrics.jsonl, complete ones only.
     var metrics: [[String: Any]] {
-        let text = String(decoding: FileManager.default.contents(atPath: path + "/metrics.jsonl") ?? Data(), as: UTF8.self)
+        let text = String(
+            decoding: FileManager.default.contents(atPath: path + "/metrics.jsonl") ?? Data(), as: UTF8.self)
         return text.split(separator: "\n").compactMap {
             (try? JSONSerialization.jsonObject(with: Data($0.utf8))) as? [String: Any]
         }
@@ -39,7 +40,9 @@ struct RunFiles {
     /// The metrics that follow from the settings, not from the machine's speed.
     var reproducibleMetrics: [[String: Double]] {
         metrics.map { line in
-            line.compactMapValues { $0 as? Double }.filter { !$0.key.hasPrefix("seconds.") && $0.key != "imagesPerSecond" }
+            line.compactMapValues { $0 as? Double }.filter {
+                !$0.key.hasPrefix("seconds.") && $0.key != "imagesPerSecond"
+            }
         }
     }
 

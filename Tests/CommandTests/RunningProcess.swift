@@ -26,7 +26,8 @@ struct Finished {
 enum Product {
     static let path: String = {
         // The running test bundle is a program on Linux, and its folder is the one that everything is built into.
-        let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let bundle =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         return URL(fileURLWithPath: bundle).deletingLastPathComponent().appendingPathComponent("advgrpo").path
     }()
 }
@@ -62,7 +63,9 @@ final class RunningProcess: Sendable {
         defer { for string in strings { free(string) } }
         var processID: Int32 = 0
         let status = posix_spawn(&processID, shell[0], &actions, &attributes, &strings, environ)
-        guard status == 0 else { throw TestFailure("\(program) cannot be started: \(String(cString: strerror(status)))") }
+        guard status == 0 else {
+            throw TestFailure("\(program) cannot be started: \(String(cString: strerror(status)))")
+        }
         self.processID = processID
     }
 

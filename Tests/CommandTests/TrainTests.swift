@@ -15,7 +15,8 @@ extension ProcessTests {
         func wholeRun() async throws {
             try await withWorkspace { workspace in
                 let finished = try await workspace.run(
-                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=3", "--set", "run.previewPrompts=2",
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=3", "--set",
+                    "run.previewPrompts=2",
                     "--set", "run.previewEvery=2", "--set", "run.evaluation.prompts=2")
                 #expect(workspace.processes.isEmpty, "processes are left")
                 #expect(finished.exit == .status(0), "\(finished.errors)")
@@ -25,7 +26,8 @@ extension ProcessTests {
                 try checkMetrics(run)
                 #expect(
                     try run.ledger(step: 3) == [
-                        "leased": 6, "accepted": 6, "trained": 6, "expired": 0, "failed": 0, "duplicates": 0, "refused": 0,
+                        "leased": 6, "accepted": 6, "trained": 6, "expired": 0, "failed": 0, "duplicates": 0,
+                        "refused": 0,
                         "quarantined": 0,
                     ])
                 let report = String(

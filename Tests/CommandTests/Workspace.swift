@@ -135,7 +135,8 @@ final class Workspace: Sendable {
             $0.hasSuffix(".log") || $0.hasSuffix(".err")
         }
         return names.sorted().map { name in
-            "== \(name)\n" + String(decoding: FileManager.default.contents(atPath: "\(path)/\(name)") ?? Data(), as: UTF8.self)
+            "== \(name)\n"
+                + String(decoding: FileManager.default.contents(atPath: "\(path)/\(name)") ?? Data(), as: UTF8.self)
         }.joined()
     }
 }

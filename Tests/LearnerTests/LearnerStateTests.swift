@@ -22,7 +22,8 @@ struct LearnerStateTests {
 
     private func hello(_ name: String, processID: Int = 1, settings: String = "settings") -> Hello {
         Hello(
-            role: .rolloutWorker, name: name, host: "here", processID: processID, processor: "", engine: "", precision: "fp32",
+            role: .rolloutWorker, name: name, host: "here", processID: processID, processor: "", engine: "",
+            precision: "fp32",
             settingsDigest: settings)
     }
 
@@ -40,7 +41,10 @@ struct LearnerStateTests {
     }
 
     private func lease(_ state: inout LearnerState, _ worker: String, now: Int = 0) throws -> Lease? {
-        guard case .lease(let lease) = try state.answer(LeaseRequest(worker: worker, policyVersion: nil, weightsDigest: nil), now: now) else { return nil }
+        guard
+            case .lease(let lease) = try state.answer(
+                LeaseRequest(worker: worker, policyVersion: nil, weightsDigest: nil), now: now)
+        else { return nil }
         return lease
     }
 
@@ -48,7 +52,9 @@ struct LearnerStateTests {
     func introduction() throws {
         var state = try state()
         #expect(throws: Failure.self) { try state.answer(hello("w", settings: "others"), now: 0) }
-        #expect(throws: Failure.self) { try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0) }
+        #expect(throws: Failure.self) {
+            try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0)
+        }
         #expect(try state.answer(hello("w"), now: 0).runID == state.runID)
         #expect(try lease(&state, "w")?.group == GroupID(epoch: 3, index: 0))
     }
@@ -86,13 +92,15 @@ struct LearnerStateTests {
         var state = try state()
         _ = try state.answer(hello("w"), now: 0)
         state.isLeasing = false
-        guard case .wait = try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0) else {
+        guard case .wait = try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0)
+        else {
             Issue.record("a lease between epochs")
             return
         }
         state.stopReason = "complete"
-        guard case .stop(reason: "complete") = try state.answer(
-            LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0)
+        guard
+            case .stop(reason: "complete") = try state.answer(
+                LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0)
         else {
             Issue.record("no stop")
             return

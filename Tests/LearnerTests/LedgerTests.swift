@@ -101,13 +101,20 @@ struct LedgerTests {
                 now += Int(generator.next() % 10)
                 let worker = "worker \(generator.next() % 3)"
                 switch generator.next() % 8 {
-                case 0...2: if let lease = ledger.lease(to: worker, now: now) { held.append((lease.entry.group, worker)) }
+                case 0...2:
+                    if let lease = ledger.lease(to: worker, now: now) { held.append((lease.entry.group, worker)) }
                 case 3: ledger.release(worker: worker, now: now)
-                case 4: if let one = held.randomElement(using: &generator) {
-                    ledger.fail(one.group, worker: one.worker, cause: "killed", now: now) }
+                case 4:
+                    if let one = held.randomElement(using: &generator) {
+                        ledger.fail(one.group, worker: one.worker, cause: "killed", now: now)
+                    }
                 case 5: ledger.expire(now: now)
-                default: if let one = held.randomElement(using: &generator),
-                    ledger.deliver(one.group, worker: one.worker, now: now) == .accepted { accepted.append(one.group) }
+                default:
+                    if let one = held.randomElement(using: &generator),
+                        ledger.deliver(one.group, worker: one.worker, now: now) == .accepted
+                    {
+                        accepted.append(one.group)
+                    }
                 }
             }
             #expect(Set(accepted) == Set((0..<5).map { GroupID(epoch: epoch, index: $0) }))
