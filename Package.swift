@@ -65,7 +65,8 @@ let package = Package(
         .executableTarget(
             name: "Command",
             dependencies: [
-                "RolloutWorker", "RewardServer", "Learner", "Datasets", "MethodModels", "Raster", "SafeTensors", "Runtime",
+                "RolloutWorker", "RewardServer", "Learner", "Datasets", "MethodModels", "Raster", "SafeTensors",
+                "Runtime",
                 "Transport", "Protocol",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

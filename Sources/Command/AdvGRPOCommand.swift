@@ -22,7 +22,7 @@ struct AdvGRPOCommand: AsyncParsableCommand {
         do {
             var command = try parseAsRoot()
             if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
-        } catch where !(error is ExitCode) && exitCode(for: error) == .failure {
+        } catch  where !(error is ExitCode) && exitCode(for: error) == .failure {
             note(Supervisor.lastWord + sentence(error))
             exit(withError: ExitCode.failure)
         } catch {

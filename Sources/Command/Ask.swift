@@ -6,7 +6,9 @@ import Runtime
 import Transport
 
 /// Asks a server and gives its answer; exit status 2 when none comes in time.
-private func ask<Request: WireRequest>(_ request: Request, _ peer: PeerOptions, _ show: (Request.Reply) throws -> Void) async throws {
+private func ask<Request: WireRequest>(_ request: Request, _ peer: PeerOptions, _ show: (Request.Reply) throws -> Void)
+    async throws
+{
     let endpoint = try Endpoint(peer.endpoint)
     let loop = try SocketLoop()
     let client = try Client(endpoint, on: loop, options: try ClientOptions(keys: peer.keys ?? ""))
@@ -39,10 +41,14 @@ struct HealthCommand: AsyncParsableCommand {
             serving = health.serving
             if peer.json { return try printJSON(health) }
             print("\(health.role.rawValue): \(health.serving ? "serving" : "not serving") (\(health.reason))")
-            print("  run \(health.runID?.rawValue ?? "none"), version \(health.version.map(String.init) ?? "none"), "
-                + "up \(Int(health.uptimeSeconds)) s, memory \(health.memoryBytes >> 20) MiB, queue \(health.queueDepth)")
+            print(
+                "  run \(health.runID?.rawValue ?? "none"), version \(health.version.map(String.init) ?? "none"), "
+                    + "up \(Int(health.uptimeSeconds)) s, memory \(health.memoryBytes >> 20) MiB, queue \(health.queueDepth)"
+            )
             if let latency = health.latency {
-                print(String(format: "  latency p50 %.2f ms, p99 %.2f ms", latency.p50Milliseconds, latency.p99Milliseconds))
+                print(
+                    String(
+                        format: "  latency p50 %.2f ms, p99 %.2f ms", latency.p50Milliseconds, latency.p99Milliseconds))
             }
             for (name, value) in health.counters.sorted(by: { $0.key < $1.key }) { print("  \(name) \(Int(value))") }
             if case .object(let fields) = health.detail {
@@ -58,7 +64,8 @@ struct HealthCommand: AsyncParsableCommand {
 /// `advgrpo status`: the learner's whole view.
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Ask the learner for the whole run: roles, groups, versions, who waits for whom.")
+        commandName: "status",
+        abstract: "Ask the learner for the whole run: roles, groups, versions, who waits for whom.")
 
     @OptionGroup var peer: PeerOptions
 
@@ -66,24 +73,35 @@ struct StatusCommand: AsyncParsableCommand {
         try await ask(StatusRequest(), peer) { status in
             if peer.json { return try printJSON(status.document) }
             let status = try JSONDecoder().decode(RunStatus.self, from: JSONEncoder().encode(status.document))
-            print("run \(status.runID): epoch \(status.epoch) of \(status.progress.epochs), \(status.phase.rawValue) "
-                + String(format: "for %.1f s", status.phaseSeconds))
-            print("  policy \(status.policyVersion) (\(status.weightsDigest.prefix(12))), discriminator \(status.discriminatorVersion)")
+            print(
+                "run \(status.runID): epoch \(status.epoch) of \(status.progress.epochs), \(status.phase.rawValue) "
+                    + String(format: "for %.1f s", status.phaseSeconds))
+            print(
+                "  policy \(status.policyVersion) (\(status.weightsDigest.prefix(12))), discriminator \(status.discriminatorVersion)"
+            )
             print(String(format: "  %d images, %.2f a second", status.progress.images, status.progress.imagesPerSecond))
             for worker in status.workers {
-                let shares = worker.seconds.sorted { $0.key < $1.key }.map { String(format: "%@ %.0f s", $0.key, $0.value) }
-                print("  \(worker.name) on \(worker.host): \(worker.state) \(worker.group ?? ""), \(worker.delivered) groups, "
-                    + shares.joined(separator: ", "))
+                let shares = worker.seconds.sorted { $0.key < $1.key }.map {
+                    String(format: "%@ %.0f s", $0.key, $0.value)
+                }
+                print(
+                    "  \(worker.name) on \(worker.host): \(worker.state) \(worker.group ?? ""), \(worker.delivered) groups, "
+                        + shares.joined(separator: ", "))
             }
             for group in status.groups {
-                print(String(
-                    format: "  group %@ %@ %@ for %.1f s: %@", group.group, group.state, group.worker ?? "", group.sinceSeconds,
-                    group.prompt))
+                print(
+                    String(
+                        format: "  group %@ %@ %@ for %.1f s: %@", group.group, group.state, group.worker ?? "",
+                        group.sinceSeconds,
+                        group.prompt))
             }
-            for wait in status.waits { print(String(format: "  %@ waits for %@, %.1f s", wait.who, wait.what, wait.seconds)) }
+            for wait in status.waits {
+                print(String(format: "  %@ waits for %@, %.1f s", wait.who, wait.what, wait.seconds))
+            }
             let ledger = status.ledger
-            print("  ledger: \(ledger.trained) trained, \(ledger.leased) leased, \(ledger.expired) expired, \(ledger.failed) failed, "
-                + "\(ledger.duplicates) duplicates, \(ledger.refused) refused, \(ledger.quarantined) quarantined")
+            print(
+                "  ledger: \(ledger.trained) trained, \(ledger.leased) leased, \(ledger.expired) expired, \(ledger.failed) failed, "
+                    + "\(ledger.duplicates) duplicates, \(ledger.refused) refused, \(ledger.quarantined) quarantined")
         }
     }
 }
@@ -97,6 +115,8 @@ struct Keygen: ParsableCommand {
 
     func run() throws {
         try ClusterSecurity.generate(folder: out)
-        print("keys in \(out); copy server.pub, client.key and client.pub to worker machines, and set cluster.keys to the folder")
+        print(
+            "keys in \(out); copy server.pub, client.key and client.pub to worker machines, and set cluster.keys to the folder"
+        )
     }
 }

@@ -9,14 +9,19 @@ import TensorCore
 /// `advgrpo evaluate`: how close a model's images are to references.
 struct Evaluate: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure a model: DINO similarity, Fréchet distance, diversity, and how well a discriminator tells it apart.")
+        abstract:
+            "Measure a model: DINO similarity, Fréchet distance, diversity, and how well a discriminator tells it apart."
+    )
 
     @OptionGroup var options: ModelOptions
 
     @Option(help: "The references: prompt2img.json, {prompt: [image files]}.")
     var references: String
 
-    @Option(help: "Text file with the prompts to measure on; those of the references' test.txt beside it, else all, unless given.")
+    @Option(
+        help:
+            "Text file with the prompts to measure on; those of the references' test.txt beside it, else all, unless given."
+    )
     var prompts: String?
 
     @Option(help: "Most prompts to measure on, from the file's start.")
@@ -25,7 +30,8 @@ struct Evaluate: ParsableCommand {
     @Option(help: "Images of each prompt.")
     var count = 2
 
-    @Option(help: "Folder of the backbone whose features are compared; MODEL/dino-evaluation or MODEL/dino unless given.")
+    @Option(
+        help: "Folder of the backbone whose features are compared; MODEL/dino-evaluation or MODEL/dino unless given.")
     var backbone: String?
 
     @Flag(help: "Print one JSON document and nothing else.")
@@ -39,11 +45,14 @@ struct Evaluate: ParsableCommand {
         let texts = Array(try promptTexts().prefix(limit))
         let library = try ReferenceLibrary(path: references, required: texts)
         let loaded = try options.load()
-        let folder = backbone ?? [options.model + "/dino-evaluation", options.model + "/dino"].first(where: PromptFile.exists) ?? options.model + "/dino"
+        let folder =
+            backbone ?? [options.model + "/dino-evaluation", options.model + "/dino"].first(where: PromptFile.exists)
+            ?? options.model + "/dino"
         let evaluator = try Evaluator(
             generator: loaded.generator,
             backbone: try VisionBackbone(
-                folder: folder, engine: loaded.policy.engine, dtype: .float32, resize: .tensor, chunks: loaded.generator.chunks),
+                folder: folder, engine: loaded.policy.engine, dtype: .float32, resize: .tensor,
+                chunks: loaded.generator.chunks),
             library: library, prompts: texts, imagesPerPrompt: count, side: loaded.side)
         let result = try evaluator.measure(loaded.transformer, lanes: loaded.lanes)
         if json { return try printJSON(result) }

@@ -6,7 +6,8 @@ import SafeTensors
 struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Name architecture, precision and size of weights.",
-        discussion: "Takes a safetensors file, a folder of one model, a diffusers pipeline folder or an adapter folder.")
+        discussion: "Takes a safetensors file, a folder of one model, a diffusers pipeline folder or an adapter folder."
+    )
 
     @Argument(help: "File or folder.")
     var path: String
@@ -22,8 +23,12 @@ struct Inspect: ParsableCommand {
         if json { return try printJSON(Inspection.Document(path: path, parts: parts)) }
         for part in parts {
             print("\(part.path)")
-            print("  \(part.architecture), \(part.parameterCount) parameters, \(part.tensorCount) tensors, \(part.precision)")
-            for (key, value) in part.metadata.sorted(by: { $0.key < $1.key }) { print("  metadata \(key): \(value.prefix(100))") }
+            print(
+                "  \(part.architecture), \(part.parameterCount) parameters, \(part.tensorCount) tensors, \(part.precision)"
+            )
+            for (key, value) in part.metadata.sorted(by: { $0.key < $1.key }) {
+                print("  metadata \(key): \(value.prefix(100))")
+            }
             for tensor in part.tensors ?? [] { print("  \(tensor.name) \(tensor.dtype) \(tensor.shape)") }
         }
     }
@@ -64,16 +69,23 @@ enum Inspection {
         guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
             throw CommandFailure("\(path) does not exist; give a safetensors file or a folder that holds one.")
         }
-        guard isFolder.boolValue else { return [try part(path: path, configuration: nil, listingTensors: listingTensors)] }
-        let folders = [path] + ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted().map { path + "/" + $0 }
+        guard isFolder.boolValue else {
+            return [try part(path: path, configuration: nil, listingTensors: listingTensors)]
+        }
+        let folders =
+            [path]
+            + ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted().map { path + "/" + $0 }
         let parts = try folders.compactMap { folder -> Part? in
             let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
             guard files.contains(where: { $0.hasSuffix(".safetensors") }) else { return nil }
-            let configuration = ["config.json", "adapter_config.json"].first(where: files.contains).map { folder + "/" + $0 }
+            let configuration = ["config.json", "adapter_config.json"].first(where: files.contains).map {
+                folder + "/" + $0
+            }
             return try part(path: folder, configuration: configuration, listingTensors: listingTensors)
         }
         guard !parts.isEmpty else {
-            throw CommandFailure("\(path) holds no .safetensors file, nor does a folder in it; point at the folder with the weights.")
+            throw CommandFailure(
+                "\(path) holds no .safetensors file, nor does a folder in it; point at the folder with the weights.")
         }
         return parts
     }
@@ -94,15 +106,20 @@ enum Inspection {
     /// The class its configuration names, else what its tensor names say.
     private static func architecture(configuration: String?, entries: [TensorEntry]) -> String {
         if let configuration, let data = FileManager.default.contents(atPath: configuration),
-            let fields = try? JSONSerialization.jsonObject(with: data) as? [String: Any] {
+            let fields = try? JSONSerialization.jsonObject(with: data) as? [String: Any]
+        {
             if let name = fields["_class_name"] as? String { return name }
             if let name = (fields["architectures"] as? [String])?.first { return name }
             if let name = fields["architecture"] as? String { return "timm \(name)" }
-            if let kind = fields["peft_type"] as? String { return "PEFT \(kind) adapter, rank \(fields["r"] as? Int ?? 0)" }
+            if let kind = fields["peft_type"] as? String {
+                return "PEFT \(kind) adapter, rank \(fields["r"] as? Int ?? 0)"
+            }
         }
         let signatures: [(suffix: String, name: String)] = [
-            (".lora_A.weight", "LoRA adapter"), ("time_text_embed.timestep_embedder.linear_1.weight", "SD3Transformer2DModel"),
-            ("decoder.conv_in.weight", "AutoencoderKL"), ("blocks.0.attn.qkv.weight", "timm or Meta vision transformer"),
+            (".lora_A.weight", "LoRA adapter"),
+            ("time_text_embed.timestep_embedder.linear_1.weight", "SD3Transformer2DModel"),
+            ("decoder.conv_in.weight", "AutoencoderKL"),
+            ("blocks.0.attn.qkv.weight", "timm or Meta vision transformer"),
             ("encoder.layer.0.attention.attention.query.weight", "Dinov2Model"),
             ("text_model.embeddings.token_embedding.weight", "CLIP text encoder"),
             ("encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder"),

@@ -6,7 +6,8 @@ struct SettingsOptions: ParsableArguments {
     @Argument(help: "Settings file (YAML); see docs/settings.md.")
     var settings: String
 
-    @Option(name: .customLong("set"), parsing: .singleValue, help: "Change one setting: key.path=value. May be repeated.")
+    @Option(
+        name: .customLong("set"), parsing: .singleValue, help: "Change one setting: key.path=value. May be repeated.")
     var changes: [String] = []
 
     /// The complete, validated settings.

@@ -4,7 +4,8 @@ import Datasets
 /// `advgrpo prepare-emoji`: the default data set, from Debian's Noto colour emoji font.
 struct PrepareEmoji: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "prepare-emoji", abstract: "Make the default data set from the font of Debian's fonts-noto-color-emoji.")
+        commandName: "prepare-emoji",
+        abstract: "Make the default data set from the font of Debian's fonts-noto-color-emoji.")
 
     @Option(help: "The font.")
     var font = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"

@@ -45,7 +45,9 @@ func beginning(_ runDirectory: String, _ work: () async throws -> Void) async th
 }
 
 /// Runs a blocking role on a thread of its own and waits for it.
-private func onThread<Value: Sendable>(_ name: String, _ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+private func onThread<Value: Sendable>(_ name: String, _ body: @escaping @Sendable () throws -> Value) async throws
+    -> Value
+{
     try await withCheckedThrowingContinuation { continuation in
         _ = PosixThread { continuation.resume(with: Result { try body() }) }
     }
@@ -54,7 +56,8 @@ private func onThread<Value: Sendable>(_ name: String, _ body: @escaping @Sendab
 /// `advgrpo learner`.
 struct LearnerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "learner", abstract: "Own the run: lease groups, train the policy, publish weights, keep snapshots.")
+        commandName: "learner",
+        abstract: "Own the run: lease groups, train the policy, publish weights, keep snapshots.")
 
     @OptionGroup var settings: SettingsOptions
     @OptionGroup var role: RoleOptions
@@ -75,7 +78,8 @@ struct LearnerCommand: AsyncParsableCommand {
         let service = LearnerService.Options(
             settings: settings, runDirectory: role.runDir, start: resume ? .resume : again ? .again : .new,
             endpoint: try role.endpoint(role.bind, settings.cluster.endpoints.learner, role: "learner"),
-            rewardServer: try role.endpoint(rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server"))
+            rewardServer: try role.endpoint(
+                rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server"))
         let shutdown = makeShutdown()
         try await onThread("learner") { try LearnerService.run(service, shutdown: shutdown) }
     }
@@ -98,7 +102,8 @@ struct RewardServerCommand: AsyncParsableCommand {
         try await onThread("reward server") {
             let logger = Logger(label: "reward-server")
             let server = try RewardServer(
-                settings: settings, engine: try Engines.named(settings.engine.rawValue), shutdown: shutdown, logger: logger)
+                settings: settings, engine: try Engines.named(settings.engine.rawValue), shutdown: shutdown,
+                logger: logger)
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
             let options = try ServerOptions(settings.cluster, logger: logger)
@@ -130,7 +135,8 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
         let name = name ?? "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)"
         try Logs.bootstrap(file: nil)
         let learner = try role.endpoint(connect, settings.cluster.endpoints.learner, role: "learner")
-        let rewardServer = try role.endpoint(rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server")
+        let rewardServer = try role.endpoint(
+            rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server")
         // A worker needs no socket of its own; it has one where it can be asked how it is.
         let own = role.bind == nil && !Lifeline.isSupervised ? nil : try role.endpoint(role.bind, "", role: name)
         let isLocal = role.bind == nil

@@ -39,7 +39,9 @@ struct ModelOptions: ParsableArguments {
     var size: Int?
 
     func validate() throws {
-        guard steps >= 1, steps <= 1000 else { throw ValidationError("--steps must be between 1 and 1000, not \(steps)") }
+        guard steps >= 1, steps <= 1000 else {
+            throw ValidationError("--steps must be between 1 and 1000, not \(steps)")
+        }
         guard guidance >= 1 else { throw ValidationError("--guidance must be at least 1, not \(guidance)") }
         if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, not \(threads)") }
         if let size, size < 1 { throw ValidationError("--size must be at least 1, not \(size)") }
@@ -54,7 +56,8 @@ struct ModelOptions: ParsableArguments {
         if let lora { transformer = try transformer.merged(LoRAAdapter(path: lora, engine: engine)) }
         let side = size ?? policy.pipeline.defaultLatentSide * policy.pipeline.autoencoder.configuration.spatialFactor
         let generator = try ImageGenerator(
-            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed, chunks: Chunks(size: 4))
+            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed,
+            chunks: Chunks(size: 4))
         return Loaded(
             policy: policy, transformer: transformer, generator: generator, side: side,
             lanes: Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount))
@@ -106,7 +109,9 @@ struct Sample: ParsableCommand {
         let texts = try prompt.map { [$0] } ?? PromptFile.read(prompts ?? "")
         let loaded = try options.load()
         let orders = ImageGenerator.Order.all(prompts: texts, count: count)
-        let initial = try latents.map { try Self.readLatents($0, shape: loaded.generator.latentShape, count: orders.count, loaded) }
+        let initial = try latents.map {
+            try Self.readLatents($0, shape: loaded.generator.latentShape, count: orders.count, loaded)
+        }
         let final = try loaded.generator.latents(
             orders, transformer: loaded.transformer, initialLatents: initial, lanes: loaded.lanes)
         let images = RGBImage.images(
@@ -127,7 +132,9 @@ struct Sample: ParsableCommand {
         }
     }
 
-    private static func readLatents(_ path: String, shape: [Int], count: Int, _ loaded: ModelOptions.Loaded) throws -> Tensor {
+    private static func readLatents(_ path: String, shape: [Int], count: Int, _ loaded: ModelOptions.Loaded) throws
+        -> Tensor
+    {
         let file = try SafeTensorsFile(path: path)
         guard let entry = file["latents"], entry.shape == [count] + shape else {
             throw CommandFailure(

@@ -20,7 +20,8 @@ struct EpochReport {
     let rolloutSeconds: Double, policySeconds: Double, trainingSeconds: Double
 
     init(
-        step: StepReport, results: [GroupResult], discriminatorVersion: DiscriminatorVersion, discriminator: DiscriminatorTrained?,
+        step: StepReport, results: [GroupResult], discriminatorVersion: DiscriminatorVersion,
+        discriminator: DiscriminatorTrained?,
         imagesBefore: Int, rolloutSeconds: Double, policySeconds: Double, trainingSeconds: Double
     ) {
         self.step = step
@@ -46,17 +47,21 @@ struct EpochReport {
     var imagesPerSecond: Double { Double(imageCount) / max(epochSeconds, 1e-9) }
 
     /// Wall seconds by stage.
-    var stageSeconds: [String: Double] { ["rollout": rolloutSeconds, "policy": policySeconds, "training": trainingSeconds] }
+    var stageSeconds: [String: Double] {
+        ["rollout": rolloutSeconds, "policy": policySeconds, "training": trainingSeconds]
+    }
 
     /// Every figure, by its metric's name.
     func metrics(policyVersion: Int) -> [String: Double] {
         var values: [String: Double] = [
             "epoch": Double(step.epoch), "images": Double(images), "imagesPerSecond": imagesPerSecond,
             "policyVersion": Double(policyVersion), "discriminatorVersion": Double(discriminatorVersion),
-            "trainsPolicy": step.plan.trainsPolicy ? 1 : 0, "trainsDiscriminator": step.plan.trainsDiscriminator ? 1 : 0,
+            "trainsPolicy": step.plan.trainsPolicy ? 1 : 0,
+            "trainsDiscriminator": step.plan.trainsDiscriminator ? 1 : 0,
             "seconds.epoch": epochSeconds, "seconds.rollout": rolloutSeconds, "seconds.policy": policySeconds,
             "seconds.training": trainingSeconds, "reward.mean": step.advantages.rewardMean,
-            "reward.deviation": step.advantages.rewardDeviation, "reward.groupDeviation": step.advantages.meanGroupDeviation,
+            "reward.deviation": step.advantages.rewardDeviation,
+            "reward.groupDeviation": step.advantages.meanGroupDeviation,
             "reward.zeroDeviationRatio": step.advantages.zeroDeviationRatio,
         ]
         for (phase, seconds) in workerSeconds { values["seconds.worker.\(phase)"] = seconds }

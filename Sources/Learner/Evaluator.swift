@@ -39,10 +39,13 @@ public struct Evaluator: Sendable {
     ///   - prompts: at least one, none of them trained on.
     /// - Throws: `DatasetError` naming prompt and file.
     public init(
-        generator: ImageGenerator, backbone: VisionBackbone, library: ReferenceLibrary, prompts: [String], imagesPerPrompt: Int,
+        generator: ImageGenerator, backbone: VisionBackbone, library: ReferenceLibrary, prompts: [String],
+        imagesPerPrompt: Int,
         side: Int
     ) throws {
-        precondition(!prompts.isEmpty && imagesPerPrompt >= 1, "evaluation: \(prompts.count) prompts, \(imagesPerPrompt) images each")
+        precondition(
+            !prompts.isEmpty && imagesPerPrompt >= 1,
+            "evaluation: \(prompts.count) prompts, \(imagesPerPrompt) images each")
         self.generator = generator
         self.backbone = backbone
         self.prompts = prompts
@@ -94,7 +97,8 @@ public struct Evaluator: Sendable {
         guard prompts.count >= 2 else { return 0.5 }
         let (method, seed) = (Self.probe, UInt64(1))
         let untrained = try Discriminator(
-            reward: method.reward, discriminator: method.discriminator, backbone: backbone.shape, seed: seed, engine: engine)
+            reward: method.reward, discriminator: method.discriminator, backbone: backbone.shape, seed: seed,
+            engine: engine)
         let starts = references.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
         let referenceTable = FeatureTable(
             joining: references.map {
@@ -116,7 +120,9 @@ public struct Evaluator: Sendable {
                 group(index), prompt: prompt,
                 features: untrained.features(of: own, purpose: .training, backbone: function))
         }
-        let (fitted, measured) = (prompts.indices.filter { $0 % 2 == 0 }.map(group), prompts.indices.filter { $0 % 2 == 1 }.map(group))
+        let (fitted, measured) = (
+            prompts.indices.filter { $0 % 2 == 0 }.map(group), prompts.indices.filter { $0 % 2 == 1 }.map(group)
+        )
         _ = try trainer.train(groups: fitted, references: all, steps: 300)
         return try trainer.measured(on: measured, references: all).areaUnderCurve
     }

@@ -74,7 +74,8 @@ public struct Ledger: Sendable, Equatable {
     ///   - failureLimit: at least 1.
     ///   - counters: totals of the run so far, from a snapshot.
     public init(leaseMilliseconds: Int, failureLimit: Int = 5, counters: Counters = Counters()) {
-        precondition(leaseMilliseconds >= 1 && failureLimit >= 1, "ledger: lease \(leaseMilliseconds), limit \(failureLimit)")
+        precondition(
+            leaseMilliseconds >= 1 && failureLimit >= 1, "ledger: lease \(leaseMilliseconds), limit \(failureLimit)")
         self.leaseMilliseconds = leaseMilliseconds
         self.failureLimit = failureLimit
         self.counters = counters
@@ -85,7 +86,8 @@ public struct Ledger: Sendable, Equatable {
         precondition(entries.allSatisfy(\.isClosed), "ledger: epoch \(epoch) opened over unfinished groups")
         entries = prompts.enumerated().map { index, prompt in
             Entry(
-                group: GroupID(epoch: epoch, index: index), prompt: prompt, state: .open, leaseCount: 0, failures: [], since: now)
+                group: GroupID(epoch: epoch, index: index), prompt: prompt, state: .open, leaseCount: 0, failures: [],
+                since: now)
         }
     }
 

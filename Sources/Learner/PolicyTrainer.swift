@@ -28,7 +28,8 @@ struct PolicyTrainer {
         func read(_ name: String) throws -> Parameters {
             try Parameters(path: "\(folder)/\(name).safetensors", engine: policy.engine)
         }
-        let counts = try JSONDecoder().decode(Counts.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/policy.json")))
+        let counts = try JSONDecoder().decode(
+            Counts.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/policy.json")))
         let parameters = try read("policy")
         _ = try policy.transformer(parameters)
         state = PolicyState(

@@ -59,7 +59,8 @@ struct RunMoment {
                 record: Record(
                     runID: run.monitor.withLock { $0.runID },
                     computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)"),
-                trainer: try PolicyTrainer(policy: run.policy, version: PolicyVersion(rawValue: 0)), step: step(Schedule.State()),
+                trainer: try PolicyTrainer(policy: run.policy, version: PolicyVersion(rawValue: 0)),
+                step: step(Schedule.State()),
                 discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet())
         }
         let snapshot = try store.newest { run.logger.warning("\($0)") }
@@ -67,14 +68,16 @@ struct RunMoment {
         let file = try SafeTensorsFile(path: snapshot.path + "/discriminator.safetensors")
         var state = TensorSet()
         for entry in file.entries {
-            state[entry.name] = TensorPayload(dtype: entry.dtype, shape: entry.shape, bytes: try file.bytes(of: entry.name))
+            state[entry.name] = TensorPayload(
+                dtype: entry.dtype, shape: entry.shape, bytes: try file.bytes(of: entry.name))
         }
         return RunMoment(
             record: record,
             trainer: try PolicyTrainer(
                 policy: run.policy, snapshot: snapshot.path, version: PolicyVersion(rawValue: record.policyVersion)),
             step: step(record.schedule),
-            discriminatorVersion: DiscriminatorVersion(rawValue: record.discriminatorVersion), discriminatorState: state)
+            discriminatorVersion: DiscriminatorVersion(rawValue: record.discriminatorVersion), discriminatorState: state
+        )
     }
 
     /// The record of a snapshot.

@@ -107,13 +107,15 @@ extension LearnerState {
             discriminatorVersion: discriminatorVersion.rawValue, stopping: stopReason, progress: progress,
             workers: workers.sorted { $0.key < $1.key }.map { name, worker in
                 RunStatus.Worker(
-                    name: name, host: worker.hello.host, processID: worker.hello.processID, processor: worker.hello.processor,
+                    name: name, host: worker.hello.host, processID: worker.hello.processID,
+                    processor: worker.hello.processor,
                     engine: worker.hello.engine, state: worker.heartbeat?.state.rawValue ?? "unknown",
                     group: worker.heartbeat?.group?.description, lastSeenSeconds: Double(now - worker.lastSeen) / 1000,
                     delivered: worker.delivered, refusals: Array(worker.refusals.suffix(5)),
                     seconds: [
                         "busy": worker.heartbeat?.busySeconds ?? 0, "idle": worker.heartbeat?.idleSeconds ?? 0,
-                        "starved": worker.heartbeat?.starvedSeconds ?? 0, "blocked": worker.heartbeat?.blockedSeconds ?? 0,
+                        "starved": worker.heartbeat?.starvedSeconds ?? 0,
+                        "blocked": worker.heartbeat?.blockedSeconds ?? 0,
                     ])
             },
             groups: ledger.entries.map { RunStatus.Group($0, now: now) },

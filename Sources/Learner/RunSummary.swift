@@ -1,5 +1,5 @@
-public import Runtime
 import Foundation
+public import Runtime
 
 /// Before and after of a finished run, as its evaluation files say.
 public struct RunSummary: Sendable {
@@ -24,11 +24,16 @@ public struct RunSummary: Sendable {
     public var comparisons: [Report.Comparison] {
         guard before != nil || after != nil else { return [] }
         return [
-            .init("Fréchet distance to the references", before: before?.frechetDistance, after: after?.frechetDistance, aim: .lower),
-            .init("DINO similarity to own references", before: before?.dinoSimilarity, after: after?.dinoSimilarity, aim: .higher),
+            .init(
+                "Fréchet distance to the references", before: before?.frechetDistance, after: after?.frechetDistance,
+                aim: .lower),
+            .init(
+                "DINO similarity to own references", before: before?.dinoSimilarity, after: after?.dinoSimilarity,
+                aim: .higher),
             .init("Diversity within a prompt", before: before?.diversity, after: after?.diversity, aim: .neither),
             .init(
-                "AUC of a fresh discriminator", before: before?.discriminatorAUC, after: after?.discriminatorAUC, aim: .lower,
+                "AUC of a fresh discriminator", before: before?.discriminatorAUC, after: after?.discriminatorAUC,
+                aim: .lower,
                 note: "0.5: cannot be told from references"),
         ]
     }

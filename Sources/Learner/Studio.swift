@@ -48,7 +48,8 @@ final class Studio {
             : try Evaluator(
                 generator: generator,
                 backbone: try VisionBackbone(
-                    folder: settings.resolvedEvaluationBackbone, engine: policy.engine, dtype: .float32, resize: .tensor,
+                    folder: settings.resolvedEvaluationBackbone, engine: policy.engine, dtype: .float32,
+                    resize: .tensor,
                     chunks: chunks),
                 library: try ReferenceLibrary(path: settings.data.references, required: chosen), prompts: chosen,
                 imagesPerPrompt: evaluation.seeds, side: rollout.resolution)
@@ -67,7 +68,8 @@ final class Studio {
 
     /// Shows and measures the trained policy and writes the report.
     func showAfter(
-        _ trainer: PolicyTrainer, metrics: [[String: JSONValue]], record: RunMoment.Record, enter: (RunStatus.Phase) -> Void
+        _ trainer: PolicyTrainer, metrics: [[String: JSONValue]], record: RunMoment.Record,
+        enter: (RunStatus.Phase) -> Void
     ) throws {
         enter(.preview)
         try preview(trainer, epoch: record.epoch)
@@ -85,7 +87,8 @@ final class Studio {
     private func measure(_ trainer: PolicyTrainer, _ moment: String) throws {
         guard let evaluator else { return }
         let result = try evaluator.measure(policy.transformer(trainer.averaged), lanes: lanes, progress: goOn)
-        logger.info("evaluation \(moment): Fréchet distance \(result.frechetDistance), similarity \(result.dinoSimilarity)")
+        logger.info(
+            "evaluation \(moment): Fréchet distance \(result.frechetDistance), similarity \(result.dinoSimilarity)")
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try directory.write("evaluation-\(moment).json", Array(encoder.encode(result)))
@@ -98,7 +101,8 @@ final class Studio {
         guard !prompts.isEmpty else { return }
         let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
         let images = RGBImage.images(
-            of: try generator.images(orders, transformer: policy.transformer(trainer.averaged), lanes: lanes, progress: goOn))
+            of: try generator.images(
+                orders, transformer: policy.transformer(trainer.averaged), lanes: lanes, progress: goOn))
         let sheet = ContactSheet(images: images, columns: imagesPerPrompt * 4, scale: 2).image
         try directory.write("images/\(Self.sheetName(epoch))", sheet.pngBytes())
     }
@@ -120,7 +124,8 @@ final class Studio {
         let summary = try RunSummary(runDirectory: directory.path)
         var report = Report(
             title: "advgrpo \(record.runID)",
-            summary: "\(record.epoch) epochs, \(record.images) images in \(Int(record.trainingSeconds)) seconds of training, "
+            summary:
+                "\(record.epoch) epochs, \(record.images) images in \(Int(record.trainingSeconds)) seconds of training, "
                 + "evaluated on prompts and seeds that training never saw.")
         report.comparisons = summary.comparisons
         for (name, epoch) in [("Before", 0), ("After", record.epoch)] {
@@ -134,7 +139,9 @@ final class Studio {
                 LineChart.Series(
                     name: metric,
                     points: metrics.compactMap { line in
-                        guard case .number(let step)? = line["step"], case .number(let value)? = line[metric] else { return nil }
+                        guard case .number(let step)? = line["step"], case .number(let value)? = line[metric] else {
+                            return nil
+                        }
                         return (x: step, y: value)
                     })
             }

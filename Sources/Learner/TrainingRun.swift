@@ -49,7 +49,8 @@ final class TrainingRun {
 
     init(
         settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, rollout: Rollout, lanes: Lanes,
-        monitor: Monitor<LearnerState>, rewardServer: Client, prompts: [String], studio: Studio, shutdown: ShutdownSignal,
+        monitor: Monitor<LearnerState>, rewardServer: Client, prompts: [String], studio: Studio,
+        shutdown: ShutdownSignal,
         logger: Logger
     ) throws {
         self.settings = settings
@@ -93,7 +94,8 @@ final class TrainingRun {
         if snapshots.steps().isEmpty { try snapshot(&moment) }
         try studio.showBefore(moment.trainer, epoch: moment.record.epoch) { self.enter($0) }
         publish(moment)
-        logger.info("training from epoch \(moment.record.epoch) of \(settings.run.epochs), policy \(moment.trainer.version)")
+        logger.info(
+            "training from epoch \(moment.record.epoch) of \(settings.run.epochs), policy \(moment.trainer.version)")
 
         while !isOver(moment) {
             moment.epochBegan = .now
@@ -148,7 +150,8 @@ final class TrainingRun {
         defer { monitor.withLock { $0.isLeasing = false } }
         while true {
             if shutdown.isRequested { return nil }
-            let results = monitor.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) { state -> [GroupResult]? in
+            let results = monitor.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) {
+                state -> [GroupResult]? in
                 guard state.ledger.isComplete else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
             }
@@ -167,7 +170,8 @@ final class TrainingRun {
 
     private var promptOrder: PromptOrder {
         PromptOrder(
-            promptCount: prompts.count, groupsPerEpoch: settings.method.rollout.groupsPerEpoch, seed: UInt64(settings.seed))
+            promptCount: prompts.count, groupsPerEpoch: settings.method.rollout.groupsPerEpoch,
+            seed: UInt64(settings.seed))
     }
 
     /// A run that loses a fifth of an epoch's groups has something to be told about.
@@ -177,7 +181,8 @@ final class TrainingRun {
         guard bad.count * 5 < total else {
             throw RuntimeError(
                 code: .processFailed, subject: "epoch \(bad.first?.group.epoch ?? 0)",
-                message: "\(bad.count) of \(total) groups failed on every worker, the last one with: \(bad.last?.failures.last ?? "")",
+                message:
+                    "\(bad.count) of \(total) groups failed on every worker, the last one with: \(bad.last?.failures.last ?? "")",
                 remedy: "mend the cause and continue with --resume")
         }
     }
@@ -190,13 +195,15 @@ final class TrainingRun {
         let collected = ContinuousClock.now
         let evidence = try evidence(results, moment)
         let plan = moment.step.schedule.plan(epoch: moment.record.epoch, evidence: evidence)
-        let discriminator = plan.trainsDiscriminator
+        let discriminator =
+            plan.trainsDiscriminator
             ? Background("the discriminator's training") { [rewardServer, order = order(results, moment)] in
                 try Self.train(order, on: rewardServer)
             } : nil
         let prompts = monitor.withLock { state in results.map { state.ledger.entries[$0.group.index].prompt } }
         let scoredBy = moment.discriminatorVersion
-        var step = try moment.trainer.train(moment.step, on: results, prompts: prompts, evidence: evidence, lanes: lanes)
+        var step = try moment.trainer.train(
+            moment.step, on: results, prompts: prompts, evidence: evidence, lanes: lanes)
         let policyDone = ContinuousClock.now
         let trained = try discriminator?.value()
         if let trained { moment.discriminatorVersion = trained.version }
@@ -241,7 +248,9 @@ final class TrainingRun {
     ///
     /// - Parameter codes: failures that mean a lost state; nil for all of them.
     /// - Throws: `RewardServerReset`; any other failure as it came.
-    private static func asking<Answer>(_ what: String, resetting codes: [String]?, _ body: () throws -> Answer) throws -> Answer {
+    private static func asking<Answer>(_ what: String, resetting codes: [String]?, _ body: () throws -> Answer) throws
+        -> Answer
+    {
         do {
             return try body()
         } catch let failure as Failure where codes?.contains(failure.code) ?? true {
@@ -260,7 +269,9 @@ final class TrainingRun {
         rewardServer.join(moment.record.runID)
     }
 
-    private var hello: Hello { RoleIdentity.hello(.learner, name: "learner", settings: settings, engine: policy.engine) }
+    private var hello: Hello {
+        RoleIdentity.hello(.learner, name: "learner", settings: settings, engine: policy.engine)
+    }
 
     /// Waits until the reward server answers at all; it may load for long, or be started again.
     ///
@@ -289,7 +300,9 @@ final class TrainingRun {
         }
         guard welcome.discriminatorVersion == moment.discriminatorVersion else {
             throw RewardServerReset(
-                reason: "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)")
+                reason:
+                    "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)"
+            )
         }
     }
 
@@ -311,7 +324,9 @@ final class TrainingRun {
             try rewardServer.discriminatorState(moment.discriminatorVersion)
         }
         let frozen = moment
-        let written = try snapshots.write(step: moment.record.epoch) { try frozen.write(to: $0, baseModel: self.settings.model) }
+        let written = try snapshots.write(step: moment.record.epoch) {
+            try frozen.write(to: $0, baseModel: self.settings.model)
+        }
         logger.info("snapshot \(written.path)")
     }
 
@@ -323,7 +338,8 @@ final class TrainingRun {
         do {
             try snapshot(&moment)
         } catch {
-            logger.warning("no snapshot of epoch \(moment.record.epoch): \(error); --resume goes on from the one before")
+            logger.warning(
+                "no snapshot of epoch \(moment.record.epoch): \(error); --resume goes on from the one before")
         }
     }
 

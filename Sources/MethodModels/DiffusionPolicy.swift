@@ -67,7 +67,9 @@ public final class DiffusionPolicy: Sendable {
                 message: "parameter \(name) is \(parameters[name]?.shape ?? []), expected \(tensor.shape)")
         }
         guard parameters.count == expected.count else {
-            throw ModelError(code: .wrongShape, source: "policy", message: "\(parameters.count) parameters, expected \(expected.count)")
+            throw ModelError(
+                code: .wrongShape, source: "policy",
+                message: "\(parameters.count) parameters, expected \(expected.count)")
         }
     }
 
@@ -76,7 +78,8 @@ public final class DiffusionPolicy: Sendable {
         { latents_BCHW, timestep, conditioning in
             transformer.velocity(
                 latents_BCHW, timesteps: Array(repeating: timestep, count: latents_BCHW.shape[0]),
-                conditioning: transformer.conditioning(text_BTJ: conditioning.text_BSD, pooled_BP: conditioning.pooled_BP))
+                conditioning: transformer.conditioning(
+                    text_BTJ: conditioning.text_BSD, pooled_BP: conditioning.pooled_BP))
         }
     }
 

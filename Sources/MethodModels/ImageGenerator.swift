@@ -75,13 +75,15 @@ public struct ImageGenerator: Sendable {
             try lanes.map(ranges.count) { piece in
                 let orders = orders[ranges[piece]]
                 guard let prompt = orders.first?.prompt else { preconditionFailure("an empty piece") }
-                var x = initialLatents.map { $0.rows(ranges[piece]) }
+                var x =
+                    initialLatents.map { $0.rows(ranges[piece]) }
                     ?? policy.engine.tensor(orders.flatMap { noise($0) }, shape: [orders.count] + latentShape)
                 let conditioning = policy.conditioning(prompt)
                 for index in sigmas.indices.dropLast() {
                     let step = FlowStep(index, of: sigmas, kind: nil, noiseLevel: 0)
                     x = step.mean(
-                        x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: conditioning, velocity: velocity))
+                        x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: conditioning, velocity: velocity)
+                    )
                 }
                 try progress(orders.count)
                 return x
@@ -90,7 +92,8 @@ public struct ImageGenerator: Sendable {
 
     /// Images of the orders, in order, [B, H, W, 3] in [0, 1].
     public func images(
-        _ orders: [Order], transformer: MMDiT, lanes: Lanes, progress: @escaping @Sendable (Int) throws -> Void = { _ in }
+        _ orders: [Order], transformer: MMDiT, lanes: Lanes,
+        progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Tensor {
         try policy.images(
             latents(orders, transformer: transformer, lanes: lanes, progress: progress), chunks: chunks, lanes: lanes)

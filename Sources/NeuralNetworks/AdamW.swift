@@ -62,7 +62,8 @@ public struct AdamW: Sendable {
             "AdamW: other parameter names than at the start")
         updateCount += 1
         let step = AdamStep(
-            learningRate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
+            learningRate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2,
+            epsilon: settings.epsilon,
             weightDecay: settings.weightDecay, number: updateCount)
         var first: [String: Tensor] = [:]
         var second: [String: Tensor] = [:]

@@ -39,7 +39,8 @@ struct Scorer: Sendable {
             autoencoder: settings.method.reward.references == .decoded
                 ? try AutoencoderKL(folder: settings.model + "/vae", engine: engine) : nil)
         untrained = try Discriminator(
-            reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape, seed: seed,
+            reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape,
+            seed: seed,
             engine: engine)
     }
 
@@ -94,7 +95,9 @@ struct DiscriminatorDesk {
             discriminatorVersion: DiscriminatorVersion(rawValue: scores.version),
             rewards: TensorPayload(floats: scores.rewards),
             components: Dictionary(
-                uniqueKeysWithValues: scores.components.map { ($0.component.rawValue, TensorPayload(floats: $0.values)) }))
+                uniqueKeysWithValues: scores.components.map {
+                    ($0.component.rawValue, TensorPayload(floats: $0.values))
+                }))
     }
 
     /// Makes the next version, or only measures the current one when no steps are asked for.
@@ -156,16 +159,20 @@ struct DiscriminatorDesk {
             incoming = (order, TensorAssembler(chunkCount: order.chunkCount, maximumByteCount: 64 << 30))
         }
         guard incoming?.order.version == order.version, incoming?.order.runID == order.runID else {
-            throw Failure(code: "restoreInterrupted", message: "another restore began", remedy: "start again from chunk 0")
+            throw Failure(
+                code: "restoreInterrupted", message: "another restore began", remedy: "start again from chunk 0")
         }
         try incoming?.assembler.add(order.chunk, index: order.chunkIndex)
-        guard order.chunkIndex == order.chunkCount - 1, let tensors = try incoming?.assembler.assembled() else { return nil }
+        guard order.chunkIndex == order.chunkCount - 1, let tensors = try incoming?.assembler.assembled() else {
+            return nil
+        }
         incoming = nil
         var next = scorer.freshTrainer
         if tensors.count > 0 { try next.restore(AdvGRPO.DiscriminatorState(tensors, engine: scorer.engine)) }
         guard next.discriminator.version == order.version.rawValue else {
             throw Failure(
-                code: "versionMismatch", message: "the state is of version \(next.discriminator.version), not \(order.version)")
+                code: "versionMismatch",
+                message: "the state is of version \(next.discriminator.version), not \(order.version)")
         }
         trainer = next
         lastTraining = nil

@@ -19,7 +19,9 @@ final class JobQueue: Sendable {
         }
         if !isAdded {
             request.fail(
-                Failure(code: "busy", message: "the reward server has \(capacity) requests waiting", remedy: "try again later"))
+                Failure(
+                    code: "busy", message: "the reward server has \(capacity) requests waiting",
+                    remedy: "try again later"))
         }
     }
 

@@ -59,7 +59,9 @@ final class ReferenceFeatures: Sendable {
             }
             return cache.withLock { cache in
                 for (first, table) in zip(firsts, tables) {
-                    for index in 0..<table.count { cache[Key(image: first + index, purpose: purposeKey)] = table.rows([index]) }
+                    for index in 0..<table.count {
+                        cache[Key(image: first + index, purpose: purposeKey)] = table.rows([index])
+                    }
                 }
                 return FeatureTable(joining: images.compactMap { cache[Key(image: $0, purpose: purposeKey)] })
             }

@@ -62,8 +62,10 @@ public final class RewardServer: Sendable {
         case .stopRequest:
             shutdown.request("stop requested by a peer")
             request.reply(StopAcknowledgement())
-        case .scoreRequest, .discriminatorTraining, .discriminatorStateRequest, .discriminatorRestore: queue.add(request)
-        default: request.fail(Failure(code: "wrongServer", message: "the reward server does not answer \(request.kind)"))
+        case .scoreRequest, .discriminatorTraining, .discriminatorStateRequest, .discriminatorRestore:
+            queue.add(request)
+        default:
+            request.fail(Failure(code: "wrongServer", message: "the reward server does not answer \(request.kind)"))
         }
     }
 
@@ -139,7 +141,9 @@ public final class RewardServer: Sendable {
         let (runID, version) = view.withLock { ($0.runID, $0.version) }
         guard let runID else {
             return request.fail(
-                Failure(code: "notReady", message: "the reward server has no discriminator yet", remedy: "wait for the learner to restore it"))
+                Failure(
+                    code: "notReady", message: "the reward server has no discriminator yet",
+                    remedy: "wait for the learner to restore it"))
         }
         request.reply(Welcome(runID: runID, discriminatorVersion: version))
     }

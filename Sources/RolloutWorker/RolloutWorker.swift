@@ -49,7 +49,8 @@ public final class RolloutWorker: Sendable {
     ///   - learner, rewardServer: clients of the two servers.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
-        settings: Settings, name: String, engine: any Engine, learner: Client, rewardServer: Client, shutdown: ShutdownSignal,
+        settings: Settings, name: String, engine: any Engine, learner: Client, rewardServer: Client,
+        shutdown: ShutdownSignal,
         logger: Logger
     ) throws {
         self.settings = settings
@@ -91,7 +92,7 @@ public final class RolloutWorker: Sendable {
         }
         do {
             return try workUntilStopped(patience: patience)
-        } catch where shutdown.isRequested {
+        } catch  where shutdown.isRequested {
             return .interrupted
         }
     }
@@ -116,11 +117,14 @@ public final class RolloutWorker: Sendable {
     }
 
     /// Whether a refusal means that the learner does not know this worker, or is the learner of another run by now.
-    private static func isOfNewLearner(_ failure: Failure) -> Bool { ["unknownWorker", "wrongRun"].contains(failure.code) }
+    private static func isOfNewLearner(_ failure: Failure) -> Bool {
+        ["unknownWorker", "wrongRun"].contains(failure.code)
+    }
 
     private func introduce(_ patience: Duration) throws {
         let welcome = try learner.requestBlocking(
-            RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine), deadline: patience)
+            RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine),
+            deadline: patience)
         learner.join(welcome.runID)
         rewardServer.join(welcome.runID)
         reporter.joined(welcome.runID)
@@ -161,7 +165,8 @@ public final class RolloutWorker: Sendable {
             logger.warning("group \(lease.group) failed: \(error)")
             reporter.count(failed: 1)
             _ = try learner.requestBlocking(
-                GroupFailure(worker: name, leaseID: lease.leaseID, group: lease.group, cause: String("\(error)".prefix(500))),
+                GroupFailure(
+                    worker: name, leaseID: lease.leaseID, group: lease.group, cause: String("\(error)".prefix(500))),
                 deadline: patience)
             return
         }
@@ -184,7 +189,8 @@ public final class RolloutWorker: Sendable {
             throw Failure(code: "digestMismatch", message: "policy \(version) arrived as \(actual), expected \(digest)")
         }
         return HeldWeights(
-            version: version, digest: actual, velocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters)),
+            version: version, digest: actual,
+            velocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters)),
             windowVelocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters.tracked())))
     }
 
@@ -208,9 +214,11 @@ public final class RolloutWorker: Sendable {
             worker: name, leaseID: lease.leaseID, group: lease.group, policyVersion: weights.version,
             weightsDigest: weights.digest, discriminatorVersion: scores.discriminatorVersion,
             seconds: [
-                "sample": (sampled - begin).seconds, "decode": (decoded - sampled).seconds, "score": (scored - decoded).seconds,
+                "sample": (sampled - begin).seconds, "decode": (decoded - sampled).seconds,
+                "score": (scored - decoded).seconds,
             ],
-            latents: TensorPayload(sample.trajectory.latents), logProbabilities: TensorPayload(sample.trajectory.logProbabilities),
+            latents: TensorPayload(sample.trajectory.latents),
+            logProbabilities: TensorPayload(sample.trajectory.logProbabilities),
             rewards: scores.rewards, components: scores.components,
             stepIndices: TensorPayload(int32s: sample.trajectory.stepIndices.map(Int32.init)))
     }
@@ -223,7 +231,8 @@ public final class RolloutWorker: Sendable {
             do {
                 return try rewardServer.requestBlocking(request, deadline: max(.seconds(1), end - .now))
             } catch let failure as Failure
-                where ["notReady", "busy"].contains(failure.code) && ContinuousClock.now < end && !shutdown.isRequested {
+                where ["notReady", "busy"].contains(failure.code) && ContinuousClock.now < end && !shutdown.isRequested
+            {
                 shutdown.sleep(for: .milliseconds(100))
             }
         }

@@ -89,7 +89,8 @@ final class WorkerReporter: Sendable {
         let (activity, group) = state.withLock { ($0.state, $0.group) }
         let shares = clock.shares()
         return Heartbeat(
-            worker: name, state: activity, group: group, busySeconds: shares.busy.seconds, idleSeconds: shares.idle.seconds,
+            worker: name, state: activity, group: group, busySeconds: shares.busy.seconds,
+            idleSeconds: shares.idle.seconds,
             starvedSeconds: shares.starved.seconds, blockedSeconds: shares.blocked.seconds)
     }
 }

@@ -48,7 +48,7 @@ public enum Lifeline {
         while true {
             do {
                 return try body()
-            } catch where isSupervised && ContinuousClock.now < end && isInUse(error) {
+            } catch  where isSupervised && ContinuousClock.now < end && isInUse(error) {
                 sleepBriefly(.milliseconds(100))
             }
         }

@@ -189,7 +189,8 @@ public final class Supervisor: Sendable {
         let (name, log) = (ended.child.name, "its log is \(logsFolder)/\(ended.child.name).log")
         guard case .status = ended.exit else {
             return RuntimeError(
-                code: .processCrashed, subject: name, message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""), remedy: log)
+                code: .processCrashed, subject: name, message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""),
+                remedy: log)
         }
         // What a role of this program says when it gives up is all there is to say.
         if let start = lines.lastIndex(where: { $0.hasPrefix(Self.lastWord) }) {
@@ -197,7 +198,8 @@ public final class Supervisor: Sendable {
             return RuntimeError(code: .processFailed, subject: name, message: String(sentence))
         }
         return RuntimeError(
-            code: .processFailed, subject: name, message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""), remedy: log)
+            code: .processFailed, subject: name, message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""),
+            remedy: log)
     }
 
     /// How the line begins with which a process of this program says why it ends.

@@ -77,7 +77,8 @@ extension RGBImage {
     ///
     /// - Precondition: at least one image; all of the same size.
     public static func tensor(of images: [RGBImage], on engine: any Engine) -> Tensor {
-        precondition(!images.isEmpty && images.allSatisfy { $0.width == images[0].width && $0.height == images[0].height })
+        precondition(
+            !images.isEmpty && images.allSatisfy { $0.width == images[0].width && $0.height == images[0].height })
         return engine.tensor(
             images.flatMap { $0.pixels.map { Float($0) / 255 } },
             shape: [images.count, images[0].height, images[0].width, 3])

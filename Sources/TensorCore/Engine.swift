@@ -74,7 +74,8 @@ public struct AdamStep: Sendable {
 
     /// All step sizes.
     public init(
-        learningRate: Double, beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8, weightDecay: Double = 0,
+        learningRate: Double, beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8,
+        weightDecay: Double = 0,
         number: Int
     ) {
         self.learningRate = learningRate

@@ -24,7 +24,9 @@ public final class Server: Sendable {
         if case .local = options.security, endpoint.isReachableFromOutside {
             throw TransportError(
                 .insecure, "\(endpoint) can be reached from other machines, and no keys are set",
-                remedy: "make keys with `advgrpo keygen` and name their folder in cluster.keys, or set cluster.insecure to true on a closed network")
+                remedy:
+                    "make keys with `advgrpo keygen` and name their folder in cluster.keys, or set cluster.insecure to true on a closed network"
+            )
         }
         let shared = ServerShared(runID: options.runID)
         let queue = loop.queue

@@ -75,13 +75,16 @@ struct SupervisorTests {
     @Test("what a role says when it gives up is the whole failure, all its lines")
     func lastWord() async throws {
         let folder = try TemporaryFolder()
-        let script = "echo info: loading; echo 'advgrpo: list.json: 2 problems:' >&2; echo '  a.png; mend it' >&2; exit 1"
-        let outcome = await run(supervisor([shell("learner", "exec sleep 60"), shell("reward-server", script)], folder))
+        let script =
+            "echo info: loading; echo 'advgrpo: list.json: 2 problems:' >&2; echo '  a.png; mend it' >&2; exit 1"
+        let outcome = await run(
+            supervisor([shell("learner", "exec sleep 60"), shell("reward-server", script)], folder))
         #expect(
             outcome
                 == .failure(
                     RuntimeError(
-                        code: .processFailed, subject: "reward-server", message: "list.json: 2 problems:\n  a.png; mend it")))
+                        code: .processFailed, subject: "reward-server",
+                        message: "list.json: 2 problems:\n  a.png; mend it")))
     }
 
     @Test("a killed process is started again with its restart arguments, but not for ever")
