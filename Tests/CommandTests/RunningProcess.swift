@@ -69,6 +69,14 @@ final class RunningProcess: Sendable {
         self.processID = processID
     }
 
+    /// Ends it and takes note of its end, whatever became of the test. A child that nobody waits for would also keep Swift
+    /// Testing from noticing the ends of exit tests: its monitor looks at the first ended child only.
+    deinit {
+        guard exit == nil else { return }
+        kill(processID, SIGKILL)
+        while waitpid(processID, nil, 0) == -1, errno == EINTR {}
+    }
+
     /// What it wrote so far.
     var output: String { text(files.output) }
     var errors: String { text(files.errors) }
