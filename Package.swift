@@ -77,7 +77,8 @@ let package = Package(
             swiftSettings: strict),
         tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
         tests("AdvGRPO", ["ImageModels"]),
-        tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"), tests("Transport"), tests("Learner"),
+        tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"), tests("Transport"),
+        tests("Learner", ["AdvGRPO", "Protocol", "Runtime"]),
         tests("Command", ["Runtime", "Raster", "SafeTensors"]),
         tests("Runtime", ["AdvGRPO", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
     ]

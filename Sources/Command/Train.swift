@@ -48,6 +48,7 @@ struct Train: AsyncParsableCommand {
         // A second Ctrl-C ends the children at once; this process stays to see them gone.
         shutdown.listen(endsOnSecond: false)
         let progress = ProgressLine()
+        let began = Date()
         let executable = try Self.executable()
         let common = [file] + overrides.flatMap { ["--set", $0] } + ["--run-dir", runDirectory]
         let learner = ChildCommand(
@@ -68,13 +69,19 @@ struct Train: AsyncParsableCommand {
         }
         progress.finish()
         switch outcome {
-        case .completed:
+        case .completed where Self.isWritten(runDirectory + "/report.html", since: began):
             print(try RunSummary(runDirectory: runDirectory).table)
             print("report: \(runDirectory)/report.html")
-        case .interrupted:
+        case .completed, .interrupted:
             guard RunDirectory.holdsRun(runDirectory) else { return print("stopped before the run began") }
             print("stopped after a snapshot; continue with: advgrpo train --resume --run-dir \(runDirectory)")
         }
+    }
+
+    /// Whether this run wrote its report: a learner that was stopped behind the supervisor's back ended in good order, too.
+    private static func isWritten(_ path: String, since date: Date) -> Bool {
+        guard let written = try? FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date else { return false }
+        return written >= date
     }
 
     /// This very program.

@@ -80,9 +80,10 @@ public enum LearnerService {
                 message: "has \(prompts.count) prompts, rollout.groupsPerEpoch is \(settings.method.rollout.groupsPerEpoch)",
                 remedy: "add prompts or lower rollout.groupsPerEpoch")
         }
+        let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
+        monitor.withLock { $0.rollout = rollout }
         let run = try TrainingRun(
-            settings: settings, directory: directory, policy: policy,
-            rollout: try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed)), lanes: lanes, monitor: monitor,
+            settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, monitor: monitor,
             rewardServer: try Client(
                 options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys)),
             prompts: prompts,
@@ -91,7 +92,9 @@ public enum LearnerService {
         switch try run.run() {
         case .completed:
             // Workers hear of the end when they ask for work; give them the time to ask.
-            shutdown.sleep(for: .seconds(1))
+            _ = monitor.wait(for: "the workers to leave", limit: .seconds(1)) { state in
+                state.workers.values.allSatisfy(\.isDismissed) || shutdown.isRequested ? true : nil
+            }
             logger.info("the run is complete")
         case .interrupted: logger.info("stopped after a snapshot")
         }

@@ -18,11 +18,15 @@ struct LearnerState {
         var heartbeat: Heartbeat?
         var refusals: [String] = []
         var delivered = 0
+        /// Whether it has been told that the run is over.
+        var isDismissed = false
     }
 
     let runID: RunID
     let groupSize: Int
     let settingsDigest: String
+    /// What a group's trajectory must look like; known once the model is loaded.
+    var rollout: Rollout?
     var ledger: Ledger
     var weights: PublishedWeights?
     /// The discriminator version that must score the current epoch.
@@ -81,7 +85,10 @@ extension LearnerState {
             throw Failure(code: "unknownWorker", message: "worker \(request.worker) has not said hello", remedy: "say hello first")
         }
         workers[request.worker]?.lastSeen = now
-        if let stopReason { return .stop(reason: stopReason) }
+        if let stopReason {
+            workers[request.worker]?.isDismissed = true
+            return .stop(reason: stopReason)
+        }
         guard isLeasing, let weights else {
             return .wait(reason: "the learner is in phase \(phase.rawValue)", retryInMilliseconds: 20)
         }
@@ -141,6 +148,20 @@ extension LearnerState {
         guard result.rewards.elementCount == groupSize else {
             return "group \(result.group) has \(result.rewards.elementCount) members, expected \(groupSize)"
         }
+        return rollout.flatMap { reasonToRefuse(result, $0) }
+    }
+
+    /// Why a trajectory is not one of this run's; training on it would end the learner.
+    private func reasonToRefuse(_ result: GroupResult, _ rollout: Rollout) -> String? {
+        let start = rollout.windowStart(of: GroupCoordinates(epoch: result.group.epoch, index: result.group.index))
+        let window = (start..<start + rollout.settings.window.size).map(Int32.init)
+        let steps = result.stepIndices.int32s
+        guard steps == window else { return "group \(result.group) has steps \(steps.prefix(8)), expected \(window)" }
+        let shape = [groupSize, window.count + 1] + rollout.latentShape
+        guard result.latents.shape == shape else {
+            return "group \(result.group) has latents of shape \(result.latents.shape), expected \(shape)"
+        }
+        guard result.latents.floats.allSatisfy(\.isFinite) else { return "group \(result.group) has latents that are not finite" }
         return nil
     }
 

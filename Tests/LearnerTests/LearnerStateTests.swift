@@ -1,3 +1,4 @@
+import AdvGRPO
 import Protocol
 import Runtime
 import Testing
@@ -84,6 +85,35 @@ struct LearnerStateTests {
             #expect(try lease(&state, "w")?.group.index == 0)
             #expect(state.answer(result(0), now: 2).verdict == .accepted)
             #expect(state.answer(result(0), now: 3).verdict == .duplicate)
+        }
+    }
+
+    @Test("a trajectory of other steps or another shape, or one that is not finite, does not count")
+    func trajectories() throws {
+        var settings = RolloutSettings(fidelity: .fixed)
+        settings.steps = 4
+        settings.window = WindowSettings(size: 1, start: .fixed(0))
+        let rollout = Rollout(
+            settings: settings, sigmas: [1, 0.75, 0.5, 0.25, 0], latentShape: [1, 1, 1], seed: 1)
+        func result(step: Int32 = 0, latents: TensorPayload) -> GroupResult {
+            var result = self.result(0)
+            result.tensors["latents"] = latents
+            result.tensors["stepIndices"] = TensorPayload(int32s: [step])
+            return result
+        }
+        let good = TensorPayload(floats: [0, 1, 2, 3], shape: [2, 2, 1, 1, 1])
+        for (wrong, word) in [
+            (result(step: 1, latents: good), "steps [1], expected [0]"),
+            (result(latents: TensorPayload(floats: [0, 1, 2, 3], shape: [2, 2, 1])), "shape [2, 2, 1], expected [2, 2, 1, 1, 1]"),
+            (result(latents: TensorPayload(floats: [0, 1, .nan, 3], shape: [2, 2, 1, 1, 1])), "not finite"),
+        ] {
+            var state = try state()
+            state.rollout = rollout
+            _ = try state.answer(hello("w"), now: 0)
+            _ = try lease(&state, "w")
+            let answer = state.answer(wrong, now: 1)
+            #expect(answer.verdict == .refused && answer.reason?.contains(word) == true, "\(answer)")
+            #expect(state.answer(result(latents: good), now: 2).verdict == .accepted)
         }
     }
 
