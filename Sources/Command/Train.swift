@@ -21,12 +21,15 @@ struct Train: AsyncParsableCommand {
     @Option(help: "Rollout workers; the settings' number unless given.")
     var workers: Int?
 
-    @Option(name: .customLong("set"), parsing: .singleValue, help: "Change one setting: key.path=value. May be repeated.")
+    @Option(
+        name: .customLong("set"), parsing: .singleValue, help: "Change one setting: key.path=value. May be repeated.")
     var changes: [String] = []
 
     func validate() throws {
         if resume, runDir == nil { throw ValidationError("--resume needs the run's --run-dir") }
-        if settings == nil, !resume { throw ValidationError("give a settings file, for example deploy/settings/emoji.yaml") }
+        if settings == nil, !resume {
+            throw ValidationError("give a settings file, for example deploy/settings/emoji.yaml")
+        }
         if let workers, workers < 1 { throw ValidationError("--workers must be at least 1") }
     }
 
@@ -34,7 +37,11 @@ struct Train: AsyncParsableCommand {
         let runDirectory = runDir ?? "runs/" + Self.timestamp()
         let file = settings ?? runDirectory + "/settings.yaml"
         let overrides = changes + (workers.map { ["cluster.workers=\($0)"] } ?? [])
-        if resume { _ = try RunDirectory.storedSettings(in: runDirectory) } else { try RunDirectory.checkVacant(runDirectory) }
+        if resume {
+            _ = try RunDirectory.storedSettings(in: runDirectory)
+        } else {
+            try RunDirectory.checkVacant(runDirectory)
+        }
         let settings = try Settings.load(path: file, overrides: overrides)
         try settings.checkPaths(file: file)
         try await beginning(runDirectory) {
@@ -54,7 +61,8 @@ struct Train: AsyncParsableCommand {
         let learner = ChildCommand(
             name: "learner", executable: executable, arguments: ["learner"] + common + (resume ? ["--resume"] : []),
             restartArguments: ["learner"] + common + [resume ? "--resume" : "--again"])
-        let others = [ChildCommand(name: "reward-server", executable: executable, arguments: ["reward-server"] + common)]
+        let others =
+            [ChildCommand(name: "reward-server", executable: executable, arguments: ["reward-server"] + common)]
             + (0..<settings.cluster.workers).map { index in
                 ChildCommand(
                     name: "worker-\(index)", executable: executable,
@@ -64,7 +72,8 @@ struct Train: AsyncParsableCommand {
         let supervisor = Supervisor(
             [learner] + others, logsFolder: runDirectory + "/logs", shutdown: shutdown, logger: Logger(label: "train"),
             onProgress: { progress.update($0) })
-        let outcome = try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Supervisor.Outcome, any Error>) in
+        let outcome = try await withCheckedThrowingContinuation {
+            (continuation: CheckedContinuation<Supervisor.Outcome, any Error>) in
             Thread.detachNewThread { continuation.resume(with: Result { try supervisor.run() }) }
         }
         progress.finish()
@@ -80,7 +89,9 @@ struct Train: AsyncParsableCommand {
 
     /// Whether this run wrote its report: a learner that was stopped behind the supervisor's back ended in good order, too.
     private static func isWritten(_ path: String, since date: Date) -> Bool {
-        guard let written = try? FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date else { return false }
+        guard let written = try? FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date else {
+            return false
+        }
         return written >= date
     }
 

@@ -31,7 +31,8 @@ public enum LearnerService {
         /// Where the reward server listens.
         public var rewardServer: Endpoint
 
-        public init(settings: Settings, runDirectory: String, start: Start, endpoint: Endpoint, rewardServer: Endpoint) {
+        public init(settings: Settings, runDirectory: String, start: Start, endpoint: Endpoint, rewardServer: Endpoint)
+        {
             self.settings = settings
             self.runDirectory = runDirectory
             self.start = start
@@ -77,7 +78,8 @@ public enum LearnerService {
         guard prompts.count >= settings.method.rollout.groupsPerEpoch else {
             throw RuntimeError(
                 code: .unreadable, subject: settings.data.prompts,
-                message: "has \(prompts.count) prompts, rollout.groupsPerEpoch is \(settings.method.rollout.groupsPerEpoch)",
+                message:
+                    "has \(prompts.count) prompts, rollout.groupsPerEpoch is \(settings.method.rollout.groupsPerEpoch)",
                 remedy: "add prompts or lower rollout.groupsPerEpoch")
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
@@ -87,7 +89,9 @@ public enum LearnerService {
             rewardServer: try Client(
                 options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys)),
             prompts: prompts,
-            studio: try Studio(settings: settings, directory: directory, policy: policy, lanes: lanes, shutdown: shutdown, logger: logger),
+            studio: try Studio(
+                settings: settings, directory: directory, policy: policy, lanes: lanes, shutdown: shutdown,
+                logger: logger),
             shutdown: shutdown, logger: logger)
         switch try run.run() {
         case .completed:

@@ -82,7 +82,9 @@ extension LearnerState {
     /// A worker asks for work.
     mutating func answer(_ request: LeaseRequest, now: Int) throws(Failure) -> LeaseAnswer {
         guard workers[request.worker] != nil else {
-            throw Failure(code: "unknownWorker", message: "worker \(request.worker) has not said hello", remedy: "say hello first")
+            throw Failure(
+                code: "unknownWorker", message: "worker \(request.worker) has not said hello", remedy: "say hello first"
+            )
         }
         workers[request.worker]?.lastSeen = now
         if let stopReason {
@@ -106,7 +108,8 @@ extension LearnerState {
         guard let weights, weights.version == request.policyVersion else {
             throw Failure(
                 code: "staleVersion",
-                message: "policy version \(request.policyVersion) is not the current one (\(weights?.version.rawValue ?? -1))",
+                message:
+                    "policy version \(request.policyVersion) is not the current one (\(weights?.version.rawValue ?? -1))",
                 remedy: "ask for a lease again")
         }
         guard weights.chunks.indices.contains(request.chunkIndex) else {
@@ -143,7 +146,8 @@ extension LearnerState {
                 + "current is \(weights?.version.rawValue ?? -1) (\(weights?.digest.description ?? "none"))"
         }
         guard result.discriminatorVersion == discriminatorVersion else {
-            return "group \(result.group) was scored by discriminator \(result.discriminatorVersion), current is \(discriminatorVersion)"
+            return
+                "group \(result.group) was scored by discriminator \(result.discriminatorVersion), current is \(discriminatorVersion)"
         }
         guard result.rewards.elementCount == groupSize else {
             return "group \(result.group) has \(result.rewards.elementCount) members, expected \(groupSize)"
@@ -161,7 +165,9 @@ extension LearnerState {
         guard result.latents.shape == shape else {
             return "group \(result.group) has latents of shape \(result.latents.shape), expected \(shape)"
         }
-        guard result.latents.floats.allSatisfy(\.isFinite) else { return "group \(result.group) has latents that are not finite" }
+        guard result.latents.floats.allSatisfy(\.isFinite) else {
+            return "group \(result.group) has latents that are not finite"
+        }
         return nil
     }
 
@@ -178,6 +184,7 @@ extension LearnerState {
         workers[heartbeat.worker]?.heartbeat = heartbeat
         if let group = heartbeat.group { ledger.renew(worker: heartbeat.worker, group: group, now: now) }
         return HeartbeatAcknowledgement(
-            runState: stopReason == nil ? .running : .draining, policyVersion: weights?.version ?? PolicyVersion(rawValue: 0))
+            runState: stopReason == nil ? .running : .draining,
+            policyVersion: weights?.version ?? PolicyVersion(rawValue: 0))
     }
 }

@@ -102,12 +102,15 @@ extension ProcessTests {
         @Test("an endpoint in use is named", arguments: ["tcp://127.0.0.1:0", "ipc://taken"])
         func endpointInUse(endpoint: String) async throws {
             try await withWorkspace { workspace in
-                let server = try workspace.start("reward-server", "settings.yaml", "--run-dir", "other", "--bind", endpoint)
+                let server = try workspace.start(
+                    "reward-server", "settings.yaml", "--run-dir", "other", "--bind", endpoint)
                 // The port is chosen by the system; the log names it.
                 let taken = try await eventually("the server") {
-                    server.errors.split(separator: "\n").first { $0.contains("ready at ") }?.split(separator: " ").last.map(String.init)
+                    server.errors.split(separator: "\n").first { $0.contains("ready at ") }?.split(separator: " ").last
+                        .map(String.init)
                 }
-                let second = try await workspace.run("reward-server", "settings.yaml", "--run-dir", "second", "--bind", taken)
+                let second = try await workspace.run(
+                    "reward-server", "settings.yaml", "--run-dir", "second", "--bind", taken)
                 #expect(second.exit == .status(1))
                 #expect(second.errors.contains("advgrpo: \(taken) is in use"), "\(second.errors)")
                 server.signal(SIGTERM)

@@ -89,6 +89,21 @@ extension ProcessTests {
             }
         }
 
+        @Test("a learner that is stopped alone ends the run with a snapshot, and nobody takes it for complete")
+        func stoppedLearner() async throws {
+            try await withWorkspace { workspace in
+                let run = workspace.files("run")
+                let train = try workspace.start(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=1000")
+                try await epochs(1, of: run, train)
+                kill(try #require(workspace.processID(of: "learner")), SIGTERM)
+                let stopped = try await train.finish()
+                #expect(stopped.exit == .status(0), "\(stopped.errors)")
+                #expect(stopped.output.contains("stopped after a snapshot"), "\(stopped.output)")
+                #expect(workspace.processes.isEmpty, "processes are left")
+            }
+        }
+
         @Test(
             "SIGKILL of a role in the middle of a run changes nothing",
             arguments: ["worker-0", "reward-server", "learner"])

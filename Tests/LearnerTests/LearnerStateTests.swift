@@ -104,7 +104,10 @@ struct LearnerStateTests {
         let good = TensorPayload(floats: [0, 1, 2, 3], shape: [2, 2, 1, 1, 1])
         for (wrong, word) in [
             (result(step: 1, latents: good), "steps [1], expected [0]"),
-            (result(latents: TensorPayload(floats: [0, 1, 2, 3], shape: [2, 2, 1])), "shape [2, 2, 1], expected [2, 2, 1, 1, 1]"),
+            (
+                result(latents: TensorPayload(floats: [0, 1, 2, 3], shape: [2, 2, 1])),
+                "shape [2, 2, 1], expected [2, 2, 1, 1, 1]"
+            ),
             (result(latents: TensorPayload(floats: [0, 1, .nan, 3], shape: [2, 2, 1, 1, 1])), "not finite"),
         ] {
             var state = try state()
