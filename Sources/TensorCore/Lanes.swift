@@ -66,8 +66,9 @@ private final class Work<Result: Sendable>: Sendable {
 
 /// One operating-system thread with a stack deep enough for a model's graph.
 public final class PosixThread: @unchecked Sendable {
-    // `@unchecked Sendable`: the handle is written once, before `init` returns, and only `join` reads it.
+    // `@unchecked Sendable`: the handle is written once, before `init` returns; `isJoined` changes atomically.
     private var handle = pthread_t()
+    private let isJoined = Atomic(false)
 
     /// Starts a thread that runs `body` once.
     public init(_ body: @escaping @Sendable () -> Void) {
@@ -86,8 +87,16 @@ public final class PosixThread: @unchecked Sendable {
         pthread_attr_destroy(&attributes)
     }
 
-    /// Waits until the body has returned.
-    public func join() { pthread_join(handle, nil) }
+    /// Waits until the body has returned; to be called once.
+    public func join() {
+        pthread_join(handle, nil)
+        isJoined.store(true, ordering: .relaxed)
+    }
+
+    /// A thread that nobody waits for gives its stack back by itself when it ends.
+    deinit {
+        if !isJoined.load(ordering: .relaxed) { pthread_detach(handle) }
+    }
 }
 
 private final class ThreadBody: Sendable {
