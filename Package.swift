@@ -39,19 +39,20 @@ let package = Package(
         .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])]),
 
+        module("Platform", []),
         module("TensorCore", ["COpenBLAS", "COneDNN", "CKernels"]),
         module("SafeTensors", []),
         module("NeuralNetworks", ["TensorCore", "SafeTensors"]),
         module("ImageModels", ["NeuralNetworks"]),
         module("AdvGRPO", ["NeuralNetworks"]),
         module("Raster", ["CPNG"]),
-        module("Datasets", ["Raster"]),
+        module("Datasets", ["Raster", "Platform"]),
         module("Protocol", ["SafeTensors"]),
-        module("Transport", ["Protocol", "CZeroMQ"]),
+        module("Transport", ["Protocol", "Platform", "CZeroMQ"]),
         module(
             "Runtime",
             [
-                "AdvGRPO", "Protocol", "Transport", "Raster",
+                "AdvGRPO", "Protocol", "Transport", "Raster", "Platform",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -75,7 +76,7 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport",
             swiftSettings: strict),
-        tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
+        tests("Platform"), tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
         tests("AdvGRPO", ["ImageModels"]),
         tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"), tests("Transport"),
         tests("Learner", ["AdvGRPO", "Protocol", "Runtime"]),

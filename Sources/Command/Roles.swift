@@ -19,7 +19,14 @@ struct RoleOptions: ParsableArguments {
 
     /// The endpoint of a server role: given here, in the settings, or a local socket of the run directory.
     func endpoint(_ given: String?, _ configured: String, role: String) throws -> Endpoint {
-        try Endpoint(given ?? (configured.isEmpty ? RunDirectory.localEndpoint(of: role, in: runDir) : configured))
+        try Endpoint(of: role, given ?? configured, in: runDir)
+    }
+}
+
+extension Endpoint {
+    /// Where a role listens: as configured, or at a local socket of the run directory.
+    init(of role: String, _ configured: String, in runDirectory: String) throws(TransportError) {
+        try self.init(configured.isEmpty ? RunDirectory.localEndpoint(of: role, in: runDirectory) : configured)
     }
 }
 
@@ -45,7 +52,7 @@ func beginning(_ runDirectory: String, _ work: () async throws -> Void) async th
 }
 
 /// Runs a blocking role on a thread of its own and waits for it.
-private func onThread<Value: Sendable>(_ name: String, _ body: @escaping @Sendable () throws -> Value) async throws
+func onThread<Value: Sendable>(_ name: String, _ body: @escaping @Sendable () throws -> Value) async throws
     -> Value
 {
     try await withCheckedThrowingContinuation { continuation in
@@ -107,9 +114,7 @@ struct RewardServerCommand: AsyncParsableCommand {
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
             let options = try ServerOptions(settings.cluster, logger: logger)
-            let socket = try Lifeline.outlastingPredecessors {
-                try Server(endpoint, on: loop, options: options, handler: server.handle)
-            }
+            let socket = try Server(endpoint, on: loop, options: options, handler: server.handle)
             logger.info("ready at \(socket.endpoint)")
             server.run { socket.join($0) }
         }
@@ -151,11 +156,7 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
                 learner: try Client(learner, on: loop, options: options),
                 rewardServer: try Client(rewardServer, on: loop, options: options), shutdown: shutdown, logger: logger)
             let serverOptions = isLocal ? ServerOptions() : try ServerOptions(settings.cluster, logger: logger)
-            let socket = try own.map { endpoint in
-                try Lifeline.outlastingPredecessors {
-                    try Server(endpoint, on: loop, options: serverOptions, handler: worker.handle)
-                }
-            }
+            let socket = try own.map { try Server($0, on: loop, options: serverOptions, handler: worker.handle) }
             if let socket { logger.info("ready at \(socket.endpoint)") }
             switch try worker.run() {
             case .stopped(let reason): logger.info("done: \(reason)")

@@ -68,13 +68,14 @@ struct Train: AsyncParsableCommand {
                     name: "worker-\(index)", executable: executable,
                     arguments: ["rollout-worker"] + common + ["--name", "worker-\(index)"])
             }
-        note("run directory \(runDirectory)")
-        let supervisor = Supervisor(
-            [learner] + others, logsFolder: runDirectory + "/logs", shutdown: shutdown, logger: Logger(label: "train"),
-            onProgress: { progress.update($0) })
-        let outcome = try await withCheckedThrowingContinuation {
-            (continuation: CheckedContinuation<Supervisor.Outcome, any Error>) in
-            Thread.detachNewThread { continuation.resume(with: Result { try supervisor.run() }) }
+        let outcome = try await onThread("supervisor") {
+            let claim = try RunClaim(logsFolder: runDirectory + "/logs")
+            try Beforehand.checkEndpoints(settings, runDirectory: runDirectory)
+            note("run directory \(runDirectory)")
+            return try Supervisor(
+                [learner] + others, claim: claim, shutdown: shutdown, logger: Logger(label: "train"),
+                onProgress: { progress.update($0) }
+            ).run()
         }
         progress.finish()
         switch outcome {

@@ -48,11 +48,10 @@ public enum LearnerService {
     public static func run(_ options: Options, shutdown: ShutdownSignal) throws {
         let settings = options.settings
         let logger = Logger(label: "learner")
-        let directory = try Lifeline.outlastingPredecessors {
+        let directory =
             options.start == .resume || options.start == .again && RunDirectory.holdsRun(options.runDirectory)
-                ? try RunDirectory.resume(path: options.runDirectory, settings: settings)
-                : try RunDirectory.create(path: options.runDirectory, settings: settings)
-        }
+            ? try RunDirectory.resume(path: options.runDirectory, settings: settings)
+            : try RunDirectory.create(path: options.runDirectory, settings: settings)
         let monitor = Monitor(
             LearnerState(
                 runID: try runID(in: directory), groupSize: settings.method.rollout.groupSize,
@@ -63,9 +62,7 @@ public enum LearnerService {
         let desk = LearnerDesk(monitor: monitor, shutdown: shutdown)
         var serverOptions = try ServerOptions(settings.cluster, logger: logger)
         serverOptions.runID = monitor.withLock { $0.runID }
-        let server = try Lifeline.outlastingPredecessors {
-            try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
-        }
+        let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
         logger.info("ready at \(server.endpoint)")
 
         let engine = try Engines.named(settings.engine.rawValue)

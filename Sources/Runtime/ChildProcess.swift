@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Platform
 internal import Synchronization
 
 #if canImport(Glibc)
@@ -69,17 +70,19 @@ final class ChildProcess: Sendable {
     /// - Parameters:
     ///   - command: what to start.
     ///   - isRestart: whether `restartArguments` apply.
+    ///   - inherited: a descriptor that the process keeps open as long as it lives.
     ///   - onLine: gets every line of its output, on a thread of its own.
     ///   - onExit: told once how it ended, on a thread of its own.
     /// - Throws: `cannotStart`.
     init(
-        _ command: ChildCommand, isRestart: Bool, onLine: @escaping @Sendable (String) -> Void,
-        onExit: @escaping @Sendable (ChildExit) -> Void
+        _ command: ChildCommand, isRestart: Bool, inheriting inherited: Int32? = nil,
+        onLine: @escaping @Sendable (String) -> Void, onExit: @escaping @Sendable (ChildExit) -> Void
     ) throws(RuntimeError) {
         let pipe = try Self.pipe(for: command.name)
         let life = try Self.pipe(for: command.name)
         let arguments = (isRestart ? command.restartArguments : nil) ?? command.arguments
-        let (status, processID) = Self.spawn(command, arguments, output: pipe.writing, lifeline: life.reading)
+        let (status, processID) = Self.spawn(
+            command, arguments, output: pipe.writing, lifeline: life.reading, inherited: inherited)
         close(pipe.writing)
         close(life.reading)
         guard status == 0 else {
@@ -136,10 +139,10 @@ final class ChildProcess: Sendable {
         return (ends[0], ends[1])
     }
 
-    /// posix_spawn with: no input, output and errors into one pipe, the lifeline as descriptor 3, a process group of its
-    /// own (so that Ctrl-C reaches the supervisor only), default signal handling.
+    /// posix_spawn with: no input, output and errors into one pipe, the lifeline as descriptor 3, what is inherited as 4, a
+    /// process group of its own (so that Ctrl-C reaches the supervisor only), default signal handling.
     private static func spawn(
-        _ command: ChildCommand, _ arguments: [String], output: Int32, lifeline: Int32
+        _ command: ChildCommand, _ arguments: [String], output: Int32, lifeline: Int32, inherited: Int32?
     ) -> (status: Int32, processID: Int32) {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -148,6 +151,10 @@ final class ChildProcess: Sendable {
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         posix_spawn_file_actions_adddup2(&actions, output, 2)
         posix_spawn_file_actions_adddup2(&actions, lifeline, 3)
+        // Copied from a number out of the way of those made before, which the actions replace one by one.
+        let copy = inherited.map { fcntl($0, F_DUPFD_CLOEXEC, 16) } ?? -1
+        defer { if copy >= 0 { close(copy) } }
+        if copy >= 0 { posix_spawn_file_actions_adddup2(&actions, copy, 4) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }

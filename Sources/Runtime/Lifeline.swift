@@ -1,5 +1,5 @@
 internal import Foundation
-internal import Transport
+internal import Platform
 
 #if canImport(Glibc)
     internal import Glibc
@@ -28,7 +28,8 @@ public enum Lifeline {
     ///
     /// - Parameters:
     ///   - shutdown: asked to stop when the supervisor is gone.
-    ///   - limit: time for the orderly stop. Short: a run survives any death, and who starts it again waits for this one's end.
+    ///   - limit: time for the orderly stop. Short: a run survives any death, and who starts it again waits for this one's end
+    ///     (`RunClaim`).
     public static func bind(to shutdown: ShutdownSignal, limit: Duration = .seconds(2)) {
         guard let text = getenv(variable), let descriptor = Int32(String(cString: text)) else { return }
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
@@ -39,22 +40,5 @@ public enum Lifeline {
             usleep(UInt32(limit.seconds * 1e6))
             _exit(1)
         }
-    }
-
-    /// Repeats what fails because a socket or run directory is in use, for as long as the roles of a supervisor that was
-    /// killed may take to end. Does nothing of the kind in a process that was started by hand.
-    public static func outlastingPredecessors<Value>(_ body: () throws -> Value) throws -> Value {
-        let end = ContinuousClock.now + .seconds(5)
-        while true {
-            do {
-                return try body()
-            } catch  where isSupervised && ContinuousClock.now < end && isInUse(error) {
-                sleepBriefly(.milliseconds(100))
-            }
-        }
-    }
-
-    private static func isInUse(_ error: any Error) -> Bool {
-        (error as? RuntimeError)?.code == .runInUse || (error as? TransportError)?.code == .addressInUse
     }
 }

@@ -1,3 +1,5 @@
+internal import Platform
+
 #if canImport(Glibc)
     internal import Glibc
 #elseif canImport(Musl)
@@ -157,25 +159,7 @@ enum FileStore {
 
 /// The last system error as a `RuntimeError`; to be called before anything else can change `errno`.
 func systemError(_ message: String, _ path: String, writing: Bool) -> RuntimeError {
-    let number = errno
-    if number == ENOSPC || number == EDQUOT {
-        return RuntimeError(
-            code: .diskFull, subject: path, message: "\(message): no space left",
-            remedy: "free space or choose another folder, then resume; nothing half-written is left")
-    }
-    let remedy =
-        writing ? "check that the folder exists and may be written" : "check the path and its permissions"
-    return RuntimeError(
-        code: writing ? .unwritable : .unreadable, subject: path,
-        message: "\(message) (\(String(cString: strerror(number))))", remedy: remedy)
-}
-
-/// Repeats a call that a signal interrupted.
-func retrying<Count: SignedInteger>(_ call: () -> Count) -> Count {
-    while true {
-        let result = call()
-        if result >= 0 || errno != EINTR { return result }
-    }
+    RuntimeError(FileError(path, message, writing: writing))
 }
 
 // Names that methods of the same name would hide.

@@ -1,6 +1,7 @@
 internal import AdvGRPO
 internal import Crypto
 internal import Foundation
+internal import Platform
 
 /// The folder of one run, held by one process.
 ///
@@ -90,7 +91,7 @@ public final class RunDirectory: Sendable {
     /// Creates the folders that exist in every run and takes the lock.
     private static func open(path: String, settings: Settings) throws(RuntimeError) -> RunDirectory {
         try createFolders(path: path)
-        let lock = try FileLock(path: path + "/run.lock", subject: path)
+        let lock = try FileLock.held(path + "/run.lock", subject: path)
         return RunDirectory(path: path, settings: settings, lock: lock)
     }
 

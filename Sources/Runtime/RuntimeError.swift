@@ -1,3 +1,5 @@
+internal import Platform
+
 /// A failure of this process's surroundings: files, folders, child processes.
 public struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
     /// What failed, for programs; the list may grow.
@@ -52,4 +54,21 @@ public struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible 
     }
 
     public var description: String { "\(subject): \(message)" + (remedy.map { "; \($0)" } ?? "") }
+}
+
+extension RuntimeError {
+    /// The same failure in this module's words.
+    init(_ error: FileError) {
+        if error.isDiskFull {
+            self.init(
+                code: .diskFull, subject: error.path, message: "\(error.problem): no space left",
+                remedy: "free space or choose another folder, then resume; nothing half-written is left")
+        } else {
+            self.init(
+                code: error.isWriting ? .unwritable : .unreadable, subject: error.path,
+                message: "\(error.problem) (\(error.reason))",
+                remedy: error.isWriting
+                    ? "check that the folder exists and may be written" : "check the path and its permissions")
+        }
+    }
 }

@@ -1,4 +1,5 @@
 public import Logging
+internal import Platform
 
 #if canImport(Glibc)
     internal import Glibc
@@ -41,7 +42,7 @@ public final class Supervisor: Sendable {
     }
 
     private let commands: [ChildCommand]
-    private let logsFolder: String
+    private let claim: RunClaim
     private let shutdown: ShutdownSignal
     private let limits: Limits
     private let logger: Logger
@@ -52,17 +53,17 @@ public final class Supervisor: Sendable {
     ///
     /// - Parameters:
     ///   - commands: the roles in order of start; the first is the primary one, whose end ends the run.
-    ///   - logsFolder: where `NAME.log` is kept for each of them.
+    ///   - claim: on the run; `NAME.log` is kept for each of them in its folder.
     ///   - shutdown: asked for the end.
     ///   - logger: told about starts, ends and restarts.
     ///   - onProgress: shows what the primary process reports.
     public init(
-        _ commands: [ChildCommand], logsFolder: String, shutdown: ShutdownSignal, limits: Limits = Limits(),
+        _ commands: [ChildCommand], claim: RunClaim, shutdown: ShutdownSignal, limits: Limits = Limits(),
         logger: Logger, onProgress: @escaping @Sendable (Progress) -> Void
     ) {
         precondition(!commands.isEmpty, "supervisor: no commands")
         self.commands = commands
-        self.logsFolder = logsFolder
+        self.claim = claim
         self.shutdown = shutdown
         self.limits = limits
         self.logger = logger
@@ -71,12 +72,8 @@ public final class Supervisor: Sendable {
 
     /// Runs everything to its end. Blocks the calling thread.
     ///
-    /// - Throws: `runInUse` if another supervisor works with the same logs, `cannotStart`, or `processFailed` with the
-    ///   process, how it ended and its last line.
+    /// - Throws: `cannotStart`, or `processFailed` with the process, how it ended and its last line.
     public func run() throws(RuntimeError) -> Outcome {
-        // A second supervisor would start servers that take the sockets away from the first one's.
-        let lock = try FileLock(path: "\(logsFolder)/supervisor.lock", subject: FileStore.parent(of: logsFolder))
-        defer { withExtendedLifetime(lock) {} }
         var running: [String: ChildProcess] = [:]
         defer { for child in running.values { child.signal(SIGKILL, wholeGroup: true) } }
         do {
@@ -165,11 +162,11 @@ public final class Supervisor: Sendable {
     }
 
     private func start(_ command: ChildCommand, isRestart: Bool) throws(RuntimeError) -> ChildProcess {
-        let log = try LogFile(path: "\(logsFolder)/\(command.name).log")
+        let log = try LogFile(path: "\(claim.logsFolder)/\(command.name).log")
         let isPrimary = command.name == commands[0].name
         let (ends, onProgress) = (ends, onProgress)
         let holder = Monitor<ChildProcess?>(nil)
-        let child = try ChildProcess(command, isRestart: isRestart) { line in
+        let child = try ChildProcess(command, isRestart: isRestart, inheriting: claim.roles.descriptor) { line in
             if let progress = ProgressLine.progress(in: line) {
                 if isPrimary { onProgress(progress) }
             } else {
@@ -186,7 +183,7 @@ public final class Supervisor: Sendable {
 
     private func failure(_ ended: Ended) -> RuntimeError {
         let lines = ended.child.lastLines.filter { ProgressLine.progress(in: $0) == nil && !$0.isEmpty }
-        let (name, log) = (ended.child.name, "its log is \(logsFolder)/\(ended.child.name).log")
+        let (name, log) = (ended.child.name, "its log is \(claim.logsFolder)/\(ended.child.name).log")
         guard case .status = ended.exit else {
             return RuntimeError(
                 code: .processCrashed, subject: name, message: "\(ended.exit)" + (lines.last.map { ": \($0)" } ?? ""),

@@ -118,6 +118,28 @@ extension ProcessTests {
             }
         }
 
+        @Test(
+            "a whole run whose endpoint is in use ends at once and leaves nothing",
+            arguments: [("learner", "tcp://127.0.0.1:0"), ("rewardServer", "ipc://taken")])
+        func endpointOfRunInUse(role: String, endpoint: String) async throws {
+            try await withWorkspace { workspace in
+                let server = try workspace.start(
+                    "reward-server", "settings.yaml", "--run-dir", "other", "--bind", endpoint)
+                let taken = try await eventually("the server") {
+                    server.errors.split(separator: "\n").first { $0.contains("ready at ") }?.split(separator: " ").last
+                        .map(String.init)
+                }
+                let begin = ContinuousClock.now
+                let finished = try await train(workspace, "cluster.endpoints.\(role)=\(taken)")
+                #expect(ContinuousClock.now - begin < .seconds(4))
+                server.signal(SIGTERM)
+                #expect(try await server.finish().exit == .status(0))
+                expect(finished, ["advgrpo: \(taken) is in use", "stop it, or choose another"], workspace)
+                #expect(!workspace.exists("run"), "a run began")
+                if endpoint.hasPrefix("ipc") { #expect(!workspace.exists("taken") && !workspace.exists("taken.lock")) }
+            }
+        }
+
         @Test("a font that is not there is named")
         func font() async throws {
             try await withWorkspace { workspace in

@@ -22,6 +22,9 @@ extension ProcessTests {
                 #expect(finished.exit == .status(0), "\(finished.errors)")
                 #expect(finished.output.contains("Fréchet distance"))
                 #expect(finished.output.contains("report: run/report.html"))
+                let names = FileManager.default.enumerator(atPath: workspace.path)?.compactMap { $0 as? String } ?? []
+                let left = names.filter { $0.hasSuffix(".lock") || $0.contains("sockets/") || $0.hasSuffix(".partial") }
+                #expect(left.isEmpty, "left behind: \(left)")
                 let run = workspace.files("run")
                 try checkMetrics(run)
                 #expect(

@@ -5,6 +5,14 @@ import Testing
 
 @testable import Runtime
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
 /// Real processes: small shell scripts in place of roles.
 @Suite("Supervisor", .timeLimit(.minutes(1)))
 struct SupervisorTests {
@@ -16,13 +24,13 @@ struct SupervisorTests {
     private func supervisor(
         _ commands: [ChildCommand], _ folder: TemporaryFolder, shutdown: ShutdownSignal = ShutdownSignal(),
         onProgress: @escaping @Sendable (Runtime.Progress) -> Void = { _ in }
-    ) -> Supervisor {
+    ) throws -> Supervisor {
         var limits = Supervisor.Limits()
         limits.primaryStop = .seconds(5)
         limits.stop = .seconds(1)
         limits.restarts = 1
         return Supervisor(
-            commands, logsFolder: folder.path, shutdown: shutdown, limits: limits,
+            commands, claim: try RunClaim(logsFolder: folder.path), shutdown: shutdown, limits: limits,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, onProgress: onProgress)
     }
 
@@ -45,7 +53,7 @@ struct SupervisorTests {
         let folder = try TemporaryFolder()
         let path = folder.path
         let outcome = await run(
-            supervisor(
+            try supervisor(
                 [
                     shell(
                         "learner", "while [ ! -s \(path)/worker.pid ]; do sleep 0.05; done; echo done; echo error >&2"),
@@ -60,7 +68,7 @@ struct SupervisorTests {
     func failure() async throws {
         let folder = try TemporaryFolder()
         let outcome = await run(
-            supervisor(
+            try supervisor(
                 [shell("learner", "exec sleep 60"), shell("reward-server", "echo a.png: no such file >&2; exit 3")],
                 folder))
         #expect(
@@ -78,7 +86,7 @@ struct SupervisorTests {
         let script =
             "echo info: loading; echo 'advgrpo: list.json: 2 problems:' >&2; echo '  a.png; mend it' >&2; exit 1"
         let outcome = await run(
-            supervisor([shell("learner", "exec sleep 60"), shell("reward-server", script)], folder))
+            try supervisor([shell("learner", "exec sleep 60"), shell("reward-server", script)], folder))
         #expect(
             outcome
                 == .failure(
@@ -91,11 +99,11 @@ struct SupervisorTests {
     func restart() async throws {
         let folder = try TemporaryFolder()
         let again = await run(
-            supervisor([shell("learner", "echo first; kill -9 $$", restart: "echo again")], folder))
+            try supervisor([shell("learner", "echo first; kill -9 $$", restart: "echo again")], folder))
         #expect(try again.get() == .completed)
         #expect(try folder.text("learner.log") == "first\nagain\n")
         let other = try TemporaryFolder()
-        let failed = await run(supervisor([shell("learner", "echo dying; kill -9 $$")], other))
+        let failed = await run(try supervisor([shell("learner", "echo dying; kill -9 $$")], other))
         guard case .failure(let error) = failed else {
             Issue.record("a process that always dies finished")
             return
@@ -112,7 +120,8 @@ struct SupervisorTests {
         let learner =
             "trap 'kill -0 $(cat \(path)/worker.pid) && echo snapshot; exit 0' TERM; while :; do sleep 0.05; done"
         let worker = "trap '' TERM; echo $$ > \(path)/worker.pid; while :; do sleep 0.05; done"
-        let supervisor = supervisor([shell("learner", learner), shell("worker", worker)], folder, shutdown: shutdown)
+        let supervisor = try supervisor(
+            [shell("learner", learner), shell("worker", worker)], folder, shutdown: shutdown)
         Thread.detachNewThread {
             while !FileManager.default.fileExists(atPath: path + "/worker.pid") { usleep(20_000) }
             usleep(300_000)
@@ -126,14 +135,33 @@ struct SupervisorTests {
     @Test("two supervisors cannot work in one folder")
     func lock() async throws {
         let folder = try TemporaryFolder()
-        let lock = try FileLock(path: folder.path + "/supervisor.lock", subject: "run")
-        let outcome = await run(supervisor([shell("learner", "exit 0")], folder))
-        withExtendedLifetime(lock) {}
-        guard case .failure(let error) = outcome else {
-            Issue.record("a second supervisor ran")
-            return
+        let first = try supervisor([shell("learner", "exit 0")], folder)
+        let begin = ContinuousClock.now
+        let error = #expect(throws: RuntimeError.self) { try RunClaim(logsFolder: folder.path) }
+        #expect(error?.code == .runInUse && error?.message.contains("process \(getpid())") == true)
+        #expect(ContinuousClock.now - begin < .seconds(5))
+        #expect(try await run(first).get() == .completed)
+    }
+
+    @Test("who comes after a killed supervisor waits for its roles, but not for ever")
+    func predecessors() async throws {
+        let folder = try TemporaryFolder()
+        // What a killed supervisor leaves: the lock, held by nobody but its roles.
+        let descriptor = open(folder.path + "/roles.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        #expect(flock(descriptor, LOCK_EX) == 0)
+        let role = try ChildProcess(
+            shell("role", "exec sleep 1"), isRestart: false, inheriting: descriptor, onLine: { _ in }, onExit: { _ in })
+        close(descriptor)
+        let error = #expect(throws: RuntimeError.self) {
+            try RunClaim(logsFolder: folder.path, patience: .milliseconds(100))
         }
-        #expect(error.code == .runInUse)
+        #expect(error?.code == .runInUse && error?.message.contains("supervisor that was killed") == true)
+        do {
+            let claim = try RunClaim(logsFolder: folder.path)
+            #expect(!isAlive("\(role.processID)"))
+            withExtendedLifetime(claim) {}
+        }
+        #expect(try folder.names().isEmpty, "a lock is left")
     }
 
     @Test("progress of the primary process is passed on and kept out of its log")
@@ -142,7 +170,7 @@ struct SupervisorTests {
         let seen = Mutex<[Int]>([])
         let line = ProgressLine.marked(Progress(epoch: 3, epochCount: 9, phase: "x", fraction: 0.1))
         let outcome = await run(
-            supervisor([shell("learner", "echo '\(line)'; echo plain")], folder) { progress in
+            try supervisor([shell("learner", "echo '\(line)'; echo plain")], folder) { progress in
                 seen.withLock { $0.append(progress.epoch) }
             })
         #expect(try outcome.get() == .completed)
@@ -154,7 +182,7 @@ struct SupervisorTests {
     func missingProgram() async throws {
         let folder = try TemporaryFolder()
         let outcome = await run(
-            supervisor([ChildCommand(name: "learner", executable: "/nowhere/advgrpo", arguments: [])], folder))
+            try supervisor([ChildCommand(name: "learner", executable: "/nowhere/advgrpo", arguments: [])], folder))
         guard case .failure(let error) = outcome else {
             Issue.record("a missing program was started")
             return

@@ -194,6 +194,27 @@ struct BindTests {
         let port = await failure(TransportError.self) { _ = try Server(tcp.endpoint, on: loop, handler: answer) }
         #expect(port?.description == "\(tcp.endpoint) is in use by another server; stop it, or choose another endpoint")
         await loop.shutdown()
+        #expect(try FileManager.default.contentsOfDirectory(atPath: "\(folder.path)/run").isEmpty, "files are left")
+    }
+
+    @Test("a path is not taken away from a program that knows no locks")
+    func stranger() async throws {
+        let folder = try TemporaryFolder()
+        let path = "ipc://\(folder.path)/s.ipc"
+        let context = zmq_ctx_new()
+        let stranger = zmq_socket(context, ZMQ_ROUTER)
+        #expect(zmq_bind(stranger, path) == 0)
+        let loop = try SocketLoop()
+        let taken = await failure(TransportError.self) { _ = try Server(Endpoint(path), on: loop, handler: answer) }
+        #expect(taken?.code == .addressInUse && taken?.message == "\(path) is in use by a living process")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["s.ipc"])
+        zmq_close(stranger)
+        zmq_ctx_term(context)
+        // What it left: its socket file.
+        let server = try Server(Endpoint(path), on: loop, handler: answer)
+        #expect(
+            try await Client(server.endpoint, on: loop).request(HealthRequest(), deadline: .seconds(100)) == health())
+        await loop.shutdown()
     }
 
     @Test("a folder others can write to is refused")

@@ -1,3 +1,5 @@
+internal import Platform
+
 #if canImport(Glibc)
     internal import Glibc
 #elseif canImport(Musl)
@@ -15,7 +17,7 @@
 /// Makes a folder appear under its name only when it is complete.
 ///
 /// Work happens in `.NAME.partial` beside it, under a lock on `.NAME.lock`, so that of several processes one works and the others wait.
-/// A killed process leaves only the hidden folder, which the next one removes; the lock goes with its owner.
+/// A killed process leaves only the hidden files, which the next one removes.
 struct FolderReplacement {
     let path: String
     /// Where to build the new content; exists and is empty after `begin`.
@@ -41,7 +43,11 @@ struct FolderReplacement {
                 try FileManager.default.createDirectory(atPath: String(parent), withIntermediateDirectories: true)
             }
         }
-        lock = try FileLock(path: "\(parent).\(name).lock")
+        do throws(FileError) {
+            lock = try FileLock(waitingFor: "\(parent).\(name).lock")
+        } catch {
+            throw Self.unwritable(error.path, error.reason)
+        }
     }
 
     /// Clears what a killed process left and makes the empty folder to work in.

@@ -1,0 +1,22 @@
+import Logging
+import Runtime
+import Transport
+
+/// What is looked at before the first process of a run starts, so that bad input is told at once and leaves nothing behind.
+/// All of it blocks.
+enum Beforehand {
+    /// Makes sure that the servers will be able to listen, by listening in their places and letting go again.
+    ///
+    /// - Throws: `TransportError` naming the endpoint, for example `addressInUse`.
+    static func checkEndpoints(_ settings: Settings, runDirectory: String) throws {
+        let loop = try SocketLoop()
+        defer { loop.shutdownBlocking() }
+        let options = try ServerOptions(settings.cluster, logger: Logger(label: "train"))
+        let endpoints = settings.cluster.endpoints
+        let servers = try [("learner", endpoints.learner), ("reward-server", endpoints.rewardServer)].map {
+            try Server(Endpoint(of: $0, $1, in: runDirectory), on: loop, options: options) { _ in }
+        }
+        // Both at once: they may have been given the same place.
+        withExtendedLifetime(servers) {}
+    }
+}

@@ -1,0 +1,77 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Platform
+
+@Suite("FileLock", .timeLimit(.minutes(1)))
+struct FileLockTests {
+    /// Gives a test a folder and removes it.
+    private func withFolder(_ body: (String) throws -> Void) throws {
+        let folder = FileManager.default.temporaryDirectory.path + "/platform-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try body(folder)
+    }
+
+    @Test("a lock keeps others out, names its holder, and leaves nothing behind")
+    func exclusive() throws {
+        try withFolder { folder in
+            let path = folder + "/a.lock"
+            do {
+                let lock = try FileLock(path)
+                #expect(lock != nil)
+                #expect(try FileLock(path) == nil)
+                #expect(FileLock.holder(of: path) == getpid())
+                withExtendedLifetime(lock) {}
+            }
+            #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+            // What a killed process leaves.
+            try Data("1".utf8).write(to: URL(fileURLWithPath: path))
+            #expect(try FileLock(path) != nil)
+        }
+    }
+
+    @Test("whoever takes and leaves it at the same time, one is inside")
+    func removal() throws {
+        try withFolder { folder in
+            let inside = Atomic(0)
+            let most = Atomic(0)
+            let count = Atomic(0)
+            DispatchQueue.concurrentPerform(iterations: 8) { index in
+                for _ in 0..<200 {
+                    let lock =
+                        try? index.isMultiple(of: 2)
+                        ? FileLock(waitingFor: folder + "/a.lock") : FileLock(folder + "/a.lock")
+                    guard let lock else { continue }
+                    most.max(inside.add(1, ordering: .relaxed).newValue, ordering: .relaxed)
+                    count.add(1, ordering: .relaxed)
+                    inside.subtract(1, ordering: .relaxed)
+                    withExtendedLifetime(lock) {}
+                }
+            }
+            #expect(most.load(ordering: .relaxed) == 1)
+            #expect(count.load(ordering: .relaxed) >= 4 * 200)
+            let left = try FileManager.default.contentsOfDirectory(atPath: folder)
+            #expect(left.isEmpty)
+        }
+    }
+
+    @Test("another file of the same name is not removed")
+    func replaced() throws {
+        try withFolder { folder in
+            let path = folder + "/a.lock"
+            let lock = try FileLock(path)
+            try FileManager.default.removeItem(atPath: path)
+            let other = try FileLock(path)
+            withExtendedLifetime(lock) {}
+            #expect(other != nil && FileLock.holder(of: path) == getpid())
+        }
+    }
+
+    @Test("a lock that cannot be made says which and why")
+    func failure() {
+        let error = #expect(throws: FileError.self) { try FileLock("/nowhere/a.lock") }
+        #expect(error?.path == "/nowhere/a.lock" && error?.isMissing == true && error?.isWriting == true)
+    }
+}
