@@ -1,3 +1,4 @@
+import Datasets
 import Logging
 import Runtime
 import Transport
@@ -5,6 +6,19 @@ import Transport
 /// What is looked at before the first process of a run starts, so that bad input is told at once and leaves nothing behind.
 /// All of it blocks.
 enum Beforehand {
+    /// Makes sure that every prompt has references and that every reference image can be decoded.
+    ///
+    /// - Parameter evaluates: whether the prompts of the evaluation are needed, too.
+    /// - Throws: one `DatasetError` that lists all problems.
+    static func checkReferences(_ settings: Settings, evaluates: Bool) throws {
+        var prompts = try PromptList(path: settings.data.prompts).prompts
+        if evaluates {
+            prompts += try PromptList(path: settings.data.evaluationPrompts).prompts.prefix(
+                settings.run.evaluation.prompts)
+        }
+        try ReferenceLibrary(path: settings.data.references, required: prompts).checkImages()
+    }
+
     /// Makes sure that the servers will be able to listen, by listening in their places and letting go again.
     ///
     /// - Throws: `TransportError` naming the endpoint, for example `addressInUse`.

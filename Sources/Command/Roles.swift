@@ -102,6 +102,10 @@ struct RewardServerCommand: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try settings.load()
+        // A supervisor has looked already.
+        if !Lifeline.isSupervised {
+            try await onThread("references") { try Beforehand.checkReferences(settings, evaluates: false) }
+        }
         try RunDirectory.createFolders(path: role.runDir)
         try Logs.bootstrap(file: role.runDir + "/logs/reward-server.log")
         let endpoint = try role.endpoint(role.bind, settings.cluster.endpoints.rewardServer, role: "reward-server")

@@ -1,4 +1,6 @@
+internal import Dispatch
 public import Raster
+internal import Synchronization
 
 /// The reference images of each prompt: the paper's `prompt2img.json` with its images.
 ///
@@ -51,6 +53,28 @@ public struct ReferenceLibrary: Sendable {
         self.files = files
     }
 
+    /// Decodes every image once, on all processors: what a truncated or damaged file keeps from being read is found before it is
+    /// needed. A thousand pictures of 64 x 64 pixels take a tenth of a second or so. Blocks the calling thread.
+    ///
+    /// - Throws: one `DatasetError` that lists all damaged images, each with the first prompt it belongs to.
+    public func checkImages() throws(DatasetError) {
+        var seen: Set<String> = []
+        let images = prompts.flatMap { prompt in
+            paths(of: prompt).filter { seen.insert($0).inserted }.map { (prompt: prompt, path: $0) }
+        }
+        let problems = Mutex<[Int: String]>([:])
+        DispatchQueue.concurrentPerform(iterations: images.count) { index in
+            let (prompt, path) = images[index]
+            do throws(RasterError) {
+                _ = try RGBImage(pngPath: path)
+            } catch {
+                problems.withLock { $0[index] = "\"\(prompt)\": \(path): \(error.message)" }
+            }
+        }
+        let found = problems.withLock { $0 }.sorted { $0.key < $1.key }.map(\.value)
+        guard found.isEmpty else { throw Self.invalid(found, path: path, remedy: Self.damageRemedy) }
+    }
+
     /// Whether the library has this prompt.
     public func contains(_ prompt: String) -> Bool { files[prompt] != nil }
 
@@ -73,18 +97,25 @@ public struct ReferenceLibrary: Sendable {
             do throws(RasterError) {
                 images.append(try RGBImage(pngPath: path).resized(width: width, height: height, filter: .bilinear))
             } catch {
-                throw Self.invalid(["\"\(prompt)\": \(path): \(error.message)"], path: self.path)
+                throw Self.invalid(
+                    ["\"\(prompt)\": \(path): \(error.message)"], path: self.path, remedy: Self.damageRemedy)
             }
         }
         return images
     }
 
-    private static func invalid(_ problems: [String], path: String) -> DatasetError {
+    private static let damageRemedy = "export the image again, or take it out of the file"
+
+    private static func invalid(
+        _ problems: [String], path: String,
+        remedy: String = "correct the file, or add the images beside it or in images/"
+    ) -> DatasetError {
+        if problems.count == 1 {
+            return DatasetError(code: .invalidReferences, path: path, message: problems[0], remedy: remedy)
+        }
         var lines = problems.prefix(problemLimit).map { "\n  " + $0 }.joined()
         if problems.count > problemLimit { lines += "\n  and \(problems.count - problemLimit) more" }
-        let noun = problems.count == 1 ? "problem" : "problems"
         return DatasetError(
-            code: .invalidReferences, path: path, message: "\(problems.count) \(noun):\(lines)\n",
-            remedy: "correct the file, or add the images beside it or in images/")
+            code: .invalidReferences, path: path, message: "\(problems.count) problems:\(lines)\n", remedy: remedy)
     }
 }

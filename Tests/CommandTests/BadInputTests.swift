@@ -90,6 +90,25 @@ extension ProcessTests {
             }
         }
 
+        @Test("a picture that is damaged beyond its header is named before anything starts")
+        func damagedPicture() async throws {
+            try await withWorkspace { workspace in
+                let path = workspace.path + "/data/images/5-1.png"
+                var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+                for index in bytes.count / 2..<bytes.count / 2 + 8 { bytes[index] ^= 0xFF }
+                try bytes.write(to: URL(fileURLWithPath: path))
+                let words = [
+                    "data/prompt2img.json: \"a white cloud\": data/images/5-1.png: not a readable PNG",
+                    "export the image again",
+                ]
+                let finished = try await train(workspace)
+                expect(finished, words, workspace)
+                #expect(!workspace.exists("run") && !finished.errors.contains("run directory"), "a run began")
+                expect(try await workspace.run("reward-server", "settings.yaml", "--run-dir", "run"), words, workspace)
+                #expect(!workspace.exists("run"))
+            }
+        }
+
         @Test("a resolution that does not fit the model is told with the sizes that do")
         func resolution() async throws {
             try await withWorkspace { workspace in

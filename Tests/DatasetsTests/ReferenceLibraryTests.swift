@@ -86,6 +86,8 @@ struct ReferenceLibraryTests {
             bytes[data + 8] ^= 0xFF
             try Data(bytes).write(to: URL(filePath: folder + "/red.png"))
             let library = try ReferenceLibrary(path: folder + "/prompt2img.json")
+            let checked = #expect(throws: DatasetError.self) { try library.checkImages() }
+            #expect(checked?.message.hasPrefix("\"p\": \(folder)/red.png: not a readable PNG") == true)
             let damaged = #expect(throws: DatasetError.self) { try library.references(of: "p", width: 8, height: 8) }
             #expect(damaged?.code == .invalidReferences)
             #expect(damaged?.message.contains("\"p\": \(folder)/red.png: not a readable PNG") == true)
@@ -99,6 +101,7 @@ struct ReferenceLibraryTests {
         try withLibrary(#"{"p": ["long.png"]}"#) { folder in
             try Data(try red.pngBytes() + [1, 2, 3]).write(to: URL(filePath: folder + "/long.png"))
             let library = try ReferenceLibrary(path: folder + "/prompt2img.json")
+            try library.checkImages()
             #expect(try library.references(of: "p", width: 3, height: 2) == [red])
         }
     }
