@@ -25,9 +25,14 @@ public final class DiffusionPolicy: Sendable {
     ///   - folder: a diffusers `StableDiffusion3Pipeline`.
     ///   - dtype: precision of transformer and text encoders.
     ///   - seed: of the run; it draws the adapter's A.
+    ///   - withTextEncoder: false where nobody asks for `conditioning`.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
-    public init(folder: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64) throws {
-        pipeline = try StableDiffusion3Pipeline(folder: folder, engine: engine, dtype: dtype)
+    public init(
+        folder: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64,
+        withTextEncoder: Bool = true
+    ) throws {
+        pipeline = try StableDiffusion3Pipeline(
+            folder: folder, engine: engine, dtype: dtype, withTextEncoder: withTextEncoder)
         self.settings = settings
         self.engine = engine
         switch settings.adapter {
@@ -83,6 +88,15 @@ public final class DiffusionPolicy: Sendable {
         }
     }
 
+    /// A version of the policy as workers sample with it: the trained parameters are merged here, once a version.
+    ///
+    /// - Throws: `ModelError` when names or shapes are not those of `initialParameters`.
+    public func sampling(_ parameters: Parameters) throws -> SamplingPolicy {
+        SamplingPolicy(
+            velocity: Self.velocity(of: try transformer(parameters)),
+            windowVelocity: Self.velocity(of: try transformer(parameters.tracked())))
+    }
+
     /// The policy as functions of its trained parameters, for the update.
     public var trainable: TrainablePolicy {
         TrainablePolicy(
@@ -99,7 +113,7 @@ public final class DiffusionPolicy: Sendable {
     /// Conditioning of a prompt and of the empty prompt, computed once.
     public func conditioning(_ prompt: String) -> PromptConditioning {
         if let known = prompts.withLock({ $0[prompt] }) { return known }
-        let (negative, positive) = (pipeline.textEncoder([""]), pipeline.textEncoder([prompt]))
+        let (negative, positive) = (pipeline.embedding([""]), pipeline.embedding([prompt]))
         let conditioning = PromptConditioning(
             positive: Conditioning(text_BSD: positive.text, pooled_BP: positive.pooled),
             negative: Conditioning(text_BSD: negative.text, pooled_BP: negative.pooled))
@@ -122,4 +136,12 @@ public final class DiffusionPolicy: Sendable {
         let autoencoder = pipeline.autoencoder
         return concatenated(try lanes.map(ranges.count) { autoencoder.decode(latents_BCHW.rows(ranges[$0])) }, axis: 0)
     }
+}
+
+/// One version of the policy, ready to sample groups with.
+public struct SamplingPolicy: Sendable {
+    /// The guided steps outside the window.
+    public let velocity: VelocityFunction
+    /// The same function computed as the update will compute it, so that the update's first ratio is 1 to the bit.
+    public let windowVelocity: VelocityFunction
 }

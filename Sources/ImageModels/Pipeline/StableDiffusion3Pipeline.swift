@@ -6,8 +6,8 @@ public import TensorCore
 /// The parts can be loaded one by one as well, by the roles that need only some: `SD3TextEncoder(folder:)`,
 /// `MMDiT(folder: folder + "/transformer")`, `AutoencoderKL(folder: folder + "/vae")`, `FlowMatchSchedule(folder: folder + "/scheduler")`.
 public struct StableDiffusion3Pipeline: Sendable {
-    /// Text -> tokens.
-    public let textEncoder: SD3TextEncoder
+    /// Text -> tokens; nil where it was not loaded.
+    public let textEncoder: SD3TextEncoder?
     /// The velocity network; replace it by a merged one to sample with an adapter.
     public var transformer: MMDiT
     /// Latents -> images, fp32.
@@ -20,13 +20,16 @@ public struct StableDiffusion3Pipeline: Sendable {
     /// - Parameters:
     ///   - dtype: precision of transformer and text encoders; the autoencoder is fp32 (method.md 4.9).
     ///   - thirdTokenCount: see `SD3TextEncoder`.
+    ///   - withTextEncoder: false where conditioning comes from elsewhere, as in `bench`; the folder needs no text encoders then.
     ///   - withEncoder: whether images can be encoded as well.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(
         folder: String, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil,
-        withEncoder: Bool = false
+        withTextEncoder: Bool = true, withEncoder: Bool = false
     ) throws {
-        textEncoder = try SD3TextEncoder(folder: folder, engine: engine, dtype: dtype, thirdTokenCount: thirdTokenCount)
+        textEncoder =
+            withTextEncoder
+            ? try SD3TextEncoder(folder: folder, engine: engine, dtype: dtype, thirdTokenCount: thirdTokenCount) : nil
         transformer = try MMDiT(folder: folder + "/transformer", engine: engine, dtype: dtype)
         autoencoder = try AutoencoderKL(folder: folder + "/vae", engine: engine, withEncoder: withEncoder)
         schedule = try FlowMatchSchedule(folder: folder + "/scheduler")
@@ -56,11 +59,19 @@ public struct StableDiffusion3Pipeline: Sendable {
         return [configuration.inChannels, height / factor, width / factor]
     }
 
+    /// Embeddings of prompts.
+    ///
+    /// - Precondition: the text encoder was loaded.
+    public func embedding(_ prompts: [String]) -> PromptEmbedding {
+        guard let textEncoder else { preconditionFailure("StableDiffusion3Pipeline: loaded without its text encoder") }
+        return textEncoder(prompts)
+    }
+
     /// The projected conditioning of guidance; the negative prompt is the empty string.
     ///
     /// - Parameter prompts: one a sample.
     public func conditioning(_ prompts: [String]) -> GuidedConditioning {
-        let (negative, positive) = (textEncoder([""]), textEncoder(prompts))
+        let (negative, positive) = (embedding([""]), embedding(prompts))
         return GuidedConditioning(
             negative: transformer.conditioning(text_BTJ: negative.text, pooled_BP: negative.pooled).repeated(
                 prompts.count),
