@@ -3,14 +3,14 @@ import Datasets
 import ImageModels
 import MethodModels
 import NeuralNetworks
-import Protocol
+public import Protocol
 import Raster
-import Runtime
+public import Runtime
 import SafeTensors
-import TensorCore
+public import TensorCore
 
 /// What scoring needs and never changes: backbone, references, the untrained discriminator.
-struct Scorer: Sendable {
+public struct Scorer: Sendable {
     let method: MethodSettings
     let engine: any Engine
     /// The backbone on all lanes, for the images of a group.
@@ -22,7 +22,10 @@ struct Scorer: Sendable {
     let untrained: Discriminator
     let seed: UInt64
 
-    init(settings: Settings, engine: any Engine) throws {
+    /// Loads the backbone and checks the references.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation` naming the file or key.
+    public init(settings: Settings, engine: any Engine) throws {
         method = settings.method
         self.engine = engine
         seed = UInt64(settings.seed)
@@ -50,7 +53,7 @@ struct Scorer: Sendable {
 }
 
 /// The discriminator in the hands of the one thread that may change it.
-struct DiscriminatorDesk {
+public struct DiscriminatorDesk {
     private let scorer: Scorer
     private let referenceImages: ReferenceImages
     private let reward: AdversarialReward
@@ -63,7 +66,8 @@ struct DiscriminatorDesk {
     private var incoming: (order: DiscriminatorRestore, assembler: TensorAssembler)?
     private var outgoing: (version: DiscriminatorVersion, chunks: [TensorChunk])?
 
-    init(scorer: Scorer) {
+    /// A desk without a discriminator until one is restored.
+    public init(scorer: Scorer) {
         self.scorer = scorer
         referenceImages = scorer.references.images(
             discriminator: scorer.untrained, backbone: scorer.referenceBackbone, lanes: scorer.lanes)
@@ -80,7 +84,7 @@ struct DiscriminatorDesk {
     }
 
     /// Scores a group and remembers its images.
-    mutating func score(_ request: ScoreRequest) throws -> Scores {
+    public mutating func score(_ request: ScoreRequest) throws -> Scores {
         let discriminator = try ready().discriminator
         let payload = request.images
         let pixels = payload.bytes.array.map { Float($0) / 255 }
@@ -101,7 +105,7 @@ struct DiscriminatorDesk {
     }
 
     /// Makes the next version, or only measures the current one when no steps are asked for.
-    mutating func train(_ order: DiscriminatorTraining) throws -> DiscriminatorTrained {
+    public mutating func train(_ order: DiscriminatorTraining) throws -> DiscriminatorTrained {
         if let lastTraining, lastTraining.order == order { return lastTraining.answer }
         var next = try ready()
         guard next.discriminator.version == order.fromVersion.rawValue else {
@@ -154,7 +158,7 @@ struct DiscriminatorDesk {
     /// Takes a piece of a state; after the last one continues from it. No tensors at all stand for the untrained version.
     ///
     /// - Returns: the run it now belongs to, once the state is complete.
-    mutating func restore(_ order: DiscriminatorRestore) throws -> RunID? {
+    public mutating func restore(_ order: DiscriminatorRestore) throws -> RunID? {
         if order.chunkIndex == 0 {
             incoming = (order, TensorAssembler(chunkCount: order.chunkCount, maximumByteCount: 64 << 30))
         }

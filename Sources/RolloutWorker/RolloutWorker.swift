@@ -188,10 +188,7 @@ public final class RolloutWorker: Sendable {
         guard actual == digest else {
             throw Failure(code: "digestMismatch", message: "policy \(version) arrived as \(actual), expected \(digest)")
         }
-        return HeldWeights(
-            version: version, digest: actual,
-            velocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters)),
-            windowVelocity: DiffusionPolicy.velocity(of: try policy.transformer(parameters.tracked())))
+        return HeldWeights(version: version, digest: actual, sampling: try policy.sampling(parameters))
     }
 
     /// Samples, decodes and has the group scored.
@@ -202,7 +199,7 @@ public final class RolloutWorker: Sendable {
         let begin = clock.now
         let sample = try rollout.sample(
             group, prompt: policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks, lanes: lanes,
-            velocity: weights.velocity, windowVelocity: weights.windowVelocity)
+            velocity: weights.sampling.velocity, windowVelocity: weights.sampling.windowVelocity)
         let sampled = clock.now
         let images = TensorPayload(images: try policy.images(sample.finalLatents_BCHW, chunks: chunks, lanes: lanes))
         let decoded = clock.now
@@ -243,7 +240,5 @@ public final class RolloutWorker: Sendable {
 private struct HeldWeights {
     var version: PolicyVersion
     var digest: WeightsDigest
-    var velocity: VelocityFunction
-    /// The same function computed as the update will compute it, so that the update's first ratio is 1 to the bit.
-    var windowVelocity: VelocityFunction
+    var sampling: SamplingPolicy
 }
