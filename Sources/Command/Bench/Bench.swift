@@ -1,0 +1,102 @@
+import AdvGRPO
+import ArgumentParser
+import Foundation
+import Runtime
+import TensorCore
+
+/// `advgrpo bench`: how long one epoch of the method takes here, phase by phase.
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Time the phases of one epoch on given models.",
+        discussion: """
+            The work is that of tools/bench-vs-pytorch: one group, 10 steps with guidance 4.5, the first 2 of them stochastic and \
+            trained, one discriminator step, one policy update. MODELS holds transformer, vae, scheduler and dino; text \
+            encoders are not needed, conditioning is random. Each phase counts with its fastest repetition. See docs/performance.md.
+            """)
+
+    @Argument(help: "Folder of the models, as make_models.py writes them, or a pipeline with dino/.")
+    var models: String
+
+    @Option(help: "Precision of transformer and backbone: fp32 or bf16. The decoder is always fp32.")
+    var precision = NumericPrecision.fp32
+
+    @Option(help: "Threads; all processors unless given.")
+    var threads: Int?
+
+    @Option(help: "Engine: onednn or openblas.")
+    var engine = "onednn"
+
+    @Option(name: .customLong("repeat"), help: "Repetitions, after one that is not counted.")
+    var repetitions = 3
+
+    @Option(parsing: .upToNextOption, help: "Phases to repeat; all unless given.")
+    var phase: [BenchPhase] = BenchPhase.allCases
+
+    @Option(help: "Images of the group; what dino/config.json says (else 16) unless given.")
+    var group: Int?
+
+    @Option(help: "Text tokens of the conditioning; what dino/config.json says (else 16) unless given.")
+    var textTokens: Int?
+
+    @Option(help: "rollout.chunkSize: images that one thread computes at once.")
+    var chunk = 4
+
+    @Flag(help: "Print one JSON document and nothing else.")
+    var json = false
+
+    func validate() throws {
+        for (name, value) in [
+            ("threads", threads ?? 1), ("repeat", repetitions), ("text-tokens", textTokens ?? 1), ("chunk", chunk),
+        ] where value < 1 {
+            throw ValidationError("--\(name) must be at least 1, not \(value)")
+        }
+        if let group, group < 2 { throw ValidationError("--group must be at least 2, not \(group)") }
+    }
+
+    func run() throws {
+        let work = try BenchWork(models: models, group: group, textTokens: textTokens)
+        let lanes = Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount)
+        let beginning = ProcessorUse.now
+        let references = try BenchReferences(count: work.images, side: work.imageSide)
+        defer { references.remove() }
+        let loading = ContinuousClock.now
+        var epoch = try BenchEpoch(
+            work, engine: try Engines.named(engine), precision: precision, chunk: chunk, references: references,
+            lanes: lanes)
+        let loadSeconds = (ContinuousClock.now - loading).seconds
+        var best: [BenchPhase: BenchReport.Measurement] = [:]
+        for repetition in 0...repetitions {
+            for phase in BenchPhase.allCases where repetition == 0 || isNeeded(phase) {
+                let measurement = try BenchReport.Measurement { try epoch.run(phase) }
+                guard repetition > 0, self.phase.contains(phase) else { continue }
+                if measurement.seconds < best[phase]?.seconds ?? .infinity { best[phase] = measurement }
+            }
+            epoch.finish()
+        }
+        let peakMemory = ProcessMemory.peakResidentByteCount
+        let foreign = ProcessorUse.now.foreignCores(since: beginning)
+        let report = try BenchReport(
+            work: work, precision: precision, chunk: chunk, lanes: lanes, engine: epoch.engine, best: best,
+            loadSeconds: loadSeconds, peakMemory: peakMemory, foreignCores: foreign)
+        if json { try printJSON(report) } else { print(report.text) }
+    }
+
+    /// Whether a repetition runs a phase: it is asked for, or it scores what the discriminator trains on, once a group.
+    private func isNeeded(_ phase: BenchPhase) -> Bool {
+        self.phase.contains(phase) || (phase == .score && self.phase.contains(.discriminator))
+    }
+}
+
+/// What is timed; raw values are those of the PyTorch peer.
+enum BenchPhase: String, CaseIterable, ExpressibleByArgument {
+    /// Latents of one group.
+    case sample
+    /// Latents to 8-bit images.
+    case decode
+    /// Images to rewards.
+    case score
+    /// A training of the discriminator.
+    case discriminator
+    /// A training of the policy.
+    case policy
+}

@@ -1,0 +1,118 @@
+import AdvGRPO
+import Foundation
+import ImageModels
+import MethodModels
+import Protocol
+import RewardServer
+import Runtime
+import TensorCore
+
+/// The epochs of a run with one group each, on one machine without messages: every phase calls what the role calls.
+///
+/// - `sample`: a worker takes over the policy's newest parameters and samples (`DiffusionPolicy.sampling`, `Rollout.sample`).
+/// - `decode`: it decodes and rounds to 8 bits (`DiffusionPolicy.images`, `TensorPayload`).
+/// - `score`, `discriminator`: the reward server's own desk answers (`DiscriminatorDesk`).
+/// - `policy`: the learner's part of the method (`TrainingStep.trainPolicy`).
+struct BenchEpoch {
+    let engine: any Engine
+    private let settings: Settings
+    private let policy: DiffusionPolicy
+    private let rollout: Rollout
+    private let chunks: Chunks
+    private let lanes: Lanes
+    private let prompt: PromptConditioning
+    private let step: TrainingStep
+    private var state: PolicyState
+    private var desk: DiscriminatorDesk
+    private var discriminatorVersion = DiscriminatorVersion(rawValue: 0)
+    private var number = 0
+    private var sampled: RolloutSample?
+    private var images: TensorPayload?
+    private var scores: Scores?
+
+    /// Loads the models and an untrained discriminator.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `CommandFailure` naming the file or key.
+    init(
+        _ work: BenchWork, engine: any Engine, precision: NumericPrecision, chunk: Int, references: BenchReferences,
+        lanes: Lanes
+    ) throws {
+        self.engine = engine
+        self.lanes = lanes
+        let settings = try work.settings(
+            precision: precision, chunk: chunk, references: references, threads: lanes.count)
+        self.settings = settings
+        let (method, seed) = (settings.method, UInt64(settings.seed))
+        policy = try DiffusionPolicy(
+            folder: settings.model, engine: engine, dtype: precision.dtype, settings: method.policy, seed: seed,
+            withTextEncoder: false)
+        rollout = try policy.rollout(method.rollout, seed: seed)
+        chunks = Chunks(size: chunk)
+        func conditioning(_ branch: Int) -> Conditioning {
+            func noise(_ shape: [Int], _ part: Int) -> Tensor {
+                let normals = Philox(seed: seed, purpose: .evaluation, branch, part).normals(shape.reduce(1, *))
+                return engine.tensor(normals, shape: shape, dtype: .float32)
+            }
+            return Conditioning(
+                text_BSD: noise([1, work.textTokens, work.transformer.jointAttentionWidth], 0),
+                pooled_BP: noise([1, work.transformer.pooledWidth], 1))
+        }
+        prompt = PromptConditioning(positive: conditioning(1), negative: conditioning(0))
+        step = TrainingStep(
+            update: PolicyUpdate(settings: method.policy, rollout: rollout, chunks: chunks),
+            schedule: Schedule(schedule: method.schedule, discriminator: method.discriminator))
+        state = PolicyState(parameters: policy.initialParameters, settings: method.policy)
+        desk = DiscriminatorDesk(scorer: try Scorer(settings: settings, engine: engine))
+        guard let run = RunID(rawValue: "bench"), let nothing = TensorChunk.divide(TensorSet()).first else {
+            preconditionFailure("bench: no run to restore the discriminator of")
+        }
+        _ = try desk.restore(
+            DiscriminatorRestore(
+                version: discriminatorVersion, chunkIndex: 0, chunkCount: 1, runID: run, chunk: nothing))
+    }
+
+    /// Does one phase of the current epoch with what the phases before it left.
+    ///
+    /// - Throws: what the roles' code throws.
+    mutating func run(_ phase: BenchPhase) throws {
+        let group = GroupID(epoch: number, index: 0)
+        let coordinates = GroupCoordinates(epoch: number, index: 0)
+        switch phase {
+        case .sample:
+            let sampling = try policy.sampling(state.parameters)
+            sampled = try rollout.sample(
+                coordinates, prompt: prompt, engine: engine, chunks: chunks, lanes: lanes, velocity: sampling.velocity,
+                windowVelocity: sampling.windowVelocity)
+        case .decode:
+            let latents = try made(sampled).finalLatents_BCHW
+            images = TensorPayload(images: try policy.images(latents, chunks: chunks, lanes: lanes))
+        case .score:
+            scores = try desk.score(
+                ScoreRequest(
+                    group: group, prompt: BenchWork.prompt, policyVersion: PolicyVersion(rawValue: number),
+                    images: try made(images)))
+        case .discriminator:
+            discriminatorVersion = try desk.train(
+                DiscriminatorTraining(
+                    epoch: number, fromVersion: discriminatorVersion, groups: [group],
+                    steps: settings.method.discriminator.stepsPerTraining)
+            ).version
+        case .policy:
+            _ = try step.trainPolicy(
+                epoch: number,
+                groups: [
+                    ScoredGroup(
+                        group: coordinates, prompt: prompt, trajectory: try made(sampled).trajectory,
+                        rewards: try made(scores).rewards.floats)
+                ], state: &state, policy: policy.trainable, lanes: lanes)
+        }
+    }
+
+    /// The next phases belong to the next epoch.
+    mutating func finish() { number += 1 }
+
+    private func made<Value>(_ value: Value?) throws -> Value {
+        guard let value else { throw CommandFailure("a phase ran before the phase that it needs") }
+        return value
+    }
+}

@@ -1,0 +1,109 @@
+import AdvGRPO
+import Foundation
+import ImageModels
+import NeuralNetworks
+import Raster
+import Runtime
+import SafeTensors
+import TensorCore
+
+/// What one epoch of the bench consists of: the models' sizes and the numbers that the PyTorch peer has as well.
+struct BenchWork {
+    /// Folder with transformer, vae, scheduler and dino.
+    let models: String
+    let transformer: MMDiTConfiguration
+    let autoencoder: AutoencoderKLConfiguration
+    let backbone: DINOv2Configuration
+    /// Images of the group, and references beside them in the discriminator's step.
+    let images: Int
+    let textTokens: Int
+    let steps = 10
+    let guidance = 4.5
+    let noiseLevel = 0.8
+    /// Stochastic steps, at the start; these are trained.
+    let window = 2
+    let discriminatorSteps = 1
+    let patches = 64
+    let headWidth = 512
+    let loraRank = 32
+    static let prompt = "bench"
+
+    /// Side of the latents and of the images.
+    var latentSide: Int { transformer.sampleSize }
+    var imageSide: Int { latentSide * autoencoder.spatialFactor }
+
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    init(models: String, group: Int?, textTokens: Int?) throws {
+        self.models = models
+        transformer = try MMDiTConfiguration(path: models + "/transformer/config.json")
+        autoencoder = try AutoencoderKLConfiguration(path: models + "/vae/config.json")
+        backbone = try DINOv2(folder: models + "/dino", engine: Engines.default).configuration
+        let sizes = try ConfigurationFile.read(Sizes.self, path: models + "/dino/config.json")
+        images = group ?? sizes.group ?? 16
+        self.textTokens = textTokens ?? sizes.text_tokens ?? 16
+    }
+
+    /// What make_models.py adds to a backbone's configuration.
+    private struct Sizes: Decodable {
+        var group: Int?, text_tokens: Int?
+    }
+
+    /// The settings of a run that does this work in every epoch.
+    func settings(precision: NumericPrecision, chunk: Int, references: BenchReferences, threads: Int) throws -> Settings
+    {
+        var settings = Settings(fidelity: .fixed)
+        settings.model = models
+        settings.rewardBackbone = models + "/dino"
+        settings.precision = precision
+        settings.data.references = references.list
+        settings.data.prompts = references.prompts
+        settings.cluster.rewardServerThreads = threads
+        settings.method.rollout.resolution = imageSide
+        settings.method.rollout.steps = steps
+        settings.method.rollout.guidance = guidance
+        settings.method.rollout.noiseLevel = noiseLevel
+        settings.method.rollout.window = WindowSettings(size: window, start: .fixed(0))
+        settings.method.rollout.groupSize = images
+        settings.method.rollout.groupsPerEpoch = 1
+        settings.method.rollout.chunkSize = chunk
+        settings.method.reward.patchCount = patches
+        settings.method.reward.references = .raw
+        settings.method.reward.featureNormalization = .trainRawScoreUnit
+        settings.method.discriminator.hiddenWidth = headWidth
+        settings.method.discriminator.stepsPerTraining = discriminatorSteps
+        settings.method.discriminator.replayCapacity = 0
+        settings.method.discriminator.warmUp = WarmUpSettings()
+        settings.method.policy.lora.rank = loraRank
+        settings.method.policy.updatesPerEpoch = 1
+        if let violation = settings.validate().first {
+            throw CommandFailure("\(models) cannot be measured: \(violation.path) \(violation.message)")
+        }
+        return settings
+    }
+}
+
+/// References of the bench's one prompt: pictures of noise in a temporary folder.
+struct BenchReferences {
+    /// `prompt2img.json` and the prompt list.
+    let list: String, prompts: String
+    private let folder: String
+
+    /// - Throws: `RasterError` or Foundation's error when the temporary folder cannot be written.
+    init(count: Int, side: Int) throws {
+        folder = FileManager.default.temporaryDirectory.path + "/advgrpo-bench-\(UUID().uuidString)"
+        list = folder + "/prompt2img.json"
+        prompts = folder + "/prompts.txt"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let names = (0..<count).map { "\($0).png" }
+        for (index, name) in names.enumerated() {
+            let noise = Philox(seed: 0, purpose: .evaluation, index)
+            let pixels = (0..<side * side * 3).map { UInt8(truncatingIfNeeded: noise.word($0)) }
+            try RGBImage(width: side, height: side, pixels: pixels).writePNG(to: "\(folder)/\(name)")
+        }
+        try JSONEncoder().encode([BenchWork.prompt: names]).write(to: URL(fileURLWithPath: list))
+        try Data((BenchWork.prompt + "\n").utf8).write(to: URL(fileURLWithPath: prompts))
+    }
+
+    /// Removes the folder.
+    func remove() { try? FileManager.default.removeItem(atPath: folder) }
+}
