@@ -112,12 +112,9 @@ extension LearnerState {
                     "policy version \(request.policyVersion) is not the current one (\(weights?.version.rawValue ?? -1))",
                 remedy: "ask for a lease again")
         }
-        guard weights.chunks.indices.contains(request.chunkIndex) else {
-            throw Failure(code: "noSuchChunk", message: "chunk \(request.chunkIndex) of \(weights.chunks.count)")
-        }
         return WeightsChunk(
             policyVersion: weights.version, chunkIndex: request.chunkIndex, chunkCount: weights.chunks.count,
-            digest: weights.digest, chunk: weights.chunks[request.chunkIndex])
+            digest: weights.digest, chunk: try weights.chunks.requested(request.chunkIndex))
     }
 
     /// A worker delivers a group.

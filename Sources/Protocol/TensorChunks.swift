@@ -89,8 +89,8 @@ public struct TensorAssembler: Sendable {
 
     /// - Parameters:
     ///   - chunkCount: as the first chunk says.
-    ///   - maximumByteCount: what all tensors together may occupy.
-    public init(chunkCount: Int, maximumByteCount: Int) {
+    ///   - maximumByteCount: what all tensors together may occupy; 64 GiB is more than any model's weights that fit a machine.
+    public init(chunkCount: Int, maximumByteCount: Int = 64 << 30) {
         self.chunkCount = chunkCount
         self.maximumByteCount = maximumByteCount
     }

@@ -1,6 +1,9 @@
 import SafeTensors
 
-/// Why a message is refused: what was expected, what came, and what to do.
+/// A message that breaks a rule: what was expected, what came, and what to do.
+///
+/// The message itself is at fault, so sending it again would change nothing; a server tells the sender, as a `Failure`. That no
+/// message went through at all is Transport's `TransportError`, and trying again may help there.
 public struct WireError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The kind of failure; new kinds may be added.
     public struct Code: RawRepresentable, Sendable, Hashable {

@@ -147,12 +147,10 @@ public struct DiscriminatorDesk {
             trainer.forgetWaiting()
             outgoing = (request.version, TensorChunk.divide(TensorSet(trainer.state)))
         }
-        guard let chunks = outgoing?.chunks, chunks.indices.contains(request.chunkIndex) else {
-            throw Failure(code: "noSuchChunk", message: "chunk \(request.chunkIndex) of the discriminator's state")
-        }
+        let chunks = outgoing?.chunks ?? []
         return Protocol.DiscriminatorState(
             version: request.version, chunkIndex: request.chunkIndex, chunkCount: chunks.count,
-            chunk: chunks[request.chunkIndex])
+            chunk: try chunks.requested(request.chunkIndex))
     }
 
     /// Takes a piece of a state; after the last one continues from it. No tensors at all stand for the untrained version.
@@ -160,7 +158,7 @@ public struct DiscriminatorDesk {
     /// - Returns: the run it now belongs to, once the state is complete.
     public mutating func restore(_ order: DiscriminatorRestore) throws -> RunID? {
         if order.chunkIndex == 0 {
-            incoming = (order, TensorAssembler(chunkCount: order.chunkCount, maximumByteCount: 64 << 30))
+            incoming = (order, TensorAssembler(chunkCount: order.chunkCount))
         }
         guard incoming?.order.version == order.version, incoming?.order.runID == order.runID else {
             throw Failure(

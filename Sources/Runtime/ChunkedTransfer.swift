@@ -6,29 +6,19 @@ public import Transport
 extension Client {
     /// Longest wait for one chunk.
     private static let chunkDeadline = Duration.seconds(60)
-    /// Largest set that is put together, bytes.
-    private static let largestSet = 64 << 30
 
     /// The weights of a policy version.
     ///
     /// - Throws: `Failure` (`staleVersion` when another version is current by now), `TransportError`, `WireError`.
     public func weights(_ version: PolicyVersion) throws -> TensorSet {
-        try assembled { index in
-            let answer = try requestBlocking(
-                WeightsRequest(policyVersion: version, chunkIndex: index), deadline: Self.chunkDeadline)
-            return (answer.chunk, answer.chunkCount)
-        }
+        try assembled(WeightsRequest(policyVersion: version, chunkIndex: 0))
     }
 
     /// The state of a discriminator version.
     ///
     /// - Throws: as `weights`.
     public func discriminatorState(_ version: DiscriminatorVersion) throws -> TensorSet {
-        try assembled { index in
-            let answer = try requestBlocking(
-                DiscriminatorStateRequest(version: version, chunkIndex: index), deadline: Self.chunkDeadline)
-            return (answer.chunk, answer.chunkCount)
-        }
+        try assembled(DiscriminatorStateRequest(version: version, chunkIndex: 0))
     }
 
     /// Makes the reward server continue from a state.
@@ -44,11 +34,17 @@ extension Client {
         }
     }
 
-    private func assembled(_ chunk: (Int) throws -> (TensorChunk, count: Int)) throws -> TensorSet {
-        let (first, count) = try chunk(0)
-        var assembler = TensorAssembler(chunkCount: count, maximumByteCount: Self.largestSet)
-        try assembler.add(first, index: 0)
-        for index in 1..<max(count, 1) { try assembler.add(try chunk(index).0, index: index) }
+    /// Asks for one chunk after the other, from the first.
+    private func assembled(_ first: some ChunkRequest) throws -> TensorSet {
+        var request = first
+        var reply = try requestBlocking(request, deadline: Self.chunkDeadline)
+        var assembler = TensorAssembler(chunkCount: reply.chunkCount)
+        try assembler.add(reply.chunk, index: 0)
+        while assembler.nextIndex < assembler.chunkCount {
+            request.chunkIndex = assembler.nextIndex
+            reply = try requestBlocking(request, deadline: Self.chunkDeadline)
+            try assembler.add(reply.chunk, index: request.chunkIndex)
+        }
         return try assembler.assembled()
     }
 }

@@ -73,7 +73,7 @@ public struct DiscriminatorTrained: WireMessage {
 }
 
 /// Asks the reward server for one chunk of everything a snapshot needs of it.
-public struct DiscriminatorStateRequest: WireRequest {
+public struct DiscriminatorStateRequest: ChunkRequest {
     public typealias Reply = DiscriminatorState
     public static let kind = MessageKind.discriminatorStateRequest
 
@@ -87,13 +87,10 @@ public struct DiscriminatorStateRequest: WireRequest {
         self.version = version
         self.chunkIndex = chunkIndex
     }
-
-    /// The index is not negative.
-    public func validate() throws(WireError) { try Check.notNegative(chunkIndex, "chunkIndex") }
 }
 
 /// One chunk of the reward server's state; `TensorAssembler` puts chunks together.
-public struct DiscriminatorState: WireMessage {
+public struct DiscriminatorState: ChunkMessage {
     public static let kind = MessageKind.discriminatorState
 
     /// The version.
@@ -115,19 +112,10 @@ public struct DiscriminatorState: WireMessage {
         part = chunk.part
         tensors = chunk.tensors
     }
-
-    /// The tensors and what they are a part of.
-    public var chunk: TensorChunk { TensorChunk(tensors: tensors, part: part) }
-
-    /// The index lies within the count, and a part within its tensor.
-    public func validate() throws(WireError) {
-        try Check.chunk(chunkIndex, of: chunkCount)
-        try chunk.validate()
-    }
 }
 
 /// Gives the reward server one chunk of a state to go on from; it takes effect with the last chunk.
-public struct DiscriminatorRestore: WireRequest {
+public struct DiscriminatorRestore: ChunkMessage, WireRequest {
     public typealias Reply = DiscriminatorRestored
     public static let kind = MessageKind.discriminatorRestore
 
@@ -154,15 +142,6 @@ public struct DiscriminatorRestore: WireRequest {
         self.runID = runID
         part = chunk.part
         tensors = chunk.tensors
-    }
-
-    /// The tensors and what they are a part of.
-    public var chunk: TensorChunk { TensorChunk(tensors: tensors, part: part) }
-
-    /// The index lies within the count, and a part within its tensor.
-    public func validate() throws(WireError) {
-        try Check.chunk(chunkIndex, of: chunkCount)
-        try chunk.validate()
     }
 }
 

@@ -1,5 +1,5 @@
 /// Asks the learner for one chunk of a policy's weights.
-public struct WeightsRequest: WireRequest {
+public struct WeightsRequest: ChunkRequest {
     public typealias Reply = WeightsChunk
     public static let kind = MessageKind.weightsRequest
 
@@ -13,13 +13,10 @@ public struct WeightsRequest: WireRequest {
         self.policyVersion = policyVersion
         self.chunkIndex = chunkIndex
     }
-
-    /// The index is not negative.
-    public func validate() throws(WireError) { try Check.notNegative(chunkIndex, "chunkIndex") }
 }
 
 /// One chunk of a policy's weights; `TensorAssembler` puts chunks together.
-public struct WeightsChunk: WireMessage {
+public struct WeightsChunk: ChunkMessage {
     public static let kind = MessageKind.weightsChunk
 
     /// The policy.
@@ -45,14 +42,5 @@ public struct WeightsChunk: WireMessage {
         self.digest = digest
         part = chunk.part
         tensors = chunk.tensors
-    }
-
-    /// The tensors and what they are a part of.
-    public var chunk: TensorChunk { TensorChunk(tensors: tensors, part: part) }
-
-    /// The index lies within the count, and a part within its tensor.
-    public func validate() throws(WireError) {
-        try Check.chunk(chunkIndex, of: chunkCount)
-        try chunk.validate()
     }
 }
