@@ -40,12 +40,12 @@ let package = Package(
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])]),
 
         module("Platform", []),
-        module("TensorCore", ["COpenBLAS", "COneDNN", "CKernels"]),
-        module("SafeTensors", []),
+        module("TensorCore", ["Platform", "COpenBLAS", "COneDNN", "CKernels"]),
+        module("SafeTensors", ["Platform"]),
         module("NeuralNetworks", ["TensorCore", "SafeTensors"]),
         module("ImageModels", ["NeuralNetworks"]),
         module("AdvGRPO", ["NeuralNetworks"]),
-        module("Raster", ["CPNG"]),
+        module("Raster", ["Platform", "CPNG"]),
         module("Datasets", ["Raster", "Platform"]),
         module("Protocol", ["SafeTensors"]),
         module("Transport", ["Protocol", "Platform", "CZeroMQ"]),
@@ -60,7 +60,7 @@ let package = Package(
                 "Yams",
             ]),
         module("MethodModels", ["AdvGRPO", "ImageModels", "Raster"]),
-        module("RolloutWorker", ["Runtime", "MethodModels"]),
+        module("RolloutWorker", ["Platform", "Runtime", "MethodModels"]),
         module("RewardServer", ["Runtime", "MethodModels", "Datasets"]),
         module("Learner", ["Runtime", "MethodModels", "Datasets"]),
         .executableTarget(
@@ -68,7 +68,7 @@ let package = Package(
             dependencies: [
                 "RolloutWorker", "RewardServer", "Learner", "Datasets", "MethodModels", "Raster", "SafeTensors",
                 "Runtime",
-                "Transport", "Protocol",
+                "Transport", "Protocol", "Platform",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -81,6 +81,8 @@ let package = Package(
         tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"), tests("Transport"),
         tests("Learner", ["AdvGRPO", "Protocol", "Runtime"]),
         tests("Command", ["Runtime", "Raster", "SafeTensors"]),
-        tests("Runtime", ["AdvGRPO", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
+        tests(
+            "Runtime",
+            ["AdvGRPO", "Platform", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
     ]
 )

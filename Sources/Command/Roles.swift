@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Learner
 import Logging
+import Platform
 import Protocol
 import RewardServer
 import RolloutWorker
@@ -56,7 +57,7 @@ func onThread<Value: Sendable>(_ name: String, _ body: @escaping @Sendable () th
     -> Value
 {
     try await withCheckedThrowingContinuation { continuation in
-        _ = PosixThread { continuation.resume(with: Result { try body() }) }
+        OSThread.start(name) { continuation.resume(with: Result { try body() }) }
     }
 }
 

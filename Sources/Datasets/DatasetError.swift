@@ -1,3 +1,4 @@
+package import Platform
 internal import Raster
 
 /// Why a data set cannot be used or made.
@@ -55,3 +56,15 @@ public struct DatasetError: Error, Sendable, CustomStringConvertible {
         self.init(code: code, path: error.path ?? "PNG in memory", message: error.message, remedy: error.remedy)
     }
 }
+
+extension DatasetError: FileFailure {
+    /// The same failure in this module's words.
+    package init(_ error: FileError) {
+        self.init(
+            code: error.isWriting ? .unwritable : .unreadable, path: error.path, message: error.message,
+            remedy: error.remedy)
+    }
+}
+
+/// Whole files, with this module's errors.
+typealias FileAccess = Files<DatasetError>

@@ -1,4 +1,4 @@
-internal import Raster
+internal import Platform
 
 /// The prompts of a run, in file order, each once.
 public struct PromptList: Sendable, Hashable {
@@ -49,11 +49,7 @@ public struct PromptList: Sendable, Hashable {
 
 /// The bytes of a prompt list or prompt2img.json.
 func readList(_ path: String) throws(DatasetError) -> [UInt8] {
-    do throws(RasterError) {
-        return try FileAccess.read(path, byteLimit: 1 << 28)
-    } catch {
-        throw DatasetError(error, code: .unreadable)
-    }
+    try FileAccess.read(path, byteLimit: 1 << 28)
 }
 
 private func trimmed(_ text: String) -> String {

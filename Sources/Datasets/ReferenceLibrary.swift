@@ -1,4 +1,5 @@
 internal import Dispatch
+internal import Platform
 public import Raster
 internal import Synchronization
 

@@ -51,11 +51,11 @@ package final class FileLock: Sendable {
     private static func take(_ path: String, waiting: Bool) throws(FileError) -> Int32? {
         while true {
             let descriptor = retrying { open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644) }
-            guard descriptor >= 0 else { throw FileError(path, "cannot be opened", writing: true) }
+            guard descriptor >= 0 else { throw FileError(path, "cannot be created", writing: true) }
             if retrying({ flock(descriptor, waiting ? LOCK_EX : LOCK_EX | LOCK_NB) }) != 0 {
                 let error = FileError(path, "cannot be locked", writing: true)
                 close(descriptor)
-                if error.number == EWOULDBLOCK { return nil }
+                if error.cause == .system(EWOULDBLOCK) { return nil }
                 throw error
             }
             if isNamed(path, descriptor) {

@@ -1,4 +1,5 @@
 internal import CPNG
+internal import Platform
 
 /// What a PNG may be at most, checked before any pixel memory is allocated.
 public enum PNGLimits {

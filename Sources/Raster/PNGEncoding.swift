@@ -1,4 +1,5 @@
 internal import CPNG
+internal import Platform
 
 extension RGBImage {
     /// The image as a PNG file in memory, 8-bit RGB marked sRGB.
@@ -32,7 +33,7 @@ extension RGBImage {
 
     /// Writes the image as a PNG file: temporary name, sync, rename, so that no reader sees half a file.
     public func writePNG(to path: String) throws(RasterError) {
-        try FileAccess.writeAtomically(try pngBytes(), to: path)
+        try FileAccess.replace(path, with: try pngBytes())
     }
 
     /// libpng's `PNG_IMAGE_PNG_SIZE_MAX`, a macro that Swift cannot import.

@@ -1,3 +1,5 @@
+internal import Platform
+
 /// Cheap checks of PNG files.
 package enum PNGFile {
     /// Makes sure that a file is a complete PNG of acceptable size, from its first and last bytes.
@@ -5,7 +7,10 @@ package enum PNGFile {
     /// Damage within the compressed pixels is found only on decoding. A file that goes on after its end chunk, which decoders
     /// accept, is decoded here.
     package static func check(_ path: String) throws(RasterError) {
-        let (head, tail) = try FileAccess.ends(of: path, headCount: 24, tailCount: end.count)
+        let file = try File<RasterError>(path, .read)
+        let byteCount = try file.byteCount()
+        let head = try file.bytes(at: 0, count: min(byteCount, 24))
+        let tail = try file.bytes(at: max(0, byteCount - end.count), count: min(byteCount, end.count))
         guard head.count == 24, Array(head[0..<16]) == signature else {
             throw RasterError(
                 code: .corrupt, path: path, message: "not a PNG file", remedy: "convert the image to PNG")

@@ -1,3 +1,5 @@
+package import Platform
+
 /// Why an image could not be read or written.
 public struct RasterError: Error, Sendable, CustomStringConvertible {
     /// The kind of failure; new ones may be added.
@@ -33,3 +35,18 @@ public struct RasterError: Error, Sendable, CustomStringConvertible {
 
     public var description: String { "\(path ?? "PNG in memory"): \(message); \(remedy)" }
 }
+
+extension RasterError: FileFailure {
+    /// The same failure in this module's words.
+    package init(_ error: FileError) {
+        let code: Code =
+            switch error.cause {
+            case .tooLarge: .tooLarge
+            case .system, .notAFile: error.isWriting ? .unwritable : .unreadable
+            }
+        self.init(code: code, path: error.path, message: error.message, remedy: error.remedy)
+    }
+}
+
+/// Whole files, with this module's errors.
+typealias FileAccess = Files<RasterError>

@@ -1,7 +1,7 @@
+import Platform
 import Protocol
 import Runtime
 import Synchronization
-import TensorCore
 import Transport
 
 /// Tells the learner twice a second what this worker does, from a thread of its own, so that a long computation does not look
@@ -74,7 +74,7 @@ final class WorkerReporter: Sendable {
             return state.isRunning
         }
         if wasRunning { return }
-        _ = PosixThread { [self] in
+        OSThread.start("heartbeat") { [self] in
             while state.withLock({ $0.isRunning }) {
                 // A lost heartbeat is made up for by the next one.
                 _ = try? learner.requestBlocking(heartbeat(), deadline: interval * 4)

@@ -98,14 +98,14 @@ final class ChildProcess: Sendable {
         lifeline = life.writing
         let output = Monitor(Output())
         self.output = output
-        Thread.detachNewThread {
+        OSThread.start("output") {
             Self.readLines(pipe.reading) { line in
                 output.withLock { $0.lastLines = ($0.lastLines + [line]).suffix(40) }
                 onLine(line)
             }
             output.withLock { $0.hasEnded = true }
         }
-        Thread.detachNewThread {
+        OSThread.start("exit") {
             let exit = Self.waitForEnd(of: processID)
             // What it wrote last is read first; a grandchild that keeps the pipe open does not hold up the news.
             _ = output.wait(for: "the output of \(command.name)", limit: .seconds(1)) { $0.hasEnded ? true : nil }

@@ -1,4 +1,5 @@
 public import Logging
+internal import Platform
 public import Transport
 
 /// How a run's sockets prove who may talk to them: by the keys in one folder, or by being local.

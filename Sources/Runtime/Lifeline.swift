@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Platform
 
 #if canImport(Glibc)
@@ -33,7 +32,7 @@ public enum Lifeline {
     public static func bind(to shutdown: ShutdownSignal, limit: Duration = .seconds(2)) {
         guard let text = getenv(variable), let descriptor = Int32(String(cString: text)) else { return }
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-        Thread.detachNewThread {
+        OSThread.start("lifeline") {
             var byte: UInt8 = 0
             while retrying({ read(descriptor, &byte, 1) }) > 0 {}
             shutdown.request(goneReason)

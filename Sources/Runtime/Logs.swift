@@ -1,4 +1,5 @@
 public import Logging
+internal import Platform
 
 #if canImport(Glibc)
     internal import Glibc

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Platform
 public import Protocol
 
 /// `metrics.jsonl`: one JSON object a line, one line a step, steps ascending.

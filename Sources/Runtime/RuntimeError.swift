@@ -1,4 +1,4 @@
-internal import Platform
+package import Platform
 
 /// A failure of this process's surroundings: files, folders, child processes.
 public struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -56,19 +56,17 @@ public struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible 
     public var description: String { "\(subject): \(message)" + (remedy.map { "; \($0)" } ?? "") }
 }
 
-extension RuntimeError {
+extension RuntimeError: FileFailure {
     /// The same failure in this module's words.
-    init(_ error: FileError) {
-        if error.isDiskFull {
-            self.init(
-                code: .diskFull, subject: error.path, message: "\(error.problem): no space left",
-                remedy: "free space or choose another folder, then resume; nothing half-written is left")
-        } else {
-            self.init(
-                code: error.isWriting ? .unwritable : .unreadable, subject: error.path,
-                message: "\(error.problem) (\(error.reason))",
-                remedy: error.isWriting
-                    ? "check that the folder exists and may be written" : "check the path and its permissions")
-        }
+    package init(_ error: FileError) {
+        self.init(
+            code: error.isDiskFull ? .diskFull : error.isWriting ? .unwritable : .unreadable, subject: error.path,
+            message: error.message, remedy: error.remedy)
     }
 }
+
+/// An open file, with this module's errors.
+typealias OpenFile = File<RuntimeError>
+
+/// Whole files and folders, with this module's errors.
+typealias FileStore = Files<RuntimeError>

@@ -1,5 +1,5 @@
+internal import Platform
 internal import Synchronization
-internal import TensorCore
 
 #if canImport(Glibc)
     internal import Glibc
@@ -114,7 +114,7 @@ private enum SignalPipe {
         for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         signalPipe.store(ends[1], ordering: .releasing)
         let readEnd = ends[0]
-        _ = PosixThread {
+        OSThread.start("signals") {
             var byte: UInt8 = 0
             while true {
                 let count = Runtime.read(readEnd, &byte)

@@ -1,5 +1,6 @@
 internal import Crypto
 internal import Foundation
+internal import Platform
 
 /// The snapshots of a run: `checkpoints/step-NNNNNN/`, each complete or absent, and `latest`, a link to the newest.
 ///
@@ -151,7 +152,7 @@ public struct SnapshotStore: Sendable {
     private static func entry(_ path: String) throws(RuntimeError) -> Manifest.Entry {
         var hash = SHA256()
         var count = 0
-        try FileStore.forEachChunk(of: OpenFile(path, .read)) { bytes in
+        try FileStore.forEachChunk(of: path) { bytes in
             hash.update(bufferPointer: bytes)
             count += bytes.count
         }

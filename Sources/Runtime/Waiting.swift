@@ -1,4 +1,4 @@
-import TensorCore
+internal import Platform
 
 #if canImport(Glibc)
     import Glibc
@@ -37,7 +37,7 @@ public final class Background<Value: Sendable>: Sendable {
     public init(_ name: String, _ body: @escaping @Sendable () throws -> Value) {
         self.name = name
         let result = result
-        _ = PosixThread { [result] in
+        OSThread.start(name) { [result] in
             let outcome = Result { try body() }
             result.withLock { $0 = outcome }
         }

@@ -1,3 +1,5 @@
+import Platform
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Musl)
@@ -15,40 +17,19 @@ final class MappedFile: @unchecked Sendable {
     let bytes: UnsafeRawBufferPointer
 
     init(path: String) throws(SafeTensorsError) {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw systemError("cannot be opened", path: path) }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw systemError("cannot be read", path: path) }
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw SafeTensorsError(code: .inputOutput, source: path, message: "is not a regular file")
-        }
-        let size = Int(status.st_size)
+        let file = try File<SafeTensorsError>(path, .read)
+        let size = try file.byteCount()
         guard size > 0 else {
             throw SafeTensorsError(
                 code: .wrongFormat, source: path, message: "is empty", remedy: "copy or download it again")
         }
-        guard let start = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
-            throw systemError("cannot be mapped", path: path)
+        guard let start = mmap(nil, size, PROT_READ, MAP_PRIVATE, file.descriptor, 0), start != MAP_FAILED else {
+            throw SafeTensorsError(FileError(path, "cannot be mapped", writing: false))
         }
         bytes = UnsafeRawBufferPointer(start: start, count: size)
     }
 
     deinit { munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count) }
-}
-
-/// The error of the system call that just failed.
-func systemError(_ what: String, path: String) -> SafeTensorsError {
-    let number = errno
-    let remedy: String? =
-        switch number {
-        case ENOENT: "check the path"
-        case ENOSPC, EDQUOT: "free space or choose another folder; nothing half-written is left"
-        default: nil
-        }
-    return SafeTensorsError(
-        code: number == ENOENT ? .missing : .inputOutput, source: path,
-        message: "\(what): \(String(cString: strerror(number)))", remedy: remedy)
 }
 
 /// Names in a folder, sorted; nil when `path` is not a folder that can be read.

@@ -1,3 +1,5 @@
+package import Platform
+
 /// What is wrong with a safetensors file or message, where, and what to do about it.
 public struct SafeTensorsError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The kind of failure; new kinds may be added.
@@ -50,6 +52,15 @@ public struct SafeTensorsError: Error, Sendable, Equatable, CustomStringConverti
         text += ": \(message)"
         if let remedy { text += "; \(remedy)" }
         return text
+    }
+}
+
+extension SafeTensorsError: FileFailure {
+    /// The same failure in this module's words.
+    package init(_ error: FileError) {
+        self.init(
+            code: error.isMissing ? .missing : .inputOutput, source: error.path, message: error.message,
+            remedy: error.remedy)
     }
 }
 

@@ -1,8 +1,5 @@
+import Platform
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Threads that share a computation sample by sample.
 ///
@@ -26,7 +23,7 @@ public final class Lanes: Sendable {
     {
         if count == 1 || pieces <= 1 { return try (0..<pieces).map(body) }
         let work = Work<Result>(pieces: pieces, body: body)
-        let threads = (1..<min(count, pieces)).map { _ in PosixThread { work.run() } }
+        let threads = (1..<min(count, pieces)).map { _ in OSThread.start(nil) { work.run() } }
         work.run()
         for thread in threads { thread.join() }
         return try work.results()
@@ -62,44 +59,4 @@ private final class Work<Result: Sendable>: Sendable {
             }
         }
     }
-}
-
-/// One operating-system thread with a stack deep enough for a model's graph.
-public final class PosixThread: @unchecked Sendable {
-    // `@unchecked Sendable`: the handle is written once, before `init` returns; `isJoined` changes atomically.
-    private var handle = pthread_t()
-    private let isJoined = Atomic(false)
-
-    /// Starts a thread that runs `body` once.
-    public init(_ body: @escaping @Sendable () -> Void) {
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        pthread_attr_setstacksize(&attributes, 16 << 20)
-        let box = Unmanaged.passRetained(ThreadBody(body))
-        let status = pthread_create(
-            &handle, &attributes,
-            { argument in
-                guard let argument else { return nil }
-                Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
-                return nil
-            }, box.toOpaque())
-        precondition(status == 0, "cannot start a thread: \(String(cString: strerror(status)))")
-        pthread_attr_destroy(&attributes)
-    }
-
-    /// Waits until the body has returned; to be called once.
-    public func join() {
-        pthread_join(handle, nil)
-        isJoined.store(true, ordering: .relaxed)
-    }
-
-    /// A thread that nobody waits for gives its stack back by itself when it ends.
-    deinit {
-        if !isJoined.load(ordering: .relaxed) { pthread_detach(handle) }
-    }
-}
-
-private final class ThreadBody: Sendable {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 }

@@ -1,4 +1,5 @@
 import CZeroMQ
+import Platform
 import SafeTensors
 import Synchronization
 
@@ -29,9 +30,13 @@ struct Authenticator: Sendable {
             throw TransportError(.system, "libzmq has no place for the authenticator: \(zeroMQMessage())")
         }
         let address = UInt(bitPattern: pointer)
-        thread = try OSThread(name: "zmq-zap") {
-            guard let socket = UnsafeMutableRawPointer(bitPattern: address) else { return }
-            Self.serve(socket, lists)
+        do throws(ThreadError) {
+            thread = try OSThread(name: "zmq-zap") {
+                guard let socket = UnsafeMutableRawPointer(bitPattern: address) else { return }
+                Self.serve(socket, lists)
+            }
+        } catch {
+            throw TransportError(error)
         }
         self.lists = lists
     }

@@ -27,7 +27,7 @@ final class IPCGuard {
         do throws(FileError) {
             lock = try FileLock(lockPath)
         } catch {
-            throw TransportError(.system, "\(error.path) \(error.problem): \(error.reason)")
+            throw TransportError(error)
         }
         guard let lock else {
             throw Self.inUse(path, FileLock.holder(of: lockPath).map { " (process \($0))" } ?? "")

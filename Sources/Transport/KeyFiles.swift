@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
+import Platform
 
 /// CURVE keys on disk: `NAME.key` holds the secret key and is readable by its owner only, `NAME.pub` holds the public
 /// key and may be copied anywhere. Each is one line of 40 characters.
@@ -60,44 +54,15 @@ public enum KeyFiles {
         }
     }
 
-    private static func create(_ path: String, mode: mode_t, text: String) throws(TransportError) {
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-        guard descriptor >= 0 else { throw failure("cannot be created", path) }
-        defer { close(descriptor) }
-        let bytes = Array(text.utf8)
-        guard writeAll(descriptor, bytes), fsync(descriptor) == 0 else {
-            throw failure("cannot be written", path)
-        }
+    private static func create(_ path: String, mode: UInt32, text: String) throws(TransportError) {
+        let file = try File<TransportError>(path, .create(permissions: mode))
+        try file.write(Array(text.utf8))
+        try file.sync()
     }
 
-    private static func contents(_ path: String) throws(TransportError) -> (text: String, mode: mode_t) {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw failure("cannot be opened", path) }
-        defer { close(descriptor) }
-        var status = stat()
-        var bytes = [UInt8](repeating: 0, count: 1 << 20)
-        guard fstat(descriptor, &status) == 0, status.st_size <= bytes.count else {
-            throw failure("is no key file", path)
-        }
-        var count = 0
-        while count < bytes.count {
-            let more = readSome(descriptor, &bytes, from: count)
-            guard more >= 0 else { throw failure("cannot be read", path) }
-            if more == 0 { break }
-            count += more
-        }
-        return (String(decoding: bytes[..<count], as: UTF8.self), status.st_mode & 0o777)
+    private static func contents(_ path: String) throws(TransportError) -> (text: String, mode: UInt32) {
+        let file = try File<TransportError>(path, .read)
+        let bytes = try Files<TransportError>.read(file, byteLimit: 1 << 20)
+        return (String(decoding: bytes, as: UTF8.self), try file.permissions())
     }
-
-    private static func failure(_ what: String, _ path: String) -> TransportError {
-        TransportError(.system, "\(path) \(what): \(String(cString: strerror(errno)))")
-    }
-}
-
-private func readSome(_ descriptor: Int32, _ bytes: inout [UInt8], from offset: Int) -> Int {
-    bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + offset, $0.count - offset) }
-}
-
-private func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) -> Bool {
-    write(descriptor, bytes, bytes.count) == bytes.count
 }

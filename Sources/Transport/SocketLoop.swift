@@ -1,4 +1,5 @@
 import Dispatch
+import Platform
 import Synchronization
 
 /// The thread that makes, uses and closes every socket of a process.
@@ -18,15 +19,15 @@ public final class SocketLoop: Sendable {
     public init() throws(TransportError) {
         let queue = LoopQueue(waker: try Waker())
         let context = try Context.acquire()
-        do throws(TransportError) {
-            try OSThread(name: "zmq-loop") {
+        do throws(ThreadError) {
+            _ = try OSThread(name: "zmq-loop") {
                 LoopThread(context: context, queue: queue).run()
                 Context.release()
                 queue.finish()
-            }.detach()
+            }
         } catch {
             Context.release()
-            throw error
+            throw TransportError(error)
         }
         self.queue = queue
     }

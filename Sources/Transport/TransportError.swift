@@ -1,4 +1,9 @@
+package import Platform
+
 /// Why a socket could not be opened or a request got no reply: what was expected, what happened, what to do.
+///
+/// Socket, peer or network are at fault, not a message: trying again may help. A message that breaks a rule is Protocol's
+/// `WireError`; a peer that understood and says no answers with a `Failure`.
 public struct TransportError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The kind of failure; new kinds may be added.
     public struct Code: RawRepresentable, Sendable, Hashable {
@@ -41,4 +46,12 @@ public struct TransportError: Error, Sendable, Equatable, CustomStringConvertibl
 
     /// One sentence.
     public var description: String { remedy.map { "\(message); \($0)" } ?? message }
+}
+
+extension TransportError: FileFailure {
+    /// The same failure in this module's words.
+    package init(_ error: FileError) { self.init(.system, "\(error.path) \(error.message)", remedy: error.remedy) }
+
+    /// A thread that could not be started.
+    init(_ error: ThreadError) { self.init(.system, error.description) }
 }

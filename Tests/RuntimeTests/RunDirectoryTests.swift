@@ -1,5 +1,6 @@
 import AdvGRPO
 import Foundation
+import Platform
 import Protocol
 import Testing
 

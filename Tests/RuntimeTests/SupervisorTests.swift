@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import Platform
 import Synchronization
 import Testing
 
@@ -37,7 +38,7 @@ struct SupervisorTests {
     /// Runs the blocking supervisor on a thread of its own.
     private func run(_ supervisor: Supervisor) async -> Result<Supervisor.Outcome, RuntimeError> {
         await withCheckedContinuation { continuation in
-            Thread.detachNewThread {
+            OSThread.start(nil) {
                 continuation.resume(returning: Result { () throws(RuntimeError) in try supervisor.run() })
             }
         }
@@ -122,7 +123,7 @@ struct SupervisorTests {
         let worker = "trap '' TERM; echo $$ > \(path)/worker.pid; while :; do sleep 0.05; done"
         let supervisor = try supervisor(
             [shell("learner", learner), shell("worker", worker)], folder, shutdown: shutdown)
-        Thread.detachNewThread {
+        OSThread.start(nil) {
             while !FileManager.default.fileExists(atPath: path + "/worker.pid") { usleep(20_000) }
             usleep(300_000)
             shutdown.request("SIGINT")

@@ -1,4 +1,5 @@
 internal import Dispatch
+internal import Platform
 internal import Raster
 internal import Synchronization
 
@@ -23,13 +24,13 @@ extension EmojiDataset {
             "test.txt": split.test,
         ]
         for (name, text) in lists {
-            try FileAccess.write(Array(text.utf8), to: "\(folder)/\(name)", syncing: false)
+            try FileAccess.write(Array(text.utf8), to: "\(folder)/\(name)")
             files[name] = text.utf8.count
         }
         let manifest = EmojiManifest(
             fontPrint: fontPrint, size: options.size, referenceCount: options.referenceCount, emojiCount: emoji.count,
             files: files)
-        try FileAccess.write(try manifest.encoded(), to: "\(folder)/\(EmojiManifest.fileName)", syncing: true)
+        try FileAccess.replace("\(folder)/\(EmojiManifest.fileName)", with: try manifest.encoded())
         return manifest
     }
 
@@ -77,13 +78,14 @@ extension EmojiDataset {
         }
         var files: [String: Int] = [:]
         for (name, image) in images {
+            let bytes: [UInt8]
             do throws(RasterError) {
-                let bytes = try image.pngBytes()
-                try FileAccess.write(bytes, to: "\(folder)/images/\(name)", syncing: false)
-                files["images/\(name)"] = bytes.count
+                bytes = try image.pngBytes()
             } catch {
                 throw DatasetError(error, code: .unwritable)
             }
+            try FileAccess.write(bytes, to: "\(folder)/images/\(name)")
+            files["images/\(name)"] = bytes.count
         }
         return files
     }

@@ -1,4 +1,4 @@
-internal import Raster
+internal import Platform
 
 #if canImport(FoundationEssentials)
     internal import FoundationEssentials

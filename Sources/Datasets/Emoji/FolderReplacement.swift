@@ -46,7 +46,7 @@ struct FolderReplacement {
         do throws(FileError) {
             lock = try FileLock(waitingFor: "\(parent).\(name).lock")
         } catch {
-            throw Self.unwritable(error.path, error.reason)
+            throw DatasetError(error)
         }
     }
 
@@ -75,8 +75,8 @@ struct FolderReplacement {
         // One sync for thousands of small files; one fsync each would take longer than making them.
         sync()
         try Self.remove(previous)
-        if FileManager.default.fileExists(atPath: path) { try Self.move(path, to: previous) }
-        try Self.move(partial, to: path)
+        if FileManager.default.fileExists(atPath: path) { try FileAccess.rename(path, to: previous) }
+        try FileAccess.rename(partial, to: path)
         try Self.remove(previous)
     }
 
@@ -84,10 +84,6 @@ struct FolderReplacement {
     func abandon() {
         // The error that led here is the one to report; leftovers are cleared by the next `begin`.
         try? FileManager.default.removeItem(atPath: partial)
-    }
-
-    private static func move(_ path: String, to target: String) throws(DatasetError) {
-        guard rename(path, target) == 0 else { throw unwritable(target, String(cString: strerror(errno))) }
     }
 
     private static func remove(_ path: String) throws(DatasetError) {
@@ -99,7 +95,7 @@ struct FolderReplacement {
         do { try body() } catch { throw unwritable(path, "\(error)") }
     }
 
-    static func unwritable(_ path: String, _ reason: String) -> DatasetError {
+    private static func unwritable(_ path: String, _ reason: String) -> DatasetError {
         DatasetError(
             code: .unwritable, path: path, message: "cannot be written (\(reason))",
             remedy: "check that the folder above is writable and has space")

@@ -1,4 +1,4 @@
-internal import Raster
+internal import Platform
 
 /// A colour bitmap font, such as Noto Color Emoji: the PNG of each code point.
 ///
@@ -20,7 +20,7 @@ public struct EmojiFont: Sendable {
     /// - Throws: `DatasetError`: `missingFont` with the package to install, or `malformedFont`.
     public init(path: String = EmojiFont.defaultPath) throws(DatasetError) {
         let bytes: [UInt8]
-        do throws(RasterError) {
+        do throws(DatasetError) {
             bytes = try FileAccess.read(path, byteLimit: 1 << 28)
         } catch {
             throw DatasetError(

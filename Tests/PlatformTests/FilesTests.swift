@@ -1,0 +1,99 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Platform
+
+/// Keeps the error as it is.
+private struct Told: FileFailure, Equatable {
+    let error: FileError
+    init(_ error: FileError) { self.error = error }
+}
+
+private typealias Store = Files<Told>
+
+@Suite("Files")
+struct FilesTests {
+    /// Gives a test a folder and removes it.
+    private func withFolder(_ body: (String) throws -> Void) throws {
+        let folder = FileManager.default.temporaryDirectory.path + "/platform-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try body(folder)
+    }
+
+    private func names(_ folder: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+    }
+
+    @Test("what is written is read, whole and in parts", arguments: [0, 1, 4096, (1 << 20) + 7])
+    func contents(count: Int) throws {
+        let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        try withFolder { folder in
+            let path = folder + "/a"
+            try Store.write(bytes, to: path)
+            #expect(try Store.read(path) == bytes)
+            try Store.replace(path, with: bytes + [9])
+            #expect(try Store.read(path) == bytes + [9])
+            #expect(Store.byteCount(of: path) == count + 1)
+            let file = try File<Told>(path, .read)
+            let tail = try file.bytes(at: count, count: 5)
+            #expect(tail == [9])
+            var pieces: [UInt8] = []
+            try Store.forEachChunk(of: path) { pieces += $0 }
+            #expect(pieces == bytes + [9])
+            #expect(try names(folder) == ["a"])
+        }
+    }
+
+    @Test("more bytes than a reader allows, folders and what is not there are errors")
+    func refusals() throws {
+        try withFolder { folder in
+            try Store.write([1, 2, 3], to: folder + "/a")
+            #expect(try Store.read(folder + "/a", byteLimit: 3) == [1, 2, 3])
+            let large = #expect(throws: Told.self) { try Store.read(folder + "/a", byteLimit: 2) }
+            #expect(large?.error.cause == .tooLarge(byteCount: 3, limit: 2))
+            #expect(throws: Told.self) { try Store.read(folder) }
+            let missing = #expect(throws: Told.self) { try Store.read(folder + "/b") }
+            #expect(missing?.error.isMissing == true && missing?.error.message.hasPrefix("cannot be read (") == true)
+            #expect(throws: Told.self) { _ = try File<Told>(folder + "/a", .create(permissions: 0o600)) }
+            #expect(Store.byteCount(of: folder) == nil)
+        }
+    }
+
+    @Test("a replacement that fails leaves the old file and nothing else")
+    func replacement() throws {
+        try withFolder { folder in
+            try Store.write([1], to: folder + "/a")
+            let failure = FileError(folder, .notAFile)
+            #expect(throws: Told(failure)) {
+                try Store.replace(folder + "/a") { (file) throws(Told) in
+                    try file.write([2])
+                    throw Told(failure)
+                }
+            }
+            #expect(try names(folder) == ["a"])
+            #expect(try Store.read(folder + "/a") == [1])
+        }
+    }
+
+    #if os(Linux)
+        @Test("files of /proc, which have no length, are read; a full disk is said to be full")
+        func devices() throws {
+            #expect(try !Store.read("/proc/self/statm").isEmpty)
+            let full = #expect(throws: Told.self) { try Store.write([1], to: "/dev/full") }
+            #expect(full?.error.isDiskFull == true && full?.error.remedy.hasPrefix("free space") == true)
+        }
+
+        @Test("a thread has its name and ends before its join")
+        func thread() throws {
+            let name = Mutex("")
+            let thread = try OSThread(name: "a-name-of-more-than-15") {
+                let text = (try? Store.read("/proc/thread-self/comm")) ?? []
+                name.withLock { $0 = String(decoding: text, as: UTF8.self) }
+            }
+            thread.join()
+            #expect(name.withLock { $0 } == "a-name-of-more-\n")
+        }
+    #endif
+}
