@@ -50,27 +50,25 @@ public struct Rollout: Sendable {
     ///   - windowVelocity: the policy in the window's steps; `velocity` unless given. Engines fuse operations that nobody
     ///     differentiates and round differently then: a function of tracked parameters computes here exactly what the
     ///     update will compute, so that its ratio starts at exactly 1. No history outlives a step.
+    ///   - stem: what `stem(of:)` gives for the group; computed here unless given.
     /// - Returns: window trajectory and clean latents, members in order.
     /// - Throws: `NumericalFailure` when the result is not finite.
     public func sample(
         _ group: GroupCoordinates, members: Range<Int>, prompt: PromptConditioning, engine: any Engine,
-        velocity: @escaping VelocityFunction, windowVelocity: VelocityFunction? = nil
+        velocity: @escaping VelocityFunction, windowVelocity: VelocityFunction? = nil, stem: Tensor? = nil
     ) throws(NumericalFailure) -> RolloutSample {
         let start = windowStart(of: group)
         let window = start..<start + settings.window.size
-        let branches = settings.sharedInitialNoise == .branch
-        var x = initialLatents(group, members: branches ? 0..<1 : members, engine: engine)
-        if branches, start == 0 { x = repeated(x, members.count) }
+        let shared = stem ?? self.stem(of: group, prompt: prompt, engine: engine, velocity: velocity)
+        var x = shared.map { repeated($0, members.count) } ?? initialLatents(group, members: members, engine: engine)
         var stored: [Tensor] = []
         var logProbabilities: [Tensor] = []
-        for index in 0..<settings.steps {
+        for index in (shared == nil ? 0 : start)..<settings.steps {
             let step = step(index, windowStart: start)
             let model = window.contains(index) ? windowVelocity ?? velocity : velocity
-            let v = guidance(x, timestep: step.timestep, prompt: prompt, velocity: model).detached
-            let mean = step.mean(x, velocity_BCHW: v)
+            let mean = mean(of: step, at: x, prompt: prompt, velocity: model)
             guard window.contains(index) else {
                 x = kept(mean)
-                if branches, index + 1 == start { x = repeated(x, members.count) }
                 continue
             }
             if stored.isEmpty { stored.append(x) }
@@ -94,12 +92,34 @@ public struct Rollout: Sendable {
         velocity: @escaping VelocityFunction, windowVelocity: VelocityFunction? = nil
     ) throws -> RolloutSample {
         let ranges = chunks.ranges(settings.groupSize)
+        let stem = stem(of: group, prompt: prompt, engine: engine, velocity: velocity)
         let parts = try lanes.map(ranges.count) { piece in
             try sample(
                 group, members: ranges[piece], prompt: prompt, engine: engine, velocity: velocity,
-                windowVelocity: windowVelocity)
+                windowVelocity: windowVelocity, stem: stem)
         }
         return RolloutSample(joining: parts)
+    }
+
+    /// The latents [1, C, H, W] from which all members of a group part at the window; nil when each has its own start.
+    ///
+    /// - Source: method.md 1.4, "Flow-GRPO-Fast".
+    public func stem(
+        of group: GroupCoordinates, prompt: PromptConditioning, engine: any Engine, velocity: VelocityFunction
+    ) -> Tensor? {
+        guard settings.sharedInitialNoise == .branch else { return nil }
+        let start = windowStart(of: group)
+        return (0..<start).reduce(initialLatents(group, members: 0..<1, engine: engine)) { x, index in
+            kept(mean(of: step(index, windowStart: start), at: x, prompt: prompt, velocity: velocity))
+        }
+    }
+
+    /// μ of a step that nobody differentiates.
+    private func mean(
+        of step: FlowStep, at x_BCHW: Tensor, prompt: PromptConditioning, velocity: VelocityFunction
+    ) -> Tensor {
+        let v = guidance(x_BCHW, timestep: step.timestep, prompt: prompt, velocity: velocity).detached
+        return step.mean(x_BCHW, velocity_BCHW: v)
     }
 
     /// x1 of the members, standard normal: Philox(initialLatents; group, member).

@@ -20,7 +20,7 @@ struct Evaluate: ParsableCommand {
 
     @Option(
         help:
-            "Text file with the prompts to measure on; those of the references' test.txt beside it, else all, unless given."
+            "Text file with the prompts to measure on; those of validation.txt beside the references, else all, unless given."
     )
     var prompts: String?
 
@@ -66,7 +66,7 @@ struct Evaluate: ParsableCommand {
     private func promptTexts() throws -> [String] {
         if let prompts { return try PromptFile.read(prompts) }
         let folder = references.lastIndex(of: "/").map { String(references[...$0]) } ?? ""
-        let test = folder + "test.txt"
-        return PromptFile.exists(test) ? try PromptFile.read(test) : try ReferenceLibrary(path: references).prompts
+        let heldOut = folder + "validation.txt"
+        return PromptFile.exists(heldOut) ? try PromptFile.read(heldOut) : try ReferenceLibrary(path: references).prompts
     }
 }

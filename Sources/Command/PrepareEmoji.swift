@@ -10,7 +10,7 @@ struct PrepareEmoji: ParsableCommand {
     @Option(help: "The font.")
     var font = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 
-    @Option(help: "Folder for images, prompt2img.json, captions.json, train.txt and test.txt.")
+    @Option(help: "Folder for images, prompt2img.json, captions.json, train.txt, validation.txt and test.txt.")
     var out = "data/emoji"
 
     @Option(help: "Side of the images, pixels.")

@@ -25,6 +25,19 @@ public struct PromptList: Sendable, Hashable {
         }
     }
 
+    /// The prompts of one list that are not in another: what is left to train on when the other is for measuring.
+    ///
+    /// - Throws: `DatasetError` of either file, or when nothing is left.
+    public init(path: String, without reserved: String) throws(DatasetError) {
+        let taken = Set(try PromptList(path: reserved).prompts)
+        prompts = try PromptList(path: path).prompts.filter { !taken.contains($0) }
+        guard !prompts.isEmpty else {
+            throw DatasetError(
+                code: .malformedList, path: path, message: "every prompt is also in \(reserved)",
+                remedy: "keep the prompts to measure on out of those to train on")
+        }
+    }
+
     private init(lines: [(text: String, number: Int)], path: String) throws(DatasetError) {
         var firstLines: [String: Int] = [:]
         var prompts: [String] = []

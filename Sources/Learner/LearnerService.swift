@@ -71,7 +71,9 @@ public enum LearnerService {
             folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
             seed: UInt64(settings.seed))
         let lanes = Lanes(count: settings.cluster.learnerThreads)
-        let prompts = try PromptList(path: settings.data.prompts).prompts
+        let prompts = try PromptList(
+            path: settings.data.prompts, without: settings.data.evaluationPrompts
+        ).prompts
         guard prompts.count >= settings.method.rollout.groupsPerEpoch else {
             throw RuntimeError(
                 code: .unreadable, subject: settings.data.prompts,

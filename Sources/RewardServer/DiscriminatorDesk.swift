@@ -35,7 +35,9 @@ public struct Scorer: Sendable {
             resize: settings.method.reward.resize, chunks: Chunks(size: settings.method.rollout.chunkSize))
         backbone = vision.function(lanes: lanes)
         referenceBackbone = vision.function(lanes: Lanes(count: 1))
-        let prompts = try PromptList(path: settings.data.prompts).prompts
+        let prompts = try PromptList(
+            path: settings.data.prompts, without: settings.data.evaluationPrompts
+        ).prompts
         references = ReferenceFeatures(
             library: try ReferenceLibrary(path: settings.data.references, required: prompts), prompts: prompts,
             side: settings.method.rollout.resolution, engine: engine,

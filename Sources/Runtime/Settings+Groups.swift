@@ -4,10 +4,10 @@ public import AdvGRPO
 public struct DataSettings: Codable, Sendable, Equatable {
     /// JSON file `{prompt: [image files]}`; the paths in it are relative to its folder.
     public var references = "data/emoji/prompt2img.json"
-    /// Text file with one training prompt a line.
+    /// Text file with one prompt a line; those that are not evaluation prompts are trained on.
     public var prompts = "data/emoji/train.txt"
-    /// Text file with one prompt a line that training never sees.
-    public var evaluationPrompts = "data/emoji/test.txt"
+    /// Text file with one prompt a line that training never sees, nor their references.
+    public var evaluationPrompts = "data/emoji/validation.txt"
 
     public init() {}
 
@@ -16,9 +16,9 @@ public struct DataSettings: Codable, Sendable, Equatable {
         .path(
             "references", \.references,
             "JSON file {prompt: [image files]}, image paths relative to the file's folder.", source: "method 1.12"),
-        .path("prompts", \.prompts, "Text file, one training prompt a line.", source: "own"),
+        .path("prompts", \.prompts, "Text file, one training prompt a line; evaluation prompts among them are left out.", source: "own"),
         .path(
-            "evaluationPrompts", \.evaluationPrompts, "Text file, one prompt a line, not used in training.",
+            "evaluationPrompts", \.evaluationPrompts, "Text file, one prompt a line; neither they nor their references are used in training.",
             source: "own"),
     ]
 }

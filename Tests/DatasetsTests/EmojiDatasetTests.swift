@@ -23,10 +23,14 @@ struct EmojiDatasetTests {
             #expect(
                 try names(output) == [
                     "captions.json", "images", "manifest.json", "prompt2img.json", "test.txt", "train.txt",
+                    "validation.txt",
                 ])
             for list in ["captions.json", "prompt2img.json", "train.txt", "test.txt"] {
                 #expect(try read(output + list) == Fixtures.text("six/" + list), "\(list)")
             }
+            // Five training captions in order; the fifth is the first of every nine to be kept out.
+            let train = try PromptList(path: output + "train.txt").prompts
+            #expect(try read(output + "validation.txt") == train[4] + "\n")
             for image in try names(Fixtures.folder + "/six/images") {
                 let expected = try RGBImage(pngPath: Fixtures.folder + "/six/images/" + image)
                 let isEqual = try RGBImage(pngPath: output + "images/" + image) == expected

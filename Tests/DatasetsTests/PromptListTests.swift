@@ -33,6 +33,20 @@ struct PromptListTests {
         #expect(keys.code == .duplicatePrompt && keys.message.contains("line 1 and again in line 2"))
     }
 
+    @Test("prompts to measure on are never trained on; a list of nothing else is refused")
+    func reserved() throws {
+        try withTemporaryFolder { folder in
+            try write("a\nb\nc\n", to: "\(folder)/train.txt")
+            try write("c\nd\n a\n", to: "\(folder)/validation.txt")
+            #expect(
+                try PromptList(path: "\(folder)/train.txt", without: "\(folder)/validation.txt").prompts == ["b"])
+            let error = #expect(throws: DatasetError.self) {
+                try PromptList(path: "\(folder)/train.txt", without: "\(folder)/train.txt")
+            }
+            #expect(error?.code == .malformedList && error?.path == "\(folder)/train.txt")
+        }
+    }
+
     @Test("a list without prompts, a missing file and text that is not UTF-8 are errors naming the file")
     func unusable() throws {
         #expect(try error("\n \n").code == .malformedList)

@@ -21,6 +21,7 @@ extension EmojiDataset {
             "captions.json": EmojiLists.captions(emoji),
             "prompt2img.json": EmojiLists.references(emoji, count: options.referenceCount),
             "train.txt": split.train,
+            "validation.txt": split.validation,
             "test.txt": split.test,
         ]
         for (name, text) in lists {

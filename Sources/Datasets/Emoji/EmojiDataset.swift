@@ -6,7 +6,9 @@ internal import Raster
 ///     OUT/images/1f600_ref0.png ...   augmented references
 ///     OUT/captions.json               {file: caption} of the plain images
 ///     OUT/prompt2img.json             {caption: [file, ...]} of the references
-///     OUT/train.txt, OUT/test.txt     captions; every tenth is held out
+///     OUT/train.txt                   captions that the base model was trained on
+///     OUT/validation.txt              of these, every ninth: for the evaluation of a fine-tuning
+///     OUT/test.txt                    every tenth caption: the base model never saw them
 ///     OUT/manifest.json               what it was made from
 public enum EmojiDataset {
     /// What to make, from what, and where.

@@ -14,14 +14,27 @@ enum EmojiLists {
             })
     }
 
-    /// Captions in order: every tenth, from the first, is held out for the test.
-    static func split(_ emoji: [EmojiDataset.Emoji]) -> (train: String, test: String) {
+    /// The captions of each list, a line each.
+    struct Split {
+        /// What the base model was trained on.
+        let train: String
+        /// Of these, every ninth from the fifth: what fine-tuning shall not see.
+        let validation: String
+        /// What the base model never saw: every tenth caption, from the first.
+        let test: String
+    }
+
+    /// Captions in order, divided.
+    static func split(_ emoji: [EmojiDataset.Emoji]) -> Split {
         // Captions are ASCII, for which this is also Python's order.
         let ordered = emoji.map(\.caption).sorted()
-        func lines(_ isIncluded: (Int) -> Bool) -> String {
-            ordered.indices.filter(isIncluded).map { ordered[$0] + "\n" }.joined()
+        func lines(_ captions: [String], _ isIncluded: (Int) -> Bool) -> String {
+            captions.indices.filter(isIncluded).map { captions[$0] + "\n" }.joined()
         }
-        return (lines { $0 % 10 != 0 }, lines { $0 % 10 == 0 })
+        let train = ordered.indices.filter { $0 % 10 != 0 }.map { ordered[$0] }
+        return Split(
+            train: lines(train) { _ in true }, validation: lines(train) { $0 % 9 == 4 },
+            test: lines(ordered) { $0 % 10 == 0 })
     }
 
     private static func object(_ members: [(key: String, value: String)]) -> String {

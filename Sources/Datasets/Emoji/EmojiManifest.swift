@@ -9,8 +9,8 @@ internal import Platform
 /// What a finished data set was made from and consists of; written last, as `manifest.json`.
 struct EmojiManifest: Codable, Equatable {
     static let fileName = "manifest.json"
-    /// Raised when the same font and options begin to give other images.
-    static let currentFormat = 1
+    /// Raised when the same font and options begin to give other files.
+    static let currentFormat = 2
 
     var format = currentFormat
     /// `fingerprint` of the font file.
