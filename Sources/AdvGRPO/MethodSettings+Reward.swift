@@ -18,6 +18,8 @@ public struct RewardSettings: Codable, Sendable, Equatable {
     public var layers = [-1]
     /// Block whose patch tokens `dino_statistics` pools; negative numbers count from the last block.
     public var statisticsLayer = -3
+    /// What `dino_statistics` and `texture` read of an image's tokens.
+    public var statistics = TokenStatistic.allCases
     /// Share of an image's highest patch logits that `dino_multilayer` averages.
     public var topFraction = 0.2
     /// Divisor of the fused logit before the sigmoid of `dino_multilayer`.
@@ -69,6 +71,10 @@ public struct RewardSettings: Codable, Sendable, Equatable {
             .integer(
                 "statisticsLayer", \.statisticsLayer, -256...255, unit: "block index",
                 "Block pooled by `dino_statistics`; -1 is the last block.", source: "measured"),
+            .choices(
+                "statistics", \.statistics,
+                "What `dino_statistics` and `texture` read of each feature over an image's tokens: few tell less apart, and what "
+                    + "they tell is easier to follow.", source: "measured"),
             .number(
                 "topFraction", \.topFraction, .between(0.001, 1),
                 "Share of an image's highest patch logits that `dino_multilayer` averages.", source: "method 1.6"),
@@ -100,6 +106,15 @@ public struct RewardSettings: Codable, Sendable, Equatable {
         let indices = layers.map { $0 < 0 ? depth + $0 : $0 }
         return indices.allSatisfy { (0..<depth).contains($0) } ? indices : nil
     }
+}
+
+/// A number that is taken over the tokens of an image, for each of their features.
+public enum TokenStatistic: String, Codable, Sendable, CaseIterable {
+    case mean
+    /// Population standard deviation.
+    case deviation
+    case maximum
+    case minimum
 }
 
 /// One part of the reward; the raw value is its name in settings, on the wire and in metrics.

@@ -15,6 +15,8 @@ public struct SettingDescription: Sendable, Equatable {
         case integers
         case numbers
         case texts
+        /// Some of a few words.
+        case choices([String])
     }
 
     /// Dotted path from the root of the settings file, for example `rollout.window.size`.
@@ -166,6 +168,19 @@ extension SettingKey {
     ) -> SettingKey {
         let words = Choice.allCases.map(\.rawValue)
         return make(name, .choice(words), words.joined(separator: ", "), "", meaning, source) { _ in nil }
+    }
+
+    /// Some of the words of an enumeration, each at most once.
+    public static func choices<Choice: RawRepresentable<String> & CaseIterable & Hashable & Sendable>(
+        _ name: String, _ path: any KeyPath<Group, [Choice]> & Sendable, _ meaning: String, source: String
+    ) -> SettingKey {
+        let words = Choice.allCases.map(\.rawValue)
+        let text = "a list of " + words.joined(separator: ", ")
+        return make(name, .choices(words), text, "", meaning, source) { group in
+            let values = group[keyPath: path]
+            if values.isEmpty { return "must hold at least one entry" }
+            return Set(values).count < values.count ? "holds an entry twice: \(values.map(\.rawValue))" : nil
+        }
     }
 
     /// A piece of text.

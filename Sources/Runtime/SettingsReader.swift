@@ -145,6 +145,7 @@ extension SettingDescription {
         case .integers: "a list of whole numbers"
         case .numbers: range
         case .texts: "a list of texts"
+        case .choices: range
         }
     }
 }
@@ -175,6 +176,7 @@ extension SettingValue {
             guard case .sequence(let items) = node, items.count == 2 else { return nil }
             self.init(list: node, of: .number)
         case .texts: self.init(list: node, of: .text)
+        case .choices(let words): self.init(list: node, of: .choice(words))
         }
     }
 

@@ -127,7 +127,8 @@ struct DiscriminatorHeadTests {
 
     @Test("the statistics head's loss has the gradient of central differences")
     func statistics() throws {
-        let head = StatisticsHead(component: .texture, blocks: nil, tokenWidth: 2, hiddenWidth: 5)
+        let head = StatisticsHead(
+            component: .texture, blocks: nil, tokenWidth: 2, statistics: TokenStatistic.allCases, hiddenWidth: 5)
         let shapes = [[5, 8], [5], [1, 5], [1]]
         let names = ["texture.0.weight", "texture.0.bias", "texture.2.weight", "texture.2.bias"]
         let constants = Parameters([

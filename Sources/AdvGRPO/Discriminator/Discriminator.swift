@@ -63,11 +63,11 @@ public struct Discriminator: Sendable {
         case .statistics:
             return StatisticsHead(
                 component: component, blocks: try blocks([reward.statisticsLayer], "statisticsLayer"),
-                tokenWidth: width,
-                hiddenWidth: hiddenWidth)
+                tokenWidth: width, statistics: reward.statistics, hiddenWidth: hiddenWidth)
         case .texture:
             return StatisticsHead(
-                component: component, blocks: nil, tokenWidth: textureTokenWidth, hiddenWidth: hiddenWidth)
+                component: component, blocks: nil, tokenWidth: textureTokenWidth, statistics: reward.statistics,
+                hiddenWidth: hiddenWidth)
         case .imageSimilarity: return nil
         }
     }
