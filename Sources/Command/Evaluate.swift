@@ -67,6 +67,7 @@ struct Evaluate: ParsableCommand {
         if let prompts { return try PromptFile.read(prompts) }
         let folder = references.lastIndex(of: "/").map { String(references[...$0]) } ?? ""
         let heldOut = folder + "validation.txt"
-        return PromptFile.exists(heldOut) ? try PromptFile.read(heldOut) : try ReferenceLibrary(path: references).prompts
+        return PromptFile.exists(heldOut)
+            ? try PromptFile.read(heldOut) : try ReferenceLibrary(path: references).prompts
     }
 }

@@ -16,9 +16,12 @@ public struct DataSettings: Codable, Sendable, Equatable {
         .path(
             "references", \.references,
             "JSON file {prompt: [image files]}, image paths relative to the file's folder.", source: "method 1.12"),
-        .path("prompts", \.prompts, "Text file, one training prompt a line; evaluation prompts among them are left out.", source: "own"),
         .path(
-            "evaluationPrompts", \.evaluationPrompts, "Text file, one prompt a line; neither they nor their references are used in training.",
+            "prompts", \.prompts, "Text file, one training prompt a line; evaluation prompts among them are left out.",
+            source: "own"),
+        .path(
+            "evaluationPrompts", \.evaluationPrompts,
+            "Text file, one prompt a line; neither they nor their references are used in training.",
             source: "own"),
     ]
 }

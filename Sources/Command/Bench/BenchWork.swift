@@ -57,6 +57,7 @@ struct BenchWork {
         settings.precision = precision
         settings.data.references = references.list
         settings.data.prompts = references.prompts
+        settings.data.evaluationPrompts = references.heldOutPrompts
         settings.cluster.rewardServerThreads = threads
         settings.method.rollout.resolution = imageSide
         settings.method.rollout.steps = steps
@@ -84,8 +85,8 @@ struct BenchWork {
 
 /// References of the bench's one prompt: pictures of noise in a temporary folder.
 struct BenchReferences {
-    /// `prompt2img.json` and the prompt list.
-    let list: String, prompts: String
+    /// `prompt2img.json`, the list of the prompt, and a list that does not hold it.
+    let list: String, prompts: String, heldOutPrompts: String
     private let folder: String
 
     /// - Throws: `RasterError` or Foundation's error when the temporary folder cannot be written.
@@ -93,6 +94,7 @@ struct BenchReferences {
         folder = FileManager.default.temporaryDirectory.path + "/advgrpo-bench-\(UUID().uuidString)"
         list = folder + "/prompt2img.json"
         prompts = folder + "/prompts.txt"
+        heldOutPrompts = folder + "/held-out.txt"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let names = (0..<count).map { "\($0).png" }
         for (index, name) in names.enumerated() {
@@ -102,6 +104,7 @@ struct BenchReferences {
         }
         try JSONEncoder().encode([BenchWork.prompt: names]).write(to: URL(fileURLWithPath: list))
         try Data((BenchWork.prompt + "\n").utf8).write(to: URL(fileURLWithPath: prompts))
+        try Data("something else\n".utf8).write(to: URL(fileURLWithPath: heldOutPrompts))
     }
 
     /// Removes the folder.
