@@ -6,12 +6,14 @@ import Transport
 /// What is looked at before the first process of a run starts, so that bad input is told at once and leaves nothing behind.
 /// All of it blocks.
 enum Beforehand {
-    /// Makes sure that every prompt has references and that every reference image can be decoded.
+    /// Makes sure that there are prompts to train on, that every prompt has references and that every reference image can be decoded.
     ///
     /// - Parameter evaluates: whether the prompts of the evaluation are needed, too.
     /// - Throws: one `DatasetError` that lists all problems.
     static func checkReferences(_ settings: Settings, evaluates: Bool) throws {
-        var prompts = try PromptList(path: settings.data.prompts).prompts
+        var prompts = try PromptList(
+            path: settings.data.prompts, without: settings.data.evaluationPrompts
+        ).prompts
         if evaluates {
             prompts += try PromptList(path: settings.data.evaluationPrompts).prompts.prefix(
                 settings.run.evaluation.prompts)

@@ -148,6 +148,23 @@ struct DiscriminatorHeadTests {
         }
     }
 
+    @Test("a statistics head reads what it is told to, in one order")
+    func chosenStatistics() throws {
+        // A plain image of (0.25, 0.5, 1): every square has the same mean colour, and no deviation.
+        let image = engine.tensor((0..<8 * 16).flatMap { _ in [0.25, 0.5, 1] as [Float] }, shape: [1, 8, 16, 3])
+        func read(_ statistics: [TokenStatistic]) throws -> [Float] {
+            let head = StatisticsHead(
+                component: .texture, blocks: nil, tokenWidth: textureTokenWidth, statistics: statistics, hiddenWidth: 5)
+            let features = try #require(head.extract(nil, images_BHWC: image)["texture"])
+            #expect(features.shape == [1, statistics.count * 20] && head.standardizedWidth == features.shape[1])
+            return features.values
+        }
+        #expect(try Array(read([.mean])[17...]) == [0.25, 0.5, 1])
+        #expect(try read([.deviation]).allSatisfy { abs($0) < 1e-6 })
+        #expect(try read([.minimum, .mean]) == read([.mean]) + read([.minimum]))
+        #expect(try read(TokenStatistic.allCases).count == 80)
+    }
+
     @Test("hinge loss and its gradient agree with PyTorch")
     func hinge() throws {
         let golden = try Golden("rewards.safetensors")

@@ -31,9 +31,10 @@ let toyWeight = engine.tensor(normals(18, 8).map { $0 * 0.3 }, shape: [18])
 
 @Suite("rollout")
 struct RolloutTests {
-    @Test("chunks and threads do not change an image", arguments: [(1, 1), (2, 2), (4, 2), (6, 1)])
-    func chunking(size: Int, threads: Int) throws {
-        let rollout = try toyRollout()
+    @Test("chunks and threads do not change an image", arguments: [(1, 1), (2, 2), (4, 2), (6, 1)], [false, true])
+    func chunking(sizeAndThreads: (Int, Int), branches: Bool) throws {
+        let (size, threads) = sizeAndThreads
+        let rollout = try toyRollout { $0.sharedInitialNoise = branches ? .branch : .none }
         let group = GroupCoordinates(epoch: 3, index: 2)
         let velocity = toyVelocity(toyWeight)
         let whole = try rollout.sample(group, members: 0..<6, prompt: toyPrompt, engine: engine, velocity: velocity)
@@ -80,11 +81,18 @@ struct RolloutTests {
             $0.sharedInitialNoise = .branch
             $0.window.start = .fixed(start)
         }
+        let (group, velocity) = (GroupCoordinates(epoch: 1, index: 4), toyVelocity(toyWeight))
         let sample = try rollout.sample(
-            GroupCoordinates(epoch: 1, index: 4), members: 0..<4, prompt: toyPrompt, engine: engine,
-            velocity: toyVelocity(toyWeight))
+            group, members: 0..<4, prompt: toyPrompt, engine: engine, velocity: velocity)
         let before = sample.trajectory.latents(before: 0)
-        for member in 1..<4 { #expect(before.rows(member..<member + 1).values == before.rows(0..<1).values) }
+        // Euler steps from the first member's noise
+        let stem = (0..<start).reduce(rollout.initialLatents(group, members: 0..<1, engine: engine)) { x, index in
+            let step = FlowStep(index, of: rollout.sigmas)
+            return step.mean(
+                x,
+                velocity_BCHW: rollout.guidance(x, timestep: step.timestep, prompt: toyPrompt, velocity: velocity))
+        }
+        for member in 0..<4 { #expect(before.rows(member..<member + 1).values == stem.values) }
         let after = sample.trajectory.latents(before: 1)
         #expect(after.rows(1..<2).values != after.rows(0..<1).values)
     }

@@ -118,16 +118,21 @@ extension ProcessTests {
             }
         }
 
+        /// A reward server that listens at an endpoint, and the endpoint as its log names it: the system may have chosen the port.
+        private func occupy(_ endpoint: String, _ workspace: Workspace) async throws -> (RunningProcess, String) {
+            let server = try workspace.start(
+                "reward-server", "settings.yaml", "--run-dir", "other", "--bind", endpoint)
+            let taken = try await eventually("the server") {
+                server.errors.split(separator: "\n").first { $0.contains("ready at ") }?.split(separator: " ").last
+                    .map(String.init)
+            }
+            return (server, taken)
+        }
+
         @Test("an endpoint in use is named", arguments: ["tcp://127.0.0.1:0", "ipc://taken"])
         func endpointInUse(endpoint: String) async throws {
             try await withWorkspace { workspace in
-                let server = try workspace.start(
-                    "reward-server", "settings.yaml", "--run-dir", "other", "--bind", endpoint)
-                // The port is chosen by the system; the log names it.
-                let taken = try await eventually("the server") {
-                    server.errors.split(separator: "\n").first { $0.contains("ready at ") }?.split(separator: " ").last
-                        .map(String.init)
-                }
+                let (server, taken) = try await occupy(endpoint, workspace)
                 let second = try await workspace.run(
                     "reward-server", "settings.yaml", "--run-dir", "second", "--bind", taken)
                 #expect(second.exit == .status(1))
@@ -142,12 +147,7 @@ extension ProcessTests {
             arguments: [("learner", "tcp://127.0.0.1:0"), ("rewardServer", "ipc://taken")])
         func endpointOfRunInUse(role: String, endpoint: String) async throws {
             try await withWorkspace { workspace in
-                let server = try workspace.start(
-                    "reward-server", "settings.yaml", "--run-dir", "other", "--bind", endpoint)
-                let taken = try await eventually("the server") {
-                    server.errors.split(separator: "\n").first { $0.contains("ready at ") }?.split(separator: " ").last
-                        .map(String.init)
-                }
+                let (server, taken) = try await occupy(endpoint, workspace)
                 let begin = ContinuousClock.now
                 let finished = try await train(workspace, "cluster.endpoints.\(role)=\(taken)")
                 #expect(ContinuousClock.now - begin < .seconds(4))
@@ -156,6 +156,15 @@ extension ProcessTests {
                 expect(finished, ["advgrpo: \(taken) is in use", "stop it, or choose another"], workspace)
                 #expect(!workspace.exists("run"), "a run began")
                 if endpoint.hasPrefix("ipc") { #expect(!workspace.exists("taken") && !workspace.exists("taken.lock")) }
+            }
+        }
+
+        @Test("prompts that are all kept for the evaluation leave nothing to train on: told before anything starts")
+        func nothingToTrainOn() async throws {
+            try await withWorkspace { workspace in
+                expect(
+                    try await train(workspace, "data.evaluationPrompts=data/train.txt"),
+                    ["data/train.txt", "every prompt is also in", "keep the prompts to measure on"], workspace)
             }
         }
 

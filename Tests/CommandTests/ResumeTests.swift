@@ -44,8 +44,11 @@ extension ProcessTests {
     /// Whatever happens to its processes, a run ends with the bits of the undisturbed one.
     @Suite("Resume", .timeLimit(.minutes(3)))
     struct ResumeTests {
-        /// Compares a finished run with the undisturbed one: trained files, metrics, every group trained once.
-        private func expectSameBits(_ run: RunFiles) async throws {
+        /// Expects a run to have ended well, without a process left, and as the undisturbed one did: trained files, metrics,
+        /// every group trained once.
+        private func expectSameBits(_ run: RunFiles, of finished: Finished, _ workspace: Workspace) async throws {
+            #expect(finished.exit == .status(0), "\(finished.errors)")
+            #expect(workspace.processes.isEmpty, "processes are left")
             let expected = try await UndisturbedRun.shared.result
             let digests = try run.digests(step: 5)
             for name in [
@@ -83,9 +86,7 @@ extension ProcessTests {
                 #expect(workspace.processes.isEmpty, "processes are left")
                 #expect(run.metrics.count < 5 && run.has(step: run.metrics.count), "no snapshot of the last epoch")
                 let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
-                #expect(resumed.exit == .status(0), "\(resumed.errors)")
-                #expect(workspace.processes.isEmpty, "processes are left")
-                try await expectSameBits(run)
+                try await expectSameBits(run, of: resumed, workspace)
             }
         }
 
@@ -115,10 +116,8 @@ extension ProcessTests {
                 let victim = try #require(workspace.processID(of: role))
                 kill(victim, SIGKILL)
                 let finished = try await train.finish()
-                #expect(finished.exit == .status(0), "\(finished.errors)")
                 #expect(finished.errors.contains("\(role) was ended by signal 9"), "\(finished.errors)")
-                #expect(workspace.processes.isEmpty, "processes are left")
-                try await expectSameBits(run)
+                try await expectSameBits(run, of: finished, workspace)
             }
         }
 
@@ -130,9 +129,7 @@ extension ProcessTests {
                 try await epochs(3, of: run, train)
                 train.signal(SIGKILL)
                 let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
-                #expect(resumed.exit == .status(0), "\(resumed.errors)")
-                #expect(workspace.processes.isEmpty, "processes are left")
-                try await expectSameBits(run)
+                try await expectSameBits(run, of: resumed, workspace)
             }
         }
 
@@ -145,9 +142,7 @@ extension ProcessTests {
                 let train = try workspace.start("train", "settings.yaml", "--run-dir", "run")
                 let victim = try await eventually("the start of \(role)") { workspace.processID(of: role) }
                 kill(victim, SIGKILL)
-                let finished = try await train.finish()
-                #expect(finished.exit == .status(0), "\(finished.errors)")
-                try await expectSameBits(run)
+                try await expectSameBits(run, of: try await train.finish(), workspace)
             }
         }
 
@@ -162,10 +157,7 @@ extension ProcessTests {
                 kill(victim, SIGSTOP)
                 try await epochs(4, of: run, train)
                 kill(victim, SIGCONT)
-                let finished = try await train.finish()
-                #expect(finished.exit == .status(0), "\(finished.errors)")
-                #expect(workspace.processes.isEmpty, "processes are left")
-                try await expectSameBits(run)
+                try await expectSameBits(run, of: try await train.finish(), workspace)
             }
         }
 
@@ -179,8 +171,7 @@ extension ProcessTests {
             try await withWorkspace { workspace in
                 let arguments = ["train", "settings.yaml", "--run-dir", "run"] + changes.flatMap { ["--set", $0] }
                 let finished = try await RunningProcess(arguments, folder: workspace.path, name: "train").finish()
-                #expect(finished.exit == .status(0), "\(finished.errors)")
-                try await expectSameBits(workspace.files("run"))
+                try await expectSameBits(workspace.files("run"), of: finished, workspace)
             }
         }
     }

@@ -140,6 +140,8 @@ struct SettingsTests {
             ("rollout: {steps: 1, window: {size: 1}}", "do not fit"),
             ("reward: {weights: {dino_patch: 0}}", "at least one weight"),
             ("reward: {layers: []}", "at least one number"), ("reward: {layers: [1, 1]}", "twice"),
+            ("reward: {statistics: [meen]}", "must be a list of mean, deviation, maximum, minimum"),
+            ("reward: {statistics: []}", "at least one entry"), ("reward: {statistics: [mean, mean]}", "twice"),
             ("policy: {updatesPerEpoch: 49}", "must be at most rollout.groupsPerEpoch (48)"),
             ("policy: {adapter: full, klWeight: 0.1}", "needs policy.adapter lora"),
             ("cluster: {endpoints: {learner: localhost}}", "must be tcp://HOST:PORT"),

@@ -1,4 +1,5 @@
 import Foundation
+import Runtime
 
 /// Processor time at a moment: of this process, and of the whole machine where the system tells.
 struct ProcessorUse {
@@ -28,7 +29,7 @@ struct ProcessorUse {
     /// above 0.1 says that times measured meanwhile are not to be quoted.
     func foreignCores(since earlier: ProcessorUse) -> Double? {
         guard let all, let before = earlier.all else { return nil }
-        let wall = (moment - earlier.moment) / .seconds(1)
+        let wall = (moment - earlier.moment).seconds
         return max(0, (all - before) - (own - earlier.own)) / wall
     }
 }

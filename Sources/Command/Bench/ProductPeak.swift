@@ -1,3 +1,4 @@
+import Runtime
 import TensorCore
 
 /// What the machine can do: oneDNN's fastest matrix product with packed weights, each thread on products of its own.
@@ -28,7 +29,7 @@ enum ProductPeak {
                         _ = engine.linear(inputs[lane], weight: weight, bias: nil, activation: nil)
                     }
                 }
-                let seconds = (ContinuousClock.now - begin) / .seconds(1)
+                let seconds = (ContinuousClock.now - begin).seconds
                 best = max(best, operations * Double(count * lanes.count) / seconds)
             }
         }
