@@ -94,7 +94,7 @@ class Critic:
     def __init__(s, name, ridge=1.0, arg=None):
         s.name = name; s.arg = arg; s.ridge = float(ridge)
         real = batched(lambda c: feats(name, c), ref_pool); s.mu, s.sd = real.mean(0), real.std(0) + 1e-4
-            s.nz = lambda v: (v - s.mu) / s.sd
+        s.nz = lambda v: (v - s.mu) / s.sd
         if s.kind_raw: s.nz = lambda v: v - s.mu
         s.table = {p: s.nz(real[4*i:4*i+4]) for i, p in enumerate(POOL)}; s.real = s.nz(real); s.firstp = prompts0; s.recp = []; s.first = s.nz(batched(lambda c: feats(name, c), u0)); s.rec = []
         s.setup(); s.update()
