@@ -179,7 +179,7 @@ for t in o.terms.split(","):
     k, *a = t.split(":"); terms.append([float(w), kinds[k](*a), 1.0])
 with torch.no_grad():  # unit spread on base images
     for t in terms:
-        sc = torch.cat([t[1](u0[i:i+64], prompts0[i:i+64]) for i in range(0, 256, 64)]); t[2] = float(sc.std())
+        sc = torch.cat([t[1](u0[i:i+64], prompts0[i:i+64]) for i in range(0, min(256, len(u0)), 64)]); t[2] = float(sc.std())
 references = embedded(pixels(HELD))
 from peft import LoraConfig
 base.tr.add_adapter(LoraConfig(r=32, lora_alpha=64, init_lora_weights="gaussian",
