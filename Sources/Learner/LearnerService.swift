@@ -56,7 +56,8 @@ public enum LearnerService {
             LearnerState(
                 runID: try runID(in: directory), groupSize: settings.method.rollout.groupSize,
                 settingsDigest: settings.methodDigest,
-                ledger: Ledger(leaseMilliseconds: Int(settings.cluster.leaseSeconds * 1000))))
+                ledger: Ledger(
+                    leaseMilliseconds: Int(settings.cluster.leaseSeconds * 1000), firstLease: firstLease)))
         let loop = try SocketLoop()
         defer { loop.shutdownBlocking() }
         let desk = LearnerDesk(monitor: monitor, shutdown: shutdown)
@@ -102,6 +103,10 @@ public enum LearnerService {
         case .interrupted: logger.info("stopped after a snapshot")
         }
     }
+
+    /// Number of the first lease: beyond all that an earlier process of this run gave, as long as it gave fewer than a thousand
+    /// per millisecond and the clock does not go back.
+    private static var firstLease: Int { Int(Date().timeIntervalSince1970 * 1000) * 1000 }
 
     /// The run's name: that of its snapshots, or a new one.
     private static func runID(in directory: RunDirectory) throws -> RunID {

@@ -15,7 +15,10 @@ struct LearnerState {
     struct Worker: Sendable {
         var hello: Hello
         var lastSeen: Int
+        /// When it last asked for work or brought some; a heartbeat alone does not show that it gets anywhere.
+        var lastActive: Int
         var heartbeat: Heartbeat?
+        /// Why its results did not count, the last few times.
         var refusals: [String] = []
         var delivered = 0
         /// Whether it has been told that the run is over.
@@ -65,13 +68,15 @@ extension LearnerState {
                     code: "settingsMismatch", message: "worker \(hello.name) runs other settings than the learner",
                     remedy: "start it with the run's own settings.yaml")
             }
-            var worker = workers[hello.name] ?? Worker(hello: hello, lastSeen: now)
+            if workers[hello.name] == nil { forgetWorkers() }
+            var worker = workers[hello.name] ?? Worker(hello: hello, lastSeen: now, lastActive: now)
             if worker.hello != hello {
                 // The same name from another process: whatever the old one held is free again.
                 ledger.release(worker: hello.name, now: now)
                 worker.hello = hello
             }
             worker.lastSeen = now
+            worker.lastActive = now
             workers[hello.name] = worker
         }
         return Welcome(
@@ -86,7 +91,7 @@ extension LearnerState {
                 code: "unknownWorker", message: "worker \(request.worker) has not said hello", remedy: "say hello first"
             )
         }
-        workers[request.worker]?.lastSeen = now
+        sawActivity(of: request.worker, now: now)
         if let stopReason {
             workers[request.worker]?.isDismissed = true
             return .stop(reason: stopReason)
@@ -94,8 +99,11 @@ extension LearnerState {
         guard isLeasing, let weights else {
             return .wait(reason: "the learner is in phase \(phase.rawValue)", retryInMilliseconds: 20)
         }
-        guard let (entry, lease) = ledger.lease(to: request.worker, now: now) else {
-            return .wait(reason: "every group of epoch \(epoch) is taken", retryInMilliseconds: 20)
+        let othersCanTry = canTry(now: now)
+        guard let (entry, lease) = ledger.lease(to: request.worker, now: now, othersCanTry: othersCanTry) else {
+            return .wait(
+                reason: "every group of epoch \(epoch) is taken, or kept for workers that have not tried it",
+                retryInMilliseconds: 20)
         }
         return .lease(
             Lease(
@@ -119,10 +127,10 @@ extension LearnerState {
 
     /// A worker delivers a group.
     mutating func answer(_ result: GroupResult, now: Int) -> GroupAcknowledgement {
-        workers[result.worker]?.lastSeen = now
+        sawActivity(of: result.worker, now: now)
         if let reason = reasonToRefuse(result) {
-            ledger.refuse(result.group, worker: result.worker, now: now)
-            workers[result.worker]?.refusals.append(reason)
+            ledger.refuse(result.group, worker: result.worker, lease: result.leaseID, now: now)
+            workers[result.worker]?.note(refusal: reason)
             return GroupAcknowledgement(.refused, reason: reason)
         }
         switch ledger.deliver(result.group, worker: result.worker, now: now) {
@@ -170,8 +178,8 @@ extension LearnerState {
 
     /// A worker could not make a group.
     mutating func answer(_ failure: GroupFailure, now: Int) -> GroupAcknowledgement {
-        workers[failure.worker]?.lastSeen = now
-        ledger.fail(failure.group, worker: failure.worker, cause: failure.cause, now: now)
+        sawActivity(of: failure.worker, now: now)
+        ledger.fail(failure.group, worker: failure.worker, lease: failure.leaseID, cause: failure.cause, now: now)
         return GroupAcknowledgement(.accepted)
     }
 
@@ -183,5 +191,40 @@ extension LearnerState {
         return HeartbeatAcknowledgement(
             runState: stopReason == nil ? .running : .draining,
             policyVersion: weights?.version ?? PolicyVersion(rawValue: 0))
+    }
+}
+
+// MARK: Who is there
+
+extension LearnerState.Worker {
+    fileprivate mutating func note(refusal reason: String) {
+        refusals.append(reason)
+        if refusals.count > 5 { refusals.removeFirst() }
+    }
+}
+
+extension LearnerState {
+    /// How many workers are remembered; names cost a stranger nothing.
+    static let workersKept = 4096
+
+    private mutating func sawActivity(of worker: String, now: Int) {
+        workers[worker]?.lastSeen = now
+        workers[worker]?.lastActive = now
+    }
+
+    /// Whether a worker outside a set could take a group: it shows signs of life and gets somewhere.
+    private func canTry(now: Int) -> (Set<String>) -> Bool {
+        { [workers, lease = ledger.leaseMilliseconds, longest = ledger.longestLeaseMilliseconds] tried in
+            workers.contains { name, worker in
+                !tried.contains(name) && now - worker.lastSeen < lease && now - worker.lastActive < longest
+            }
+        }
+    }
+
+    /// Makes room for a new worker by forgetting the half that has been silent longest.
+    private mutating func forgetWorkers() {
+        guard workers.count >= Self.workersKept else { return }
+        let silent = workers.sorted { ($0.value.lastSeen, $0.key) < ($1.value.lastSeen, $1.key) }
+        for (name, _) in silent.prefix(workers.count / 2) { workers[name] = nil }
     }
 }

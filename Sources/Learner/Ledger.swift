@@ -6,6 +6,10 @@ public import Protocol
 /// socket and holds no tensor, so every interleaving can be replayed in a test. A group is
 /// `open -> leased -> scored -> trained`, back to `open` when a lease ends without a result, and `quarantined` when too many
 /// leases failed. Times are milliseconds on the caller's monotonic clock.
+///
+/// A worker holds one group at a time. A group whose lease ended without a result is tried in rounds: everybody who can gets
+/// one try before anybody gets the next, and a round after a failure waits, longer each time, for workers to come. So one bad
+/// worker can neither hold a group up nor have it quarantined.
 public struct Ledger: Sendable, Equatable {
     /// Where a group stands.
     public enum State: Sendable, Equatable {
@@ -28,10 +32,27 @@ public struct Ledger: Sendable, Equatable {
         public fileprivate(set) var state: State
         /// Leases given so far.
         public fileprivate(set) var leaseCount: Int
-        /// Leases that ended in a failure, with the last cause.
-        public fileprivate(set) var failures: [String]
+        /// Causes of the leases that ended in a failure, the last `causesKept` of them.
+        public fileprivate(set) var failures: [String] = []
         /// When the state last changed.
         public fileprivate(set) var since: Int
+        /// Workers whose lease of this round ended without a result, for whatever reason.
+        fileprivate var triedBy: Set<String> = []
+        /// Workers that reported a failure, in any round.
+        fileprivate var failedBy: Set<String> = []
+        /// Rounds in which somebody reported a failure.
+        fileprivate var failedRounds = 0
+        fileprivate var hasFailedThisRound = false
+        /// When the next round may begin.
+        fileprivate var roundFrom = 0
+
+        fileprivate init(group: GroupID, prompt: String, since: Int) {
+            self.group = group
+            self.prompt = prompt
+            self.since = since
+            state = .open
+            leaseCount = 0
+        }
     }
 
     /// What becomes of a delivered result.
@@ -57,37 +78,45 @@ public struct Ledger: Sendable, Equatable {
         public init() {}
     }
 
-    /// How long a worker keeps a group.
+    /// How many of a group's failures keep their cause.
+    public static let causesKept = 8
+    /// How long a worker keeps a group without a sign of life.
     public let leaseMilliseconds: Int
-    /// Failed leases after which a group is quarantined.
+    /// How long it keeps a group however often it says that it lives: a stuck computation lives too.
+    public let longestLeaseMilliseconds: Int
+    /// Failed rounds, or workers that failed it, after which a group is quarantined.
     public let failureLimit: Int
     /// The groups of the current epoch, in index order.
     public private(set) var entries: [Entry] = []
     /// Totals since the run began.
     public private(set) var counters: Counters
-    private var nextLease = 1
+    private var nextLease: Int
 
     /// An empty ledger.
     ///
     /// - Parameters:
-    ///   - leaseMilliseconds: at least 1.
+    ///   - leaseMilliseconds: at least 1; heartbeats prolong a lease up to ten times this.
     ///   - failureLimit: at least 1.
+    ///   - firstLease: number of the first lease. A learner that is started again must not give a number a second time:
+    ///     what was sent under the old lease may still arrive.
     ///   - counters: totals of the run so far, from a snapshot.
-    public init(leaseMilliseconds: Int, failureLimit: Int = 5, counters: Counters = Counters()) {
+    public init(
+        leaseMilliseconds: Int, failureLimit: Int = 5, firstLease: Int = 1, counters: Counters = Counters()
+    ) {
         precondition(
             leaseMilliseconds >= 1 && failureLimit >= 1, "ledger: lease \(leaseMilliseconds), limit \(failureLimit)")
         self.leaseMilliseconds = leaseMilliseconds
+        longestLeaseMilliseconds = 10 * leaseMilliseconds
         self.failureLimit = failureLimit
         self.counters = counters
+        nextLease = firstLease
     }
 
     /// Opens an epoch's groups. The epoch before must be closed.
     public mutating func open(epoch: Int, prompts: [String], now: Int) {
         precondition(entries.allSatisfy(\.isClosed), "ledger: epoch \(epoch) opened over unfinished groups")
         entries = prompts.enumerated().map { index, prompt in
-            Entry(
-                group: GroupID(epoch: epoch, index: index), prompt: prompt, state: .open, leaseCount: 0, failures: [],
-                since: now)
+            Entry(group: GroupID(epoch: epoch, index: index), prompt: prompt, since: now)
         }
     }
 
@@ -99,10 +128,28 @@ public struct Ledger: Sendable, Equatable {
         self.counters = counters
     }
 
-    /// Gives the first open group to a worker, or nil when none is open.
-    public mutating func lease(to worker: String, now: Int) -> (entry: Entry, lease: LeaseID)? {
+    /// Gives the first open group to a worker, or nil when none is open that it should try.
+    ///
+    /// A worker that holds a group gets the same lease again, as it lost the answer or asked twice; a lease time after it got
+    /// the group, it has given it up.
+    ///
+    /// - Parameter othersCanTry: whether some other worker, none of those named, could take a group.
+    public mutating func lease(
+        to worker: String, now: Int, othersCanTry: (Set<String>) -> Bool = { _ in false }
+    ) -> (entry: Entry, lease: LeaseID)? {
         expire(now: now)
-        guard let index = entries.firstIndex(where: { $0.state == .open }) else { return nil }
+        for index in entries.indices {
+            guard case .leased(worker, let lease, _) = entries[index].state else { continue }
+            if now < entries[index].since + leaseMilliseconds { return (entries[index], lease) }
+            counters.expired += 1
+            entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
+        }
+        let index = entries.firstIndex { entry in
+            entry.state == .open
+                && (!entry.triedBy.contains(worker) || now >= entry.roundFrom && !othersCanTry(entry.triedBy))
+        }
+        guard let index else { return nil }
+        if entries[index].triedBy.contains(worker) { entries[index].beginRound() }
         let lease = LeaseID(rawValue: nextLease)
         nextLease += 1
         counters.leased += 1
@@ -111,10 +158,13 @@ public struct Ledger: Sendable, Equatable {
         return (entries[index], lease)
     }
 
-    /// Prolongs the lease a live worker holds on a group.
+    /// Prolongs the lease a live worker holds on a group, within `longestLeaseMilliseconds` of its beginning.
     public mutating func renew(worker: String, group: GroupID, now: Int) {
-        guard let index = index(of: group), case .leased(worker, let lease, _) = entries[index].state else { return }
-        entries[index].state = .leased(worker: worker, lease: lease, until: now + leaseMilliseconds)
+        guard let index = index(of: group), case .leased(worker, let lease, let until) = entries[index].state,
+            now < until
+        else { return }
+        let end = min(now + leaseMilliseconds, entries[index].since + longestLeaseMilliseconds)
+        entries[index].state = .leased(worker: worker, lease: lease, until: max(until, end))
     }
 
     /// A result arrives. A late one, whose lease has ended, counts as long as nobody else delivered the group: its images
@@ -139,21 +189,26 @@ public struct Ledger: Sendable, Equatable {
     }
 
     /// A delivery that must not count: wrong weights, another run, another discriminator version.
-    public mutating func refuse(_ group: GroupID, worker: String, now: Int) {
+    ///
+    /// The group is open again if the worker holds it under this lease; a late delivery under another changes nothing.
+    public mutating func refuse(_ group: GroupID, worker: String, lease: LeaseID, now: Int) {
         counters.refused += 1
-        reopen(group, heldBy: worker, now: now)
+        guard let index = index(of: group), case .leased(worker, lease, _) = entries[index].state else { return }
+        entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
     }
 
-    /// A worker reports that it cannot make a group. After `failureLimit` failures the group is quarantined.
-    public mutating func fail(_ group: GroupID, worker: String, cause: String, now: Int) {
-        guard let index = index(of: group), case .leased(worker, _, _) = entries[index].state else { return }
+    /// A worker reports that it cannot make a group. A report on a lease that has ended changes nothing.
+    ///
+    /// The group is quarantined when `failureLimit` workers, or somebody in `failureLimit` rounds, have failed it.
+    public mutating func fail(_ group: GroupID, worker: String, lease: LeaseID, cause: String, now: Int) {
+        guard let index = index(of: group), case .leased(worker, lease, _) = entries[index].state else { return }
         counters.failed += 1
-        entries[index].failures.append(cause)
-        if entries[index].failures.count >= failureLimit {
+        entries[index].note(failure: cause, of: worker)
+        if max(entries[index].failedRounds, entries[index].failedBy.count) >= failureLimit {
             counters.quarantined += 1
             entries[index].set(.quarantined(cause: cause), now: now)
         } else {
-            entries[index].set(.open, now: now)
+            entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
         }
     }
 
@@ -165,7 +220,7 @@ public struct Ledger: Sendable, Equatable {
             guard case .leased(let worker, _, let until) = entries[index].state, until <= now else { continue }
             counters.expired += 1
             ended.append((entries[index].group, worker))
-            entries[index].set(.open, now: now)
+            entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
         }
         return ended
     }
@@ -196,6 +251,12 @@ public struct Ledger: Sendable, Equatable {
         entries.filter { if case .quarantined = $0.state { true } else { false } }
     }
 
+    /// How long the round after this one waits: a sixteenth of a lease after the first that failed, twice as long each time,
+    /// a lease at most. Five failed rounds take about one lease.
+    private func pause(after entry: Entry) -> Int {
+        entry.hasFailedThisRound ? leaseMilliseconds << min(entry.failedRounds, 5) / 32 : 0
+    }
+
     private func index(of group: GroupID) -> Int? {
         guard entries.indices.contains(group.index), entries[group.index].group == group else { return nil }
         return group.index
@@ -203,7 +264,7 @@ public struct Ledger: Sendable, Equatable {
 
     private mutating func reopen(_ group: GroupID, heldBy worker: String, now: Int) {
         guard let index = index(of: group), case .leased(worker, _, _) = entries[index].state else { return }
-        entries[index].set(.open, now: now)
+        entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
     }
 }
 
@@ -220,5 +281,27 @@ extension Ledger.Entry {
     fileprivate mutating func set(_ state: Ledger.State, now: Int) {
         self.state = state
         since = now
+    }
+
+    fileprivate mutating func reopen(triedBy worker: String, pause: Int, now: Int) {
+        // Names are a stranger's to choose: what is remembered of them is bounded by starting over.
+        if triedBy.count >= 1024 { triedBy = [] }
+        triedBy.insert(worker)
+        roundFrom = now + pause
+        set(.open, now: now)
+    }
+
+    fileprivate mutating func note(failure cause: String, of worker: String) {
+        failures.append(cause)
+        if failures.count > Ledger.causesKept { failures.removeFirst() }
+        // No more than the failure limit, at which the group is quarantined.
+        failedBy.insert(worker)
+        if !hasFailedThisRound { failedRounds += 1 }
+        hasFailedThisRound = true
+    }
+
+    fileprivate mutating func beginRound() {
+        triedBy = []
+        hasFailedThisRound = false
     }
 }

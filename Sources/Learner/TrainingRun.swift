@@ -182,7 +182,7 @@ final class TrainingRun {
             throw RuntimeError(
                 code: .processFailed, subject: "epoch \(bad.first?.group.epoch ?? 0)",
                 message:
-                    "\(bad.count) of \(total) groups failed on every worker, the last one with: \(bad.last?.failures.last ?? "")",
+                    "\(bad.count) of \(total) groups failed on the workers that tried them, the last one with: \(bad.last?.failures.last ?? "")",
                 remedy: "mend the cause and continue with --resume")
         }
     }

@@ -29,10 +29,11 @@ struct LearnerStateTests {
     }
 
     private func result(
-        _ index: Int, policy: Int = 3, digest: WeightsDigest? = nil, discriminator: Int = 5, members: Int = 2
+        _ index: Int, policy: Int = 3, digest: WeightsDigest? = nil, discriminator: Int = 5, members: Int = 2,
+        worker: String = "w"
     ) -> GroupResult {
         GroupResult(
-            worker: "w", leaseID: LeaseID(rawValue: 1), group: GroupID(epoch: 3, index: index),
+            worker: worker, leaseID: LeaseID(rawValue: 1), group: GroupID(epoch: 3, index: index),
             policyVersion: PolicyVersion(rawValue: policy), weightsDigest: digest ?? self.digest,
             discriminatorVersion: DiscriminatorVersion(rawValue: discriminator), seconds: [:],
             latents: TensorPayload(floats: [Float](repeating: 0, count: members * 2)),
@@ -66,9 +67,12 @@ struct LearnerStateTests {
         _ = try state.answer(hello("w"), now: 0)
         _ = try lease(&state, "w")
         _ = try state.answer(hello("w"), now: 1)
-        #expect(try lease(&state, "w")?.group.index == 1)
+        _ = try state.answer(hello("other"), now: 1)
+        #expect(try lease(&state, "other")?.group.index == 1)
         _ = try state.answer(hello("w", processID: 2), now: 2)
-        #expect(try lease(&state, "w")?.group.index == 0)
+        #expect(state.ledger.entries[0].state == .open)
+        _ = state.answer(result(1, worker: "other"), now: 3)
+        #expect(try lease(&state, "other", now: 3)?.group.index == 0)
     }
 
     @Test("results of other weights, another discriminator or another size do not count, and their group is open again")
@@ -82,7 +86,7 @@ struct LearnerStateTests {
             _ = try lease(&state, "w")
             #expect(state.answer(wrong, now: 1).verdict == .refused)
             #expect(state.results.isEmpty && state.ledger.counters.refused == 1)
-            #expect(try lease(&state, "w")?.group.index == 0)
+            #expect(try lease(&state, "w", now: 1)?.group.index == 0)
             #expect(state.answer(result(0), now: 2).verdict == .accepted)
             #expect(state.answer(result(0), now: 3).verdict == .duplicate)
         }
@@ -118,6 +122,20 @@ struct LearnerStateTests {
             #expect(answer.verdict == .refused && answer.reason?.contains(word) == true, "\(answer)")
             #expect(state.answer(result(latents: good), now: 2).verdict == .accepted)
         }
+    }
+
+    @Test("strangers who invent names are forgotten, workers that live are not")
+    func inventedNames() throws {
+        var state = try state()
+        _ = try state.answer(hello("w"), now: 0)
+        for index in 0..<20_000 {
+            _ = try state.answer(hello("stranger \(index)"), now: index + 1)
+            _ = state.answer(
+                Heartbeat(worker: "w", state: .rollingOut, group: nil, step: 0, busySeconds: 0), now: index + 1)
+        }
+        #expect(state.workers.count <= LearnerState.workersKept && state.workers["w"] != nil)
+        for _ in 0..<100 { _ = state.answer(result(0, policy: 1), now: 30_000) }
+        #expect(state.workers["w"]?.refusals.count == 5)
     }
 
     @Test("nothing is leased between epochs, and the end of the run is told to whoever asks for work")

@@ -1,4 +1,5 @@
 import Protocol
+import TestSupport
 import Testing
 
 @testable import Learner
@@ -9,6 +10,13 @@ struct LedgerTests {
         var ledger = Ledger(leaseMilliseconds: 100, failureLimit: 3)
         ledger.open(epoch: 4, prompts: (0..<groups).map { "prompt \($0)" }, now: 0)
         return ledger
+    }
+
+    private func given(
+        _ ledger: inout Ledger, _ worker: String, now: Int
+    ) throws -> (entry: Ledger.Entry, lease: LeaseID) {
+        let given = ledger.lease(to: worker, now: now)
+        return try #require(given)
     }
 
     @Test("groups are leased in order, and no group is leased twice at a time")
@@ -42,22 +50,86 @@ struct LedgerTests {
         #expect(ledger.lease(to: "b", now: 150) != nil)
     }
 
+    @Test("a worker that asks again gets the group it holds, and no second one")
+    func oneGroupAWorker() throws {
+        var ledger = ledger(2)
+        let first = try given(&ledger, "a", now: 0)
+        let again = try given(&ledger, "a", now: 50)
+        #expect(again.lease == first.lease && again.entry.group == first.entry.group)
+        #expect(ledger.counters.leased == 1)
+        #expect(ledger.lease(to: "b", now: 60)?.entry.group.index == 1)
+        // It lives, but asks for work all the same: it has given the group up.
+        ledger.renew(worker: "a", group: first.entry.group, now: 90)
+        #expect(ledger.lease(to: "a", now: 120)?.lease != first.lease)
+        #expect(ledger.counters.expired == 1)
+    }
+
+    @Test("heartbeats prolong a lease ten times its length at most")
+    func longestLease() throws {
+        var ledger = ledger(1)
+        let group = GroupID(epoch: 4, index: 0)
+        _ = ledger.lease(to: "stuck", now: 0)
+        for now in stride(from: 50, to: 2000, by: 50) { ledger.renew(worker: "stuck", group: group, now: now) }
+        #expect(ledger.lease(to: "other", now: 999) == nil)
+        #expect(ledger.lease(to: "other", now: 1000) != nil)
+    }
+
+    @Test("a failure reported twice, or late, counts once and leaves the next lease alone")
+    func lateFailure() throws {
+        var ledger = ledger(1)
+        let group = GroupID(epoch: 4, index: 0)
+        let first = try given(&ledger, "a", now: 0).lease
+        ledger.fail(group, worker: "a", lease: first, cause: "x", now: 1)
+        let second = try given(&ledger, "a", now: 20).lease
+        ledger.fail(group, worker: "a", lease: first, cause: "x", now: 30)
+        #expect(ledger.counters.failed == 1)
+        #expect(ledger.entries[0].state == .leased(worker: "a", lease: second, until: 120))
+    }
+
+    @Test("a worker that fails everything gets no group quarantined while another could make it")
+    func badWorker() throws {
+        var ledger = ledger(1)
+        let group = GroupID(epoch: 4, index: 0)
+        let workers: Set<String> = ["bad", "good"]
+        func others(_ tried: Set<String>) -> Bool { !workers.subtracting(tried).isEmpty }
+        var failures = 0
+        for now in 0..<100 {
+            if let lease = ledger.lease(to: "bad", now: now, othersCanTry: others)?.lease {
+                ledger.fail(group, worker: "bad", lease: lease, cause: "x", now: now)
+                failures += 1
+            }
+            // The good one's first try ends without a result; that opens the second round, for both.
+            if now == 50 {
+                #expect(failures == 1)
+                _ = ledger.lease(to: "good", now: now, othersCanTry: others)
+                ledger.release(worker: "good", now: now)
+            }
+        }
+        #expect(failures == 2 && ledger.quarantined.isEmpty)
+        #expect(ledger.lease(to: "good", now: 100, othersCanTry: others) != nil)
+        #expect(ledger.deliver(group, worker: "good", now: 101) == .accepted)
+    }
+
     @Test("a group that fails three times is quarantined with its cause and the epoch goes on without it")
     func quarantine() throws {
         var ledger = ledger(2)
         let bad = GroupID(epoch: 4, index: 0)
-        for _ in 0..<3 {
-            #expect(ledger.lease(to: "a", now: 0)?.entry.group == bad)
-            ledger.fail(bad, worker: "a", cause: "no memory", now: 1)
+        for now in [0, 50, 100] {
+            let lease = try given(&ledger, "a", now: now)
+            #expect(lease.entry.group == bad)
+            ledger.fail(bad, worker: "a", lease: lease.lease, cause: "no memory", now: now)
+            // The next round waits for others, longer each time.
+            #expect(ledger.lease(to: "a", now: now + 5)?.entry.group != bad)
+            ledger.release(worker: "a", now: now + 5)
         }
         #expect(ledger.quarantined.map(\.group) == [bad])
-        guard case .refused(let reason) = ledger.deliver(bad, worker: "a", now: 2) else {
+        guard case .refused(let reason) = ledger.deliver(bad, worker: "a", now: 110) else {
             Issue.record("a quarantined group was accepted")
             return
         }
         #expect(reason.contains("no memory"))
-        _ = ledger.lease(to: "a", now: 3)
-        #expect(ledger.deliver(GroupID(epoch: 4, index: 1), worker: "a", now: 4) == .accepted)
+        _ = ledger.lease(to: "a", now: 120)
+        #expect(ledger.deliver(GroupID(epoch: 4, index: 1), worker: "a", now: 121) == .accepted)
         #expect(ledger.isComplete)
         #expect(ledger.scoredGroups == [GroupID(epoch: 4, index: 1)])
     }
@@ -95,18 +167,20 @@ struct LedgerTests {
         var now = 0
         for epoch in 0..<20 {
             ledger.open(epoch: epoch, prompts: ["a", "b", "c", "d", "e"], now: now)
-            var held: [(group: GroupID, worker: String)] = []
+            var held: [(group: GroupID, worker: String, lease: LeaseID)] = []
             var accepted: [GroupID] = []
             while !ledger.isComplete {
                 now += Int(generator.next() % 10)
                 let worker = "worker \(generator.next() % 3)"
                 switch generator.next() % 8 {
                 case 0...2:
-                    if let lease = ledger.lease(to: worker, now: now) { held.append((lease.entry.group, worker)) }
+                    if let lease = ledger.lease(to: worker, now: now) {
+                        held.append((lease.entry.group, worker, lease.lease))
+                    }
                 case 3: ledger.release(worker: worker, now: now)
                 case 4:
                     if let one = held.randomElement(using: &generator) {
-                        ledger.fail(one.group, worker: one.worker, cause: "killed", now: now)
+                        ledger.fail(one.group, worker: one.worker, lease: one.lease, cause: "killed", now: now)
                     }
                 case 5: ledger.expire(now: now)
                 default:
@@ -124,17 +198,5 @@ struct LedgerTests {
         }
         #expect(ledger.counters.trained == 100)
         #expect(ledger.counters.accepted == 100)
-    }
-}
-
-/// A small seeded generator for schedules.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }
