@@ -84,5 +84,12 @@ let package = Package(
         tests(
             "Runtime",
             ["AdvGRPO", "Platform", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "TestSupport", "TensorCore", "SafeTensors", "NeuralNetworks", "ImageModels", "Raster", "Protocol",
+                "Runtime",
+            ],
+            swiftSettings: strict),
     ]
 )

@@ -35,6 +35,21 @@ public enum ConfigurationFile {
         return text
     }
 
+    /// The largest size a configuration may state: products of three still fit 64 bits.
+    public static let largestSize = 1 << 20
+
+    /// Refuses sizes no model has, which would overflow or divide by zero later.
+    ///
+    /// - Parameter sizes: by the file's own names; each 1 to `largestSize`.
+    /// - Throws: `configuration`, naming file and entry.
+    public static func requireSizes(_ sizes: KeyValuePairs<String, Int>, path: String) throws(ModelError) {
+        for (name, size) in sizes where !(1...largestSize).contains(size) {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "entry \"\(name)\" is \(size), expected 1 to \(largestSize)")
+        }
+    }
+
     /// Whether a file exists.
     public static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
 

@@ -85,7 +85,7 @@ public struct TensorAssembler: Sendable {
     private let maximumByteCount: Int
     private var byteCount = 0
     private var whole = TensorSet()
-    private var open: (name: String, shape: [Int], pieces: [TensorPayload])?
+    private var open: (name: String, shape: [Int], pieces: [TensorPayload], elementCount: Int)?
 
     /// - Parameters:
     ///   - chunkCount: as the first chunk says.
@@ -135,18 +135,20 @@ public struct TensorAssembler: Sendable {
     }
 
     private mutating func add(_ payload: TensorPayload, name: String, part: TensorPart) throws(WireError) {
-        let earlier = open?.pieces ?? []
-        guard open == nil || open?.name == name && open?.shape == part.shape && earlier[0].dtype == payload.dtype,
-            part.elementOffset == earlier.reduce(0, { $0 + $1.elementCount })
+        guard
+            open == nil || open?.name == name && open?.shape == part.shape && open?.pieces[0].dtype == payload.dtype,
+            part.elementOffset == open?.elementCount ?? 0
         else { throw WireError(.invalidValue, "the parts of \"\(open?.name ?? name)\" do not follow each other") }
-        let pieces = earlier + [payload]
-        if pieces.reduce(0, { $0 + $1.bytes.count }) == payload.dtype.byteCount(shape: part.shape) {
-            open = nil
-            try add(
-                TensorPayload(dtype: payload.dtype, shape: part.shape, bytes: SharedBytes.joined(pieces.map(\.bytes))),
-                name: name)
-        } else {
-            open = (name, part.shape, pieces)
+        // Taken out while it grows, so that the pieces are not copied for each of them.
+        var whole = open ?? (name, part.shape, [], 0)
+        open = nil
+        whole.pieces.append(payload)
+        whole.elementCount += payload.elementCount
+        guard payload.dtype.byteCount(shape: [whole.elementCount]) == payload.dtype.byteCount(shape: part.shape) else {
+            open = whole
+            return
         }
+        let bytes = SharedBytes.joined(whole.pieces.map(\.bytes))
+        try add(TensorPayload(dtype: payload.dtype, shape: part.shape, bytes: bytes), name: name)
     }
 }

@@ -37,6 +37,10 @@ final class ServerCore: LoopParticipant {
     private var cache: ReplyCache
     private var arrivals: [ReplyCache.Key: ContinuousClock.Instant] = [:]
     private var reportedPeers: Set<String> = []
+    /// The same, oldest first, in a ring of at most `reportedPeersKept`.
+    private var reportedOrder: [String] = []
+    private var oldestReported = 0
+    private static let reportedPeersKept = 4096
 
     init(
         context: ContextPointer, endpoint: Endpoint, options: ServerOptions, shared: ServerShared, domain: String,
@@ -202,9 +206,15 @@ final class ServerCore: LoopParticipant {
 
     private func reject(_ reason: String, _ peer: String, _ properties: PeerProperties) {
         shared.statistics.withLock { $0.rejectedCount += 1 }
-        // Connections come and go: the memory of them is bounded by starting over.
-        if reportedPeers.count >= 4096 { reportedPeers.removeAll() }
         guard reportedPeers.insert(peer).inserted else { return }
+        // Connections come and go: the memory of them is bounded by forgetting the oldest.
+        if reportedOrder.count < Self.reportedPeersKept {
+            reportedOrder.append(peer)
+        } else {
+            reportedPeers.remove(reportedOrder[oldestReported])
+            reportedOrder[oldestReported] = peer
+            oldestReported = (oldestReported + 1) % Self.reportedPeersKept
+        }
         options.onRejection(Rejection(peer: peer, address: properties.address, reason: reason))
     }
 

@@ -154,14 +154,17 @@ final class RawPeer {
         while holder?.socket.send(frames) == .full { usleep(1000) }
     }
 
+    /// Sends, or does not when the connection takes no more.
+    func trySend(_ frames: [SharedBytes]) -> Bool { holder?.socket.send(frames) == .sent }
+
     /// The next message within the time, or nil.
     func receive(seconds: Double = 60) -> [SharedBytes]? {
         let end = ContinuousClock.now + .seconds(seconds)
-        while ContinuousClock.now < end {
+        while true {
             if let message = holder?.socket.receive(maximumFrameCount: 16) { return message.frames }
+            guard ContinuousClock.now < end else { return nil }
             usleep(1000)
         }
-        return nil
     }
 
     func reply(seconds: Double = 60) throws -> ReceivedMessage? {

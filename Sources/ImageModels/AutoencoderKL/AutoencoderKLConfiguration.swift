@@ -36,6 +36,18 @@ public struct AutoencoderKLConfiguration: Sendable, Equatable, Decodable {
     /// - Throws: `configuration`, `unsupported`.
     public init(path: String) throws(ModelError) {
         self = try ConfigurationFile.read(AutoencoderKLConfiguration.self, path: path)
+        try ConfigurationFile.requireSizes(
+            [
+                "in_channels": inChannels, "out_channels": outChannels, "latent_channels": latentChannels,
+                "layers_per_block": layersPerBlock, "norm_num_groups": groupCount,
+                "block_out_channels": blockChannels.min() ?? 0,
+            ], path: path)
+        try ConfigurationFile.requireSizes(["block_out_channels": blockChannels.max() ?? 0], path: path)
+        for channels in blockChannels where channels % groupCount != 0 {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "norm_num_groups \(groupCount) does not divide \(channels) of block_out_channels")
+        }
         if let activation, activation != "silu" {
             throw ModelError(
                 code: .unsupported, source: path, message: "act_fn \(activation) is not supported, only silu")

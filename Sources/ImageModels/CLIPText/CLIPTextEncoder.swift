@@ -46,6 +46,17 @@ public struct CLIPTextConfiguration: Sendable, Equatable {
         projectionWidth = file.projection_dim ?? 512
         normEpsilon = file.layer_norm_eps ?? 1e-5
         endTokenID = file.eos_token_id ?? 49407
+        try ConfigurationFile.requireSizes(
+            [
+                "vocab_size": vocabularySize, "hidden_size": width, "intermediate_size": feedForwardWidth,
+                "num_hidden_layers": layerCount, "num_attention_heads": headCount,
+                "max_position_embeddings": positionCount, "projection_dim": projectionWidth,
+            ], path: path)
+        guard width % headCount == 0 else {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "num_attention_heads \(headCount) does not divide hidden_size \(width)")
+        }
     }
 }
 

@@ -54,7 +54,15 @@ public struct DINOv2Configuration: Sendable, Equatable {
             throw ModelError(
                 code: .configuration, source: path, message: "\(name) is \(stated), the weights say \(actual)")
         }
-        let patch = try weights.shape(of: "patch_embed.proj.weight")
+        func shape(_ name: String, rank: Int) throws -> [Int] {
+            let shape = try weights.shape(of: name)
+            guard shape.count == rank, shape.allSatisfy({ $0 > 0 }) else {
+                throw ModelError(
+                    code: .configuration, source: path, message: "\(name) has shape \(shape), expected rank \(rank)")
+            }
+            return shape
+        }
+        let patch = try shape("patch_embed.proj.weight", rank: 4)
         width = try deduced("embed_dim", file.embed_dim ?? file.hidden_size, patch[0])
         patchSize = try deduced("patch_size", file.patch_size, patch[3])
         var layerCount = 0
@@ -66,13 +74,13 @@ public struct DINOv2Configuration: Sendable, Equatable {
             throw ModelError(
                 code: .configuration, source: path, message: "\(headCount) heads do not divide width \(width)")
         }
-        feedForwardWidth = try weights.shape(of: "blocks.0.mlp.fc2.weight")[1]
-        usesSwiGLU = try weights.shape(of: "blocks.0.mlp.fc1.weight")[0] == 2 * feedForwardWidth
-        registerCount = weights.contains("reg_token") ? try weights.shape(of: "reg_token")[1] : 0
+        feedForwardWidth = try shape("blocks.0.mlp.fc2.weight", rank: 2)[1]
+        usesSwiGLU = try shape("blocks.0.mlp.fc1.weight", rank: 2)[0] == 2 * feedForwardWidth
+        registerCount = weights.contains("reg_token") ? try shape("reg_token", rank: 3)[1] : 0
         registerCount = try deduced("num_register_tokens", file.num_register_tokens, registerCount)
         hasLayerScale = weights.contains("blocks.0.ls1.gamma")
         hasPositionTable = weights.contains("pos_embed")
-        let rows = hasPositionTable ? try weights.shape(of: "pos_embed")[1] : 0
+        let rows = hasPositionTable ? try shape("pos_embed", rank: 3)[1] : 0
         let side = Int(Double(rows).squareRoot())
         hasClassPosition = side * side != rows
         guard side * side + (hasClassPosition ? 1 : 0) == rows else {
@@ -85,7 +93,7 @@ public struct DINOv2Configuration: Sendable, Equatable {
         let tableSize = hasPositionTable ? side * patchSize : 256
         self.imageSize =
             imageSize ?? file.img_size ?? file.image_size ?? file.pretrained_cfg?.input_size?.last ?? tableSize
-        guard self.imageSize > 0, self.imageSize % patchSize == 0 else {
+        guard (1...ConfigurationFile.largestSize).contains(self.imageSize), self.imageSize % patchSize == 0 else {
             throw ModelError(
                 code: .configuration, source: path,
                 message: "image size \(self.imageSize) is no multiple of the patch size \(patchSize)")
@@ -94,6 +102,11 @@ public struct DINOv2Configuration: Sendable, Equatable {
         normEpsilon = file.layer_norm_eps ?? (hasPositionTable ? 1e-6 : 1e-5)
         mean = file.mean ?? file.pretrained_cfg?.mean ?? [0.485, 0.456, 0.406]
         deviation = file.std ?? file.pretrained_cfg?.std ?? [0.229, 0.224, 0.225]
+        guard mean.count == 3, deviation.count == 3, deviation.allSatisfy({ $0 > 0 }) else {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "mean \(mean) and std \(deviation) are not three numbers each, std above 0")
+        }
     }
 
     private struct File: Decodable {

@@ -40,6 +40,14 @@ public struct MMDiTConfiguration: Sendable, Equatable, Decodable {
     /// - Throws: `configuration`, `unsupported`.
     public init(path: String) throws(ModelError) {
         self = try ConfigurationFile.read(MMDiTConfiguration.self, path: path)
+        try ConfigurationFile.requireSizes(
+            [
+                "sample_size": sampleSize, "patch_size": patchSize, "in_channels": inChannels,
+                "out_channels": outChannels, "num_layers": layerCount, "attention_head_dim": headWidth,
+                "num_attention_heads": headCount, "joint_attention_dim": jointAttentionWidth,
+                "caption_projection_dim": captionWidth, "pooled_projection_dim": pooledWidth,
+                "pos_embed_max_size": positionTableSize,
+            ], path: path)
         guard captionWidth == width else {
             throw ModelError(
                 code: .unsupported, source: path,

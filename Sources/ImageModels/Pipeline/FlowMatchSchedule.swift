@@ -36,6 +36,7 @@ public struct FlowMatchSchedule: Sendable, Equatable {
         for (name, value) in refused where value == true {
             throw ModelError(code: .unsupported, source: path, message: "\(name) is not supported")
         }
+        try ConfigurationFile.requireSizes(["num_train_timesteps": file.num_train_timesteps ?? 1000], path: path)
         self.init(
             trainStepCount: file.num_train_timesteps ?? 1000, shift: file.shift ?? 1,
             terminal: file.shift_terminal == 0 ? nil : file.shift_terminal)

@@ -48,6 +48,12 @@ public struct T5EncoderConfiguration: Sendable, Equatable {
         bucketCount = file.relative_attention_num_buckets ?? 32
         maximumDistance = file.relative_attention_max_distance ?? 128
         normEpsilon = file.layer_norm_epsilon ?? 1e-6
+        try ConfigurationFile.requireSizes(
+            [
+                "vocab_size": vocabularySize, "d_model": width, "d_kv": headWidth, "num_heads": headCount,
+                "d_ff": feedForwardWidth, "num_layers": layerCount, "relative_attention_num_buckets": bucketCount,
+                "relative_attention_max_distance": maximumDistance,
+            ], path: path)
     }
 
     private struct File: Decodable {

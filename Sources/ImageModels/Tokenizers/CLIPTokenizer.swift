@@ -45,7 +45,7 @@ public struct CLIPTokenizer: Sendable {
         padTokenID = try id(settings.pad)
         unknownTokenID = try id(settings.unknown)
         var special: [(text: [Unicode.Scalar], id: Int32)] = []
-        for token in Set([settings.start, settings.end, settings.pad, settings.unknown]).sorted() {
+        for token in Set([settings.start, settings.end, settings.pad, settings.unknown]).sorted() where !token.isEmpty {
             special.append((Array(token.unicodeScalars), try id(token)))
         }
         specialTokens = special.sorted { $0.text.count > $1.text.count }
@@ -173,7 +173,8 @@ private struct TokenizerSettings {
             unknown = file.unk_token?.text ?? unknown
             pad = file.pad_token?.text ?? pad
             // Tokenizers without a limit write 10^30.
-            if let length = file.model_max_length, length < 1e6 { maximumLength = Int(length) }
+            // Transformers writes 1e30 for no limit; what is below 2 is refused further down.
+            if let length = file.model_max_length, length < 1e6 { maximumLength = Int(max(length, 0)) }
         }
         guard maximumLength >= 2 else {
             throw ModelError(

@@ -40,7 +40,8 @@ public struct T5Tokenizer: Sendable {
             throw ModelError(code: .unsupported, source: path, message: "is not a Unigram model with an unknown token")
         }
         model = UnigramModel(pieces: pieces.map { ($0.text, $0.score) }, unknownID: unknown)
-        special = file.added_tokens.map { (Array($0.content.unicodeScalars), $0.id) }
+        // An empty token would be found everywhere; the reference library ignores it too.
+        special = file.added_tokens.filter { !$0.content.isEmpty }.map { (Array($0.content.unicodeScalars), $0.id) }
             .sorted { $0.text.count > $1.text.count }
         normalization = try T5Tokenizer.flattened(file.normalizer) { $0.normalizers }
             .map { step throws(ModelError) in try T5Tokenizer.normalization(step, path: path) }
