@@ -29,9 +29,9 @@ public struct Ledger: Sendable, Equatable {
     public struct Entry: Sendable, Equatable {
         public let group: GroupID
         public let prompt: String
-        public fileprivate(set) var state: State
-        /// Leases given so far.
-        public fileprivate(set) var leaseCount: Int
+        public fileprivate(set) var state = State.open
+        /// Leases given.
+        public fileprivate(set) var leaseCount = 0
         /// Causes of the leases that ended in a failure, the last `causesKept` of them.
         public fileprivate(set) var failures: [String] = []
         /// When the state last changed.
@@ -47,11 +47,7 @@ public struct Ledger: Sendable, Equatable {
         fileprivate var roundFrom = 0
 
         fileprivate init(group: GroupID, prompt: String, since: Int) {
-            self.group = group
-            self.prompt = prompt
-            self.since = since
-            state = .open
-            leaseCount = 0
+            (self.group, self.prompt, self.since) = (group, prompt, since)
         }
     }
 
@@ -103,8 +99,7 @@ public struct Ledger: Sendable, Equatable {
     public init(
         leaseMilliseconds: Int, failureLimit: Int = 5, firstLease: Int = 1, counters: Counters = Counters()
     ) {
-        precondition(
-            leaseMilliseconds >= 1 && failureLimit >= 1, "ledger: lease \(leaseMilliseconds), limit \(failureLimit)")
+        precondition(leaseMilliseconds >= 1 && failureLimit >= 1, "ledger: \(leaseMilliseconds) ms, \(failureLimit)")
         self.leaseMilliseconds = leaseMilliseconds
         longestLeaseMilliseconds = 10 * leaseMilliseconds
         self.failureLimit = failureLimit
@@ -227,7 +222,10 @@ public struct Ledger: Sendable, Equatable {
 
     /// Opens every group a departed worker held.
     public mutating func release(worker: String, now: Int) {
-        for entry in entries { reopen(entry.group, heldBy: worker, now: now) }
+        for index in entries.indices {
+            guard case .leased(worker, _, _) = entries[index].state else { continue }
+            entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
+        }
     }
 
     /// The epoch's scored groups have entered an update.
@@ -260,11 +258,6 @@ public struct Ledger: Sendable, Equatable {
     private func index(of group: GroupID) -> Int? {
         guard entries.indices.contains(group.index), entries[group.index].group == group else { return nil }
         return group.index
-    }
-
-    private mutating func reopen(_ group: GroupID, heldBy worker: String, now: Int) {
-        guard let index = index(of: group), case .leased(worker, _, _) = entries[index].state else { return }
-        entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
     }
 }
 
