@@ -121,6 +121,7 @@ enum Inspection {
             ("decoder.conv_in.weight", "AutoencoderKL"),
             ("blocks.0.attn.qkv.weight", "timm or Meta vision transformer"),
             ("encoder.layer.0.attention.attention.query.weight", "Dinov2Model"),
+            ("layer.0.attention.q_proj.weight", "DINOv3ViTModel"),
             ("text_model.embeddings.token_embedding.weight", "CLIP text encoder"),
             ("encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder"),
         ]

@@ -59,6 +59,24 @@ import Testing
         }
     }
 
+    @Test(
+        "transformers' classes give the reference's tokens, also at another size",
+        arguments: [("dino-swiglu-hf", 42), ("dino-v3-hf", 48)])
+    func huggingFaceOnly(name: String, other: Int) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        for engine in testEngines {
+            let model = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine)
+            let states = model.hiddenStates(try golden.tensor("input", on: engine), layers: [1, 2])
+            try expectClose(states[0], golden, "blocks.0")
+            let tokens = model.normalized(states[1])
+            try expectClose(tokens, golden, "tokens")
+            try expectClose(model.split(tokens).classToken, golden, "cls")
+            let resized = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine, imageSize: other)
+            let state = resized.hiddenStates(try golden.tensor("resized/input", on: engine), layers: [2])[0]
+            try expectClose(resized.normalized(state), golden, "resized/tokens")
+        }
+    }
+
     @Test("features normalise pixels by the configuration, and layer 0 is the embedding")
     func features() throws {
         for engine in testEngines {
@@ -138,6 +156,7 @@ import Testing
                 (#"{"embed_dim": 32}"#, "embed_dim is 32, the weights say 16"),
                 (#"{"num_heads": 2, "img_size": 60}"#, "image size 60 is no multiple of the patch size 14"),
                 (#"{"num_heads": 3}"#, "3 heads do not divide width 16"),
+                (#"{"num_heads": 2, "hidden_act": "relu"}"#, "hidden_act relu is not supported"),
             ] {
                 try Data(json.utf8).write(to: URL(fileURLWithPath: path))
                 let error = #expect(throws: ModelError.self) {

@@ -100,8 +100,9 @@ import Testing
         arguments: [
             "dinov2-s-timm", "dinov2-b-timm", "dinov2-l-timm", "dinov2-g-timm", "dinov2-b-reg4-timm",
             "dinov2-g-reg4-timm",
-            "dinov2-s-hf", "dinov2-b-hf", "dinov2-l-hf", "dinov2-g-hf", "dinov2-b-reg4-hf", "dinov3-s-timm",
-            "dinov3-b-timm", "dinov3-l-timm", "dinov3-l-qkvb-timm",
+            "dinov2-s-hf", "dinov2-b-hf", "dinov2-l-hf", "dinov2-g-hf", "dinov2-s-reg4-hf", "dinov2-b-reg4-hf",
+            "dinov2-l-reg4-hf", "dinov2-g-reg4-hf", "dinov3-s-timm", "dinov3-b-timm", "dinov3-l-timm",
+            "dinov3-l-qkvb-timm", "dinov3-s-hf", "dinov3-b-hf", "dinov3-l-hf",
         ])
     func backbones(name: String) throws {
         let (tensors, path, _) = try parameters(name)
@@ -112,7 +113,8 @@ import Testing
         }
         #expect(model.parameters.count == needed.count)
         #expect(model.configuration.width / model.configuration.headCount == 64)
-        #expect(model.configuration.imageSize == (name.hasPrefix("dinov3") ? 256 : 518))
+        let size = name.hasPrefix("dinov3") ? (name.hasSuffix("hf") ? 224 : 256) : 518
+        #expect(model.configuration.imageSize == size)
         #expect(model.configuration.registerCount == (name.contains("reg4") || name.hasPrefix("dinov3") ? 4 : 0))
     }
 }

@@ -2,7 +2,8 @@
 
 dino-a: patch 8, layer scale (as the base model's); dino-b: DINOv2 (patch 14); dino-b-hf: dino-b as HF Dinov2Model; dino-reg: DINOv2
 with 4 registers; dino-reg-hf: the same as HF Dinov2WithRegistersModel; dino-swiglu: packed SwiGLU (DINOv2 giant); dino-v3: DINOv3
-(rotary positions, 4 registers, no query/key/value bias).
+(rotary positions, 4 registers, no query/key/value bias); dino-swiglu-hf: HF Dinov2Model with SwiGLU; dino-v3-hf: HF DINOv3ViTModel (biases
+of query and value, as published), which two have weights of their own and no gradients.
 golden.safetensors: `input` (normalised pixels), `blocks.N` (every token after block N, before the final norm), `tokens` (after the final
 norm), `cls`, `grad_output` for `tokens`, `grad_input`, `grad/PARAMETER`; `resized/{input,tokens,position_embedding}` at another size,
 the position table interpolated by the library's own rule.
@@ -16,7 +17,8 @@ from safetensors import safe_open
 from timm.layers import SwiGLUPacked
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.eva import Eva
-from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+from transformers import (Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel, DINOv3ViTConfig,
+                          DINOv3ViTModel)
 
 from common import FIXTURES, MODEL_TOLERANCE, SEED, float32_error, normal, randomize, save_json, save_tensors, versions
 
@@ -133,7 +135,34 @@ def make_huggingface(name, source, registers):
                  resize="bicubic with antialias" if registers else "bicubic without antialias")
 
 
+def make_own(name, model, side, other):
+    """A transformers model with weights of its own; `resized` is a square image of side `other`."""
+    folder = FIXTURES / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.eval()
+    randomize(model, name)
+    model.save_pretrained(folder)
+    pixels, resized = normal(f"{name}/input", 2, 3, side, side), normal(f"{name}/resized", 1, 3, other, other)
+
+    def run(dtype):
+        with torch.no_grad():
+            model.to(dtype)
+            output = model(pixel_values=pixels.to(dtype), output_hidden_states=True)
+            # The last hidden state is before the final norm in one class and after it in the other: `tokens` is after it in both.
+            return {**{f"blocks.{i}": output.hidden_states[i + 1] for i in range(DEPTH - 1)}, "tokens": output.last_hidden_state,
+                    "cls": output.pooler_output, "resized/tokens": model(pixel_values=resized.to(dtype)).last_hidden_state}
+
+    approximate, exact = run(torch.float32), run(torch.float64)
+    save_tensors(folder / "golden.safetensors", {"input": pixels, "resized/input": resized, **exact}, seed=SEED, versions=versions("transformers"),
+                 computed="float64 (positions float32), stored as float32", tolerance=MODEL_TOLERANCE,
+                 reference_float32_error=float32_error(exact, approximate))
+    print(" ", float32_error(exact, approximate))
+
+
 if __name__ == "__main__":
     made = {name: make_timm(name) for name in MODELS}
     make_huggingface("dino-b-hf", made["dino-b"], registers=False)
     make_huggingface("dino-reg-hf", made["dino-reg"], registers=True)
+    sizes = dict(hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, attn_implementation="sdpa")
+    make_own("dino-swiglu-hf", Dinov2Model(Dinov2Config(**sizes, mlp_ratio=3, use_swiglu_ffn=True, patch_size=14, image_size=28)), 28, 42)
+    make_own("dino-v3-hf", DINOv3ViTModel(DINOv3ViTConfig(**sizes, intermediate_size=40, patch_size=16, image_size=32, num_register_tokens=4)), 32, 48)

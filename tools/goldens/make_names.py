@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, SD3Transformer2DModel
 from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from transformers import (CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection, Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig,
-                          Dinov2WithRegistersModel, SiglipConfig, SiglipModel, T5Config, T5EncoderModel)
+                          Dinov2WithRegistersModel, DINOv3ViTConfig, DINOv3ViTModel, SiglipConfig, SiglipModel, T5Config, T5EncoderModel)
 from transformers.core_model_loading import revert_weight_conversion
 
 from common import FIXTURES, save_json
@@ -89,10 +89,12 @@ def backbones():
     for letter, width, layers, heads, extra in (("s", 384, 12, 6, {}), ("b", 768, 12, 12, {}), ("l", 1024, 24, 16, {}), ("g", 1536, 40, 24, {"use_swiglu_ffn": True})):
         sizes = dict(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, image_size=518, patch_size=14, **extra)
         huggingface_model(f"dinov2-{letter}-hf", Dinov2Model, Dinov2Config(**sizes))
-        if letter == "b":
-            huggingface_model("dinov2-b-reg4-hf", Dinov2WithRegistersModel, Dinov2WithRegistersConfig(**sizes, num_register_tokens=4))
+        huggingface_model(f"dinov2-{letter}-reg4-hf", Dinov2WithRegistersModel, Dinov2WithRegistersConfig(**sizes, num_register_tokens=4))
     for letter, size in (("s", "small"), ("b", "base"), ("l", "large")):
         timm_model(f"dinov3-{letter}-timm", f"vit_{size}_patch16_dinov3")
+    for letter, width, layers, heads in (("s", 384, 12, 6), ("b", 768, 12, 12), ("l", 1024, 24, 16)):
+        huggingface_model(f"dinov3-{letter}-hf", DINOv3ViTModel, DINOv3ViTConfig(
+            hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=heads, num_register_tokens=4))
     timm_model("dinov3-l-qkvb-timm", "vit_large_patch16_dinov3_qkvb")
     huggingface_model("pickscore-clip-h", CLIPModel, CLIPConfig(
         projection_dim=1024,

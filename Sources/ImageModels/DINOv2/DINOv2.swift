@@ -16,7 +16,7 @@ public struct DINOv2Features: Sendable {
 /// The vision transformer of DINOv2 and DINOv3, frozen under the discriminator.
 ///
 /// - Source: timm models/vision_transformer.py (`vit_*_patch14_dinov2`, `_reg4_`) and eva.py (`vit_*_patch16_dinov3`), which load
-///   Meta's weights.
+///   Meta's weights; transformers' `Dinov2Model`, `Dinov2WithRegistersModel` and `DINOv3ViTModel` give the same tokens.
 ///   Differences: square images, all of one size; no drop path.
 public struct DINOv2: Sendable {
     /// Sizes.

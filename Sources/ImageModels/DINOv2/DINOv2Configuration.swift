@@ -98,7 +98,10 @@ public struct DINOv2Configuration: Sendable, Equatable {
                 code: .configuration, source: path,
                 message: "image size \(self.imageSize) is no multiple of the patch size \(patchSize)")
         }
-        rotaryTemperature = file.rope_temperature ?? 100
+        if let activation = file.hidden_act, activation != "gelu" {
+            throw ModelError(code: .unsupported, source: path, message: "hidden_act \(activation) is not supported")
+        }
+        rotaryTemperature = file.rope_temperature ?? file.rope_theta ?? 100
         normEpsilon = file.layer_norm_eps ?? (hasPositionTable ? 1e-6 : 1e-5)
         mean = file.mean ?? file.pretrained_cfg?.mean ?? [0.485, 0.456, 0.406]
         deviation = file.std ?? file.pretrained_cfg?.std ?? [0.229, 0.224, 0.225]
@@ -113,7 +116,8 @@ public struct DINOv2Configuration: Sendable, Equatable {
         var embed_dim: Int?, hidden_size: Int?, patch_size: Int?, depth: Int?, num_hidden_layers: Int?
         var num_heads: Int?, num_attention_heads: Int?, num_register_tokens: Int?, img_size: Int?, image_size: Int?
         var layer_norm_eps: Float?
-        var rope_temperature: Double?
+        var hidden_act: String?
+        var rope_temperature: Double?, rope_theta: Double?
         var mean: [Float]?, std: [Float]?
         var pretrained_cfg: Pretrained?
 
