@@ -122,6 +122,7 @@ enum Inspection {
             ("blocks.0.attn.qkv.weight", "timm or Meta vision transformer"),
             ("encoder.layer.0.attention.attention.query.weight", "Dinov2Model"),
             ("layer.0.attention.q_proj.weight", "DINOv3ViTModel"),
+            ("vision_model.embeddings.class_embedding", "CLIPModel"),
             ("text_model.embeddings.token_embedding.weight", "CLIP text encoder"),
             ("encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder"),
         ]

@@ -3,13 +3,13 @@ public import TensorCore
 /// A convolution whose kernel is its stride, as one product over flattened patches.
 public struct PatchEmbedding: Sendable {
     let weight: Tensor
-    let bias: Tensor
+    let bias: Tensor?
     let patch: Int
 
-    /// Takes `weight` [width, channels, patch, patch] and `bias`.
-    public init(_ weights: Weights, channels: Int, patch: Int, width: Int) throws {
+    /// Takes `weight` [width, channels, patch, patch] and, when `bias` is true, `bias`.
+    public init(_ weights: Weights, channels: Int, patch: Int, width: Int, bias: Bool = true) throws {
         weight = try weights.tensor("weight", shape: [width, channels, patch, patch])
-        bias = try weights.tensor("bias", shape: [width])
+        self.bias = bias ? try weights.tensor("bias", shape: [width]) : nil
         self.patch = patch
     }
 

@@ -18,6 +18,7 @@ extension ProcessTests {
             try await withWorkspace { workspace in
                 for (fixture, name) in [
                     ("dino-swiglu-hf", "Dinov2Model"), ("dino-v3-hf", "DINOv3ViTModel"),
+                    ("clip-dual-a", "CLIPModel"),
                 ] {
                     let folder = Repository.fixtures + "/" + fixture
                     let (named, recognised) = (

@@ -86,6 +86,16 @@ import Testing
         #expect(model.parameters.count == count)
     }
 
+    @Test("PickScore, which is CLIP-H")
+    func pickScore() throws {
+        let (tensors, path, count) = try parameters("pickscore-clip-h")
+        let model = try withConfiguration(path) {
+            try CLIPModel(CLIPConfiguration(path: $0), weights: weights(tensors))
+        }
+        #expect(model.parameters.count == count)
+        #expect(model.parameters.elementCount == 986_109_441)
+    }
+
     @Test("T5 v1.1 XXL")
     func t5() throws {
         let (tensors, path, count) = try parameters("t5-xxl-encoder")

@@ -1,0 +1,73 @@
+public import NeuralNetworks
+public import TensorCore
+
+// Legend: B images, N texts, S tokens, P projection width, H image size.
+
+/// CLIP's dual encoder: images and texts in one space, and how well they fit. PickScore is one, tuned on human choices.
+///
+/// - Source: transformers models/clip/modeling_clip.py `CLIPModel`. Differences: none.
+public struct CLIPModel: Sendable {
+    /// Sizes.
+    public let configuration: CLIPConfiguration
+    /// All tensors by their name in the checkpoint.
+    public let parameters: Parameters
+    /// Precision of weights and activations.
+    public let dtype: DType
+    let textTower: CLIPTextTower
+    let visionTower: CLIPVisionTower
+    private let logitScale: Tensor
+    private let engine: any Engine
+
+    /// Loads a folder with `config.json` and weights.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError`.
+    public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
+        try self.init(
+            CLIPConfiguration(path: folder + "/config.json"),
+            weights: Weights(path: folder, engine: engine, dtype: dtype))
+    }
+
+    /// Takes all its tensors from `weights`; the position numbers that old files store are left out.
+    ///
+    /// - Throws: `ModelError` unless names and shapes are exactly those the configuration asks for.
+    public init(_ configuration: CLIPConfiguration, weights: Weights) throws {
+        self.configuration = configuration
+        dtype = weights.dtype
+        engine = weights.engine
+        textTower = try CLIPTextTower(configuration.text, weights: weights)
+        visionTower = try CLIPVisionTower(
+            configuration.vision, projectionWidth: configuration.projectionWidth, weights: weights)
+        logitScale = try weights.tensor("logit_scale", shape: [])
+        parameters = try weights.finish()
+    }
+
+    /// The same model with some tensors replaced, tracked ones for example; they are converted to the model's precision.
+    ///
+    /// - Throws: `unusedTensors` or `wrongShape` when the model has no place for one.
+    public func replacing(_ replacements: Parameters) throws -> CLIPModel {
+        try CLIPModel(
+            configuration,
+            weights: Weights(parameters.merging(replacements), source: "CLIP", engine: engine, dtype: dtype))
+    }
+}
+
+extension CLIPModel: ImageTextModel {
+    public var imageSize: Int { configuration.vision.imageSize }
+    public var tokenLimit: Int { configuration.text.positionCount }
+    public var vocabularySize: Int { configuration.text.vocabularySize }
+
+    /// `get_image_features`.
+    public func imageFeatures(_ pixels_BCHW: Tensor) -> Tensor {
+        visionTower(pixels_BCHW.converted(to: dtype)).pooled.converted(to: .float32)
+    }
+
+    /// `get_text_features`; every sequence holds the end token.
+    public func textFeatures(_ tokens: [[Int32]]) -> Tensor { textTower(tokens).pooled.converted(to: .float32) }
+
+    /// exp(logit_scale) · cos(image, text).
+    public func logits(imageFeatures_BP: Tensor, textFeatures_NP: Tensor) -> Tensor {
+        let cosines = linear(imageFeatures_BP.unitNormalized(), weight: textFeatures_NP.unitNormalized())
+        let scale = logitScale.converted(to: .float32).activated(.exp).reshaped(1, 1)
+        return linear(cosines.reshaped(-1, 1), weight: scale).reshaped(cosines.shape[0], cosines.shape[1])
+    }
+}

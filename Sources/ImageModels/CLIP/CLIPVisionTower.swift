@@ -1,0 +1,60 @@
+import NeuralNetworks
+import TensorCore
+
+// Legend: B batch, H image size, N patches, T = 1 + N tokens, D width, P projection width.
+
+/// What CLIP's vision tower says about a batch of images.
+struct CLIPVisionOutput {
+    /// All tokens after the last layer, class token first, before any final norm, [B, T, D].
+    let lastHiddenState: Tensor
+    /// The class token, normalised and projected, [B, P].
+    let pooled: Tensor
+}
+
+/// The vision half of CLIP: class token and patches with positions, layers, projection of the class token.
+///
+/// - Source: transformers models/clip/modeling_clip.py `CLIPVisionModel`. Differences: images of the configured size only.
+struct CLIPVisionTower {
+    private let configuration: CLIPVisionConfiguration
+    private let patchEmbedding: PatchEmbedding
+    private let classToken: Tensor
+    private let positions: Tensor
+    private let firstNorm: LayerNorm
+    private let layers: [CLIPLayer]
+    private let finalNorm: LayerNorm
+    private let projection: Linear
+
+    /// Takes `vision_model` and `visual_projection`; the position numbers that old files store are left out.
+    init(_ configuration: CLIPVisionConfiguration, projectionWidth: Int, weights: Weights) throws {
+        self.configuration = configuration
+        let (width, epsilon) = (configuration.width, configuration.normEpsilon)
+        let model = weights.scoped("vision_model")
+        patchEmbedding = try PatchEmbedding(
+            model.scoped("embeddings.patch_embedding"), channels: 3, patch: configuration.patchSize, width: width,
+            bias: false)
+        classToken = try model.tensor("embeddings.class_embedding", shape: [width])
+        positions = try model.tensor(
+            "embeddings.position_embedding.weight", shape: [1 + configuration.patchCount, width])
+        // The misspelling is the checkpoint's.
+        firstNorm = try LayerNorm(model.scoped("pre_layrnorm"), width: width, epsilon: epsilon)
+        layers = try (0..<configuration.layerCount).map {
+            try CLIPLayer(model.scoped("encoder.layers.\($0)"), configuration.layerSizes, mask: .none)
+        }
+        finalNorm = try LayerNorm(model.scoped("post_layernorm"), width: width, epsilon: epsilon)
+        projection = try Linear(
+            weights.scoped("visual_projection"), input: width, output: projectionWidth, bias: false)
+        weights.ignore(suffixes: ["vision_model.embeddings.position_ids"])
+    }
+
+    /// - Parameter pixels_BCHW: normalised, [B, 3, H, H], in the model's precision.
+    func callAsFunction(_ pixels_BCHW: Tensor) -> CLIPVisionOutput {
+        let (B, D, side) = (pixels_BCHW.shape[0], configuration.width, configuration.imageSize)
+        precondition(pixels_BCHW.shape == [B, 3, side, side], "CLIP: pixels \(pixels_BCHW.shape), side \(side)")
+        let patches = patchEmbedding(pixels_BCHW)
+        let first = concatenated([Tensor](repeating: classToken.reshaped(1, 1, D), count: B), axis: 0)
+        var tokens = firstNorm(concatenated([first, patches], axis: 1) + positions)
+        for layer in layers { tokens = layer(tokens) }
+        let pooled = projection(finalNorm(tokens.sliced(axis: 1, 0..<1).reshaped(B, D)))
+        return CLIPVisionOutput(lastHiddenState: tokens, pooled: pooled)
+    }
+}
