@@ -86,8 +86,11 @@ public struct RewardSettings: Codable, Sendable, Equatable {
     /// Combinations that make no sense.
     func combinationViolations() -> [SettingViolation] {
         var violations: [SettingViolation] = []
-        if RewardComponent.allCases.allSatisfy({ weights[$0] == 0 }) {
-            violations.append(.init(path: "weights", message: "at least one weight must be above 0"))
+        if weights.active.allSatisfy({ !$0.isAdversarial }) {
+            let names = RewardComponent.allCases.filter(\.isAdversarial).map(\.rawValue).joined(separator: ", ")
+            violations.append(
+                .init(
+                    path: "weights", message: "at least one weight of the discriminator's must be above 0: \(names)"))
         }
         if weights.patch > 0, globalWeight + localWeight == 0 {
             violations.append(
@@ -131,6 +134,10 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
     case texture
     /// Cosine to the nearest reference; no head.
     case imageSimilarity = "image_similarity"
+    /// How well image and prompt fit, by CLIP-H tuned on human choices; frozen.
+    case pickScore = "pickscore"
+    /// How small the image is as a JPEG file.
+    case jpegCompressibility = "jpeg_compressibility"
 
     /// One sentence for the documentation.
     public var meaning: String {
@@ -142,6 +149,8 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
         case .texture:
             "Weight of the head on mean, deviation, maximum and minimum of the texture of 8 x 8 squares; no backbone."
         case .imageSimilarity: "Weight of the largest CLS cosine to the prompt's references; not adversarial."
+        case .pickScore: "Weight of PickScore / 26, frozen; `rewardModels.pickscore` names the model."
+        case .jpegCompressibility: "Weight of minus the kilobytes / 500 of the image as a JPEG file of quality 95."
         }
     }
 }
@@ -160,6 +169,10 @@ public struct RewardWeights: Codable, Sendable, Equatable {
     public var texture = 0.0
     /// Weight of `image_similarity`.
     public var imageSimilarity = 0.0
+    /// Weight of `pickscore`.
+    public var pickScore = 0.0
+    /// Weight of `jpeg_compressibility`.
+    public var jpegCompressibility = 0.0
 
     public init() {}
 
@@ -170,6 +183,8 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case statistics = "dino_statistics"
         case texture
         case imageSimilarity = "image_similarity"
+        case pickScore = "pickscore"
+        case jpegCompressibility = "jpeg_compressibility"
     }
 
     /// The weight of one component.
@@ -181,6 +196,8 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case .statistics: statistics
         case .texture: texture
         case .imageSimilarity: imageSimilarity
+        case .pickScore: pickScore
+        case .jpegCompressibility: jpegCompressibility
         }
     }
 

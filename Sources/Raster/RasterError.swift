@@ -33,7 +33,7 @@ public struct RasterError: Error, Sendable, CustomStringConvertible {
         self.remedy = remedy
     }
 
-    public var description: String { "\(path ?? "PNG in memory"): \(message); \(remedy)" }
+    public var description: String { "\(path ?? "image in memory"): \(message); \(remedy)" }
 }
 
 extension RasterError: FileFailure {

@@ -9,7 +9,7 @@ public import Runtime
 import SafeTensors
 public import TensorCore
 
-/// What scoring needs and never changes: backbone, references, the untrained discriminator.
+/// What scoring needs and never changes: backbone, frozen rewards, references, the untrained discriminator.
 public struct Scorer: Sendable {
     let method: MethodSettings
     let engine: any Engine
@@ -18,11 +18,12 @@ public struct Scorer: Sendable {
     /// The backbone on the calling thread, for references that are computed side by side.
     let referenceBackbone: BackboneFunction
     let lanes: Lanes
+    private let frozen: [FrozenReward]
     let references: ReferenceFeatures
     let untrained: Discriminator
     let seed: UInt64
 
-    /// Loads the backbone and checks the references.
+    /// Loads the backbone and the frozen rewards and checks the references.
     ///
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation` naming the file or key.
     public init(settings: Settings, engine: any Engine) throws {
@@ -30,9 +31,15 @@ public struct Scorer: Sendable {
         self.engine = engine
         seed = UInt64(settings.seed)
         lanes = Lanes(count: settings.cluster.rewardServerThreads)
+        let chunks = Chunks(size: settings.method.rollout.chunkSize)
         let vision = try VisionBackbone(
             folder: settings.rewardBackbone, engine: engine, dtype: settings.precision.dtype,
-            resize: settings.method.reward.resize, chunks: Chunks(size: settings.method.rollout.chunkSize))
+            resize: settings.method.reward.resize, chunks: chunks)
+        frozen = try settings.method.reward.weights.active.filter(\.isFrozen).map { component in
+            try FrozenReward(
+                component, folder: settings.rewardModels[component] ?? "", engine: engine,
+                dtype: settings.precision.dtype, chunks: chunks)
+        }
         backbone = vision.function(lanes: lanes)
         referenceBackbone = vision.function(lanes: Lanes(count: 1))
         let prompts = try PromptList(
@@ -47,6 +54,22 @@ public struct Scorer: Sendable {
             reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape,
             seed: seed,
             engine: engine)
+    }
+
+    /// Scores of the active frozen rewards.
+    ///
+    /// - Parameter images: uint8 [B, H, W, 3].
+    func frozenScores(_ images: TensorPayload, prompt: String) throws -> [RewardComponent: [Float]] {
+        guard !frozen.isEmpty else { return [:] }
+        let (B, H, W) = (images.shape[0], images.shape[1], images.shape[2])
+        let (bytes, size) = (images.bytes.array, H * W * 3)
+        let pictures = (0..<B).map {
+            RGBImage(width: W, height: H, pixels: Array(bytes[$0 * size..<($0 + 1) * size]))
+        }
+        let prompts = [String](repeating: prompt, count: B)
+        return Dictionary(
+            try frozen.map { ($0.component, try $0.scores(of: pictures, prompts: prompts, lanes: lanes)) }
+        ) { first, _ in first }
     }
 
     var freshTrainer: DiscriminatorTrainer {
@@ -94,7 +117,8 @@ public struct DiscriminatorDesk {
         let group = GroupCoordinates(epoch: request.group.epoch, index: request.group.index)
         let features = reward.features(of: images, discriminator: discriminator, backbone: scorer.backbone)
         let scores = try reward.score(
-            group, prompt: request.prompt, features: features.score, discriminator: discriminator)
+            group, prompt: request.prompt, features: features.score, discriminator: discriminator,
+            frozen: try scorer.frozenScores(payload, prompt: request.prompt))
         trainer?.remember(group, prompt: request.prompt, features: features.training)
         outgoing = nil
         return Scores(

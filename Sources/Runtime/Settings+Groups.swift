@@ -26,6 +26,31 @@ public struct DataSettings: Codable, Sendable, Equatable {
     ]
 }
 
+/// Folders of the frozen models that rewards read, as transformers saves them.
+public struct RewardModelSettings: Codable, Sendable, Equatable {
+    /// Of `pickscore`: a `CLIPModel` with its tokenizer.
+    public var pickScore = ""
+
+    public init() {}
+
+    private enum CodingKeys: String, CodingKey {
+        case pickScore = "pickscore"
+    }
+
+    /// The folder of a component's model; nil for components without one.
+    public subscript(component: RewardComponent) -> String? {
+        component == .pickScore ? pickScore : nil
+    }
+
+    /// Documentation and check of every key.
+    public static let keys: [SettingKey<RewardModelSettings>] = [
+        .path(
+            "pickscore", \.pickScore, mayBeEmpty: true,
+            "Folder of PickScore_v1 or another `CLIPModel` with its tokenizer; needed where its weight is above 0.",
+            source: "method 3.6")
+    ]
+}
+
 /// Length and outputs of a run.
 public struct RunSettings: Codable, Sendable, Equatable {
     /// Epochs after which the run ends.

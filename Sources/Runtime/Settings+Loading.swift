@@ -73,11 +73,12 @@ extension Settings {
 
     /// The files and folders that the settings name and that do not exist, each with its key.
     public func missingPaths() -> [SettingViolation] {
-        let named = [
-            ("model", model), ("rewardBackbone", rewardBackbone), ("evaluationBackbone", evaluationBackbone),
-            ("data.references", data.references), ("data.prompts", data.prompts),
-            ("data.evaluationPrompts", data.evaluationPrompts), ("cluster.keys", cluster.keys),
-        ]
+        let named =
+            [
+                ("model", model), ("rewardBackbone", rewardBackbone), ("evaluationBackbone", evaluationBackbone),
+                ("data.references", data.references), ("data.prompts", data.prompts),
+                ("data.evaluationPrompts", data.evaluationPrompts), ("cluster.keys", cluster.keys),
+            ] + method.reward.weights.active.map { ("rewardModels.\($0.rawValue)", rewardModels[$0] ?? "") }
         return named.filter { !$0.1.isEmpty && !FileManager.default.fileExists(atPath: $0.1) }.map {
             SettingViolation(path: $0.0, message: "\($0.1) does not exist (looked for from the working directory)")
         }

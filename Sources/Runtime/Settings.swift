@@ -11,6 +11,8 @@ public struct Settings: Codable, Sendable, Equatable {
     public var model = "Models/emoji-sd3-tiny"
     /// Folder of the vision backbone that the discriminator reads.
     public var rewardBackbone = "Models/emoji-sd3-tiny/dino"
+    /// Folders of the frozen models that rewards read.
+    public var rewardModels = RewardModelSettings()
     /// Folder of the backbone that the evaluation reads; empty takes `rewardBackbone`.
     public var evaluationBackbone = ""
     /// Format of model forward and backward passes.
@@ -32,7 +34,7 @@ public struct Settings: Codable, Sendable, Equatable {
     }
 
     private enum CodingKeys: String, CodingKey {
-        case seed, model, rewardBackbone, evaluationBackbone, precision, engine, data, run, cluster
+        case seed, model, rewardBackbone, rewardModels, evaluationBackbone, precision, engine, data, run, cluster
     }
 
     public init(from decoder: any Decoder) throws {
@@ -40,6 +42,7 @@ public struct Settings: Codable, Sendable, Equatable {
         seed = try values.decode(Int.self, forKey: .seed)
         model = try values.decode(String.self, forKey: .model)
         rewardBackbone = try values.decode(String.self, forKey: .rewardBackbone)
+        rewardModels = try values.decode(RewardModelSettings.self, forKey: .rewardModels)
         evaluationBackbone = try values.decode(String.self, forKey: .evaluationBackbone)
         precision = try values.decode(NumericPrecision.self, forKey: .precision)
         engine = try values.decode(EngineChoice.self, forKey: .engine)
@@ -54,6 +57,7 @@ public struct Settings: Codable, Sendable, Equatable {
         try values.encode(seed, forKey: .seed)
         try values.encode(model, forKey: .model)
         try values.encode(rewardBackbone, forKey: .rewardBackbone)
+        try values.encode(rewardModels, forKey: .rewardModels)
         try values.encode(evaluationBackbone, forKey: .evaluationBackbone)
         try values.encode(precision, forKey: .precision)
         try values.encode(engine, forKey: .engine)
@@ -79,6 +83,7 @@ public struct Settings: Codable, Sendable, Equatable {
             .choice("engine", \.engine, "Library that computes: the fast one or the reference.", source: "own"),
         ]
         + DataSettings.keys.nested(under: "data", \.data)
+        + RewardModelSettings.keys.nested(under: "rewardModels", \.rewardModels)
         + MethodSettings.keys.dropFirst().map(lifted)
         + RunSettings.keys.nested(under: "run", \.run)
         + ClusterSettings.keys.nested(under: "cluster", \.cluster)
@@ -92,7 +97,16 @@ public struct Settings: Codable, Sendable, Equatable {
     public func validate() -> [SettingViolation] {
         let methodPaths = Set(MethodSettings.keys.map(\.description.path))
         return Self.keys.filter { !methodPaths.contains($0.description.path) }.violations(in: self)
-            + method.validate()
+            + method.validate() + missingRewardModels()
+    }
+
+    /// Rewards that count and whose model is not named.
+    private func missingRewardModels() -> [SettingViolation] {
+        method.reward.weights.active.filter { rewardModels[$0]?.isEmpty == true }.map { component in
+            SettingViolation(
+                path: "rewardModels.\(component.rawValue)",
+                message: "must name the model's folder: reward.weights.\(component.rawValue) is above 0")
+        }
     }
 
     /// The backbone that the evaluation reads.

@@ -217,6 +217,14 @@ struct AdversarialRewardTests {
         let other = try reward.score(
             GroupCoordinates(epoch: 2, index: 4), prompt: "a", features: features.score, discriminator: discriminator)
         #expect(other.components[0] == scores.components[0] && other.components[1] != scores.components[1])
+        settings.reward.weights.pickScore = 3
+        let more = try AdversarialReward(settings: settings.reward, references: references, seed: 1).score(
+            group, prompt: "a", features: features.score, discriminator: discriminator,
+            frozen: [.pickScore: [26, 13, 0, -26]])
+        #expect(more.components.dropLast() == scores.components[...] && more.components[3].values == [1, 0.5, 0, -1])
+        for (member, value) in [3, 1.5, 0, -3].enumerated() {
+            #expect(abs(more.rewards[member] - scores.rewards[member] - Float(value)) < 1e-5)
+        }
         #expect(throws: MissingReferences(prompt: "b")) {
             try reward.score(group, prompt: "b", features: features.score, discriminator: discriminator)
         }

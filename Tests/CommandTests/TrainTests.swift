@@ -48,6 +48,25 @@ extension ProcessTests {
             }
         }
 
+        @Test("frozen rewards enter the weighted sum beside the discriminator's")
+        func frozenRewards() async throws {
+            try await withWorkspace { workspace in
+                let finished = try await workspace.run(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=1",
+                    "--set", "reward.weights.jpeg_compressibility=2", "--set", "reward.weights.pickscore=3",
+                    "--set", "rewardModels.pickscore=\(Repository.fixtures)/clip-dual-a")
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                let line = try #require(workspace.files("run").reproducibleMetrics.first)
+                let (texture, jpeg, pickScore) = (
+                    try #require(line["reward.texture"]), try #require(line["reward.jpeg_compressibility"]),
+                    try #require(line["reward.pickscore"])
+                )
+                #expect(jpeg < 0 && jpeg > -0.05 && pickScore != 0)
+                let mean = try #require(line["reward.mean"])
+                #expect(abs(mean - (texture + 2 * jpeg + 3 * pickScore)) < 1e-5)
+            }
+        }
+
         private func checkMetrics(_ run: RunFiles) throws {
             let lines = run.reproducibleMetrics
             try #require(lines.count == 3)

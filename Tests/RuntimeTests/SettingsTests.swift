@@ -139,6 +139,8 @@ struct SettingsTests {
             ("rollout: {window: {start: 8}}", "must not reach the last"),
             ("rollout: {steps: 1, window: {size: 1}}", "do not fit"),
             ("reward: {weights: {dino_patch: 0}}", "at least one weight"),
+            ("reward: {weights: {dino_patch: 0, image_similarity: 1}}", "at least one weight of the discriminator's"),
+            ("reward: {weights: {pickscore: 1}}", "rewardModels.pickscore"),
             ("reward: {layers: []}", "at least one number"), ("reward: {layers: [1, 1]}", "twice"),
             ("reward: {statistics: [meen]}", "must be a list of mean, deviation, maximum, minimum"),
             ("reward: {statistics: []}", "at least one entry"), ("reward: {statistics: [mean, mean]}", "twice"),

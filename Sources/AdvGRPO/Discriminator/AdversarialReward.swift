@@ -50,9 +50,11 @@ public struct AdversarialReward: Sendable {
 
     /// The rewards of a whole group, member 0 first.
     ///
+    /// - Parameter frozen: scores of every active frozen component, one a member; each is divided by `divisor` here.
     /// - Throws: `MissingReferences`, `NumericalFailure`, or what reading references throws.
     public func score(
-        _ group: GroupCoordinates, prompt: String, features: FeatureTable, discriminator: Discriminator
+        _ group: GroupCoordinates, prompt: String, features: FeatureTable, discriminator: Discriminator,
+        frozen: [RewardComponent: [Float]] = [:]
     ) throws -> RewardScores {
         let draws = PatchDraws(
             (0..<features.count).map { group.noise(seed: seed, purpose: .patches, member: $0) })
@@ -62,6 +64,7 @@ public struct AdversarialReward: Sendable {
             values[.imageSimilarity] = nearestSimilarity(
                 features["class"], try references.features(ownReferences, .score)["class"])
         }
+        for (component, scores) in frozen { values[component] = scores.map { $0 / component.divisor } }
         let components = settings.weights.active.map { RewardScores.Component(component: $0, values: values[$0] ?? []) }
         let rewards = (0..<features.count).map { member in
             Float(components.reduce(0) { $0 + settings.weights[$1.component] * Double($1.values[member]) })

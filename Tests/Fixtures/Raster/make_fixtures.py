@@ -31,3 +31,5 @@ behind.alpha_composite(Image.open("palette.png").convert("RGBA"))
 behind.convert("RGB").save("palette-on-white.png")
 source.convert("L").save("gray.png")
 source.convert("L").convert("RGB").save("gray-as-rgb.png")
+for name, quality in (("source", 95), ("bicubic-64x64", 95), ("bicubic-64x64", 30)):
+    Image.open(f"{name}.png").save(f"{name}-{quality}.jpg", quality=quality)

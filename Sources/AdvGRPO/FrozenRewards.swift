@@ -1,0 +1,33 @@
+/// Rewards of models and formulas that no run trains.
+///
+/// - Source: Flow-GRPO `flow_grpo/rewards.py`, as Adv-GRPO's `adv_grpo/rewards.py` has it (method.md 1.6).
+extension RewardComponent {
+    /// Those that are.
+    public static let frozen = allCases.filter(\.isFrozen)
+
+    /// Whether the reward is of a model or formula that no run trains.
+    public var isFrozen: Bool {
+        switch self {
+        case .pickScore, .jpegCompressibility: true
+        case .cls, .patch, .multilayer, .statistics, .texture, .imageSimilarity: false
+        }
+    }
+
+    /// Whether the run's discriminator gives it.
+    public var isAdversarial: Bool { !isFrozen && self != .imageSimilarity }
+
+    /// Whether it says how well an image fits its prompt, rather than how it looks.
+    public var readsPrompt: Bool { self == .pickScore }
+
+    /// Whether it needs a model's folder.
+    public var readsModel: Bool { self == .pickScore }
+
+    /// What a score is divided by where it enters a weighted sum, so that rewards are of the order of 1.
+    public var divisor: Float {
+        switch self {
+        case .pickScore: 26
+        case .jpegCompressibility: 500
+        case .cls, .patch, .multilayer, .statistics, .texture, .imageSimilarity: 1
+        }
+    }
+}

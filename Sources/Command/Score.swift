@@ -1,0 +1,139 @@
+public import AdvGRPO
+public import ArgumentParser
+import Datasets
+import Foundation
+import MethodModels
+import Raster
+import Runtime
+import TensorCore
+
+/// `advgrpo score`: what frozen rewards say about image files.
+struct Score: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Score PNG images with rewards that need no training.",
+        discussion: """
+            Images are given by name, with one prompt for all of them, or as a JSON file of prompts with their images. Each reward that \
+            has a model takes one --model, in the order of the rewards: \
+            --reward pickscore --model PickScore_v1 --reward jpeg_compressibility. Prints a line for each image: its scores, then its path.
+            """)
+
+    @Option(help: "A reward: \(RewardComponent.frozen.map(\.rawValue).joined(separator: ", ")). May be repeated.")
+    var reward: [RewardComponent]
+
+    @Option(help: "Folder of a reward's model, as transformers saves it. One for each reward that has a model.")
+    var model: [String] = []
+
+    @Option(help: "What the images should show.")
+    var prompt: String?
+
+    @Option(help: "JSON file {prompt: [image files]}, paths relative to its folder, as for evaluate's --references.")
+    var images: String?
+
+    @Option(help: "Precision of the models: fp32 or bf16.")
+    var precision = NumericPrecision.fp32
+
+    @Option(help: "Engine: onednn or openblas.")
+    var engine = "onednn"
+
+    @Option(help: "Threads; all processors unless given.")
+    var threads: Int?
+
+    @Flag(help: "Print one JSON document and nothing else.")
+    var json = false
+
+    @Argument(help: "PNG files.")
+    var files: [String] = []
+
+    func validate() throws {
+        if let other = reward.first(where: { !$0.isFrozen }) {
+            throw ValidationError(
+                "\(other.rawValue) needs a run's discriminator or references and cannot be scored here")
+        }
+        guard Set(reward).count == reward.count else { throw ValidationError("--reward names a reward twice") }
+        let needing = reward.filter(\.readsModel)
+        guard model.count == needing.count else {
+            throw ValidationError(
+                "\(model.count) --model given, \(needing.count) needed"
+                    + (needing.isEmpty ? "" : ": for " + needing.map(\.rawValue).joined(separator: ", ")))
+        }
+        guard (images == nil) != files.isEmpty else { throw ValidationError("give either image files or --images") }
+        guard images == nil || prompt == nil else {
+            throw ValidationError("--images has the prompts; leave --prompt out")
+        }
+        if images == nil, prompt == nil, let reader = reward.first(where: \.readsPrompt) {
+            throw ValidationError("\(reader.rawValue) reads a prompt: give --prompt")
+        }
+        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, not \(threads)") }
+    }
+
+    func run() throws {
+        var document = Document(rewards: [], images: try items())
+        let engine = try Engines.named(engine)
+        let lanes = Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount)
+        var folders = model[...]
+        var rewards: [FrozenReward] = []
+        for component in reward {
+            let folder = component.readsModel ? folders.popFirst() : nil
+            rewards.append(
+                try FrozenReward(
+                    component, folder: folder ?? "", engine: engine, dtype: precision.dtype, chunks: Chunks(size: 4)))
+            document.rewards.append(
+                Document.Reward(name: component.rawValue, model: folder, divisor: component.divisor))
+        }
+        // A block of images at a time: a data set's do not fit into memory.
+        for block in Chunks(size: 64).ranges(document.images.count) {
+            let pictures = try document.images[block].map { try RGBImage(pngPath: $0.image) }
+            let prompts = document.images[block].map { $0.prompt ?? "" }
+            for reward in rewards {
+                let scores = try reward.scores(of: pictures, prompts: prompts, lanes: lanes)
+                for (index, score) in zip(block, scores) {
+                    document.images[index].scores[reward.component.rawValue] = try finite(
+                        score, reward.component, document.images[index].image)
+                }
+            }
+            if !json { document.images[block].forEach(printLine) }
+        }
+        if json { try printJSON(document) }
+    }
+
+    private func finite(_ score: Float, _ component: RewardComponent, _ image: String) throws -> Float {
+        guard score.isFinite else {
+            throw CommandFailure("\(component.rawValue) of \(image) is \(score); check the model's weights.")
+        }
+        return score
+    }
+
+    private func printLine(_ item: Document.Image) {
+        let scores = reward.map { "\($0.rawValue) \(item.scores[$0.rawValue] ?? .nan)" }
+        print((scores + [item.image]).joined(separator: "\t"))
+    }
+
+    private func items() throws -> [Document.Image] {
+        guard let images else { return files.map { Document.Image(image: $0, prompt: prompt) } }
+        let library = try ReferenceLibrary(path: images)
+        return library.prompts.flatMap { prompt in
+            library.paths(of: prompt).map { Document.Image(image: $0, prompt: prompt) }
+        }
+    }
+
+    /// What `--json` prints.
+    struct Document: Encodable {
+        struct Reward: Encodable {
+            var name: String
+            var model: String?
+            /// What a run divides the score by where it enters the weighted sum.
+            var divisor: Float
+        }
+
+        struct Image: Encodable {
+            var image: String
+            var prompt: String?
+            var scores: [String: Float] = [:]
+        }
+
+        var rewards: [Reward]
+        var images: [Image]
+    }
+}
+
+extension RewardComponent: ExpressibleByArgument {}

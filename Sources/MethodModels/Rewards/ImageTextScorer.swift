@@ -1,0 +1,53 @@
+import AdvGRPO
+import ImageModels
+import NeuralNetworks
+import Raster
+import TensorCore
+
+/// How well images fit their prompts, by a dual encoder with its tokenizer and image processor.
+struct ImageTextScorer: Sendable {
+    private let model: any ImageTextModel
+    private let processor: ImageProcessor
+    private let tokens: @Sendable (String) -> [Int32]
+    private let engine: any Engine
+    private let source: String
+    private let chunks: Chunks
+
+    /// A folder of transformers' `CLIPModel` with tokenizer and, where present, image processor: PickScore_v1 for example.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    static func clip(folder: String, engine: any Engine, dtype: DType, chunks: Chunks) throws -> ImageTextScorer {
+        let model = try CLIPModel(folder: folder, engine: engine, dtype: dtype)
+        let tokenizer = try CLIPTokenizer(folder: folder)
+        let length = model.tokenLimit
+        return ImageTextScorer(
+            model: model, processor: try ImageProcessor(folder: folder, standard: .clip(side: model.imageSize)),
+            tokens: { tokenizer.padded($0, length: length) }, engine: engine, source: folder, chunks: chunks)
+    }
+
+    /// The logit of each image with its own prompt; images run on the lanes, a prompt is read once however many images it has.
+    ///
+    /// - Parameter prompts: one an image.
+    /// - Throws: `ModelError` when the tokenizer is not the model's.
+    func scores(of images: [RGBImage], prompts: [String], lanes: Lanes) throws -> [Float] {
+        let texts = Set(prompts).sorted()
+        let numbers = Dictionary(texts.enumerated().map { ($0.element, $0.offset) }) { first, _ in first }
+        let sequences = texts.map(tokens)
+        if let token = sequences.joined().first(where: { $0 < 0 || $0 >= model.vocabularySize }) {
+            throw ModelError(
+                code: .configuration, source: source,
+                message: "the tokenizer made token \(token), the model knows \(model.vocabularySize)")
+        }
+        let textRanges = chunks.ranges(texts.count)
+        let textFeatures = concatenated(
+            try lanes.map(textRanges.count) { model.textFeatures(Array(sequences[textRanges[$0]])) }, axis: 0)
+        let ranges = chunks.ranges(images.count)
+        return try lanes.map(ranges.count) { piece in
+            let logits = model.logits(
+                imageFeatures_BP: model.imageFeatures(processor.pixels(Array(images[ranges[piece]]), on: engine)),
+                textFeatures_NP: textFeatures)
+            let (values, N) = (logits.values, texts.count)
+            return ranges[piece].enumerated().map { row, image in values[row * N + (numbers[prompts[image]] ?? 0)] }
+        }.flatMap { $0 }
+    }
+}

@@ -1,0 +1,74 @@
+import AdvGRPO
+import Foundation
+import MethodModels
+import NeuralNetworks
+import Raster
+import TensorCore
+import TestSupport
+import Testing
+
+/// Rewards of frozen models, from image files' pixels and prompts to scores, against the libraries that made the models.
+@Suite struct FrozenRewardTests {
+    private struct Document: Decodable { var prompts: [String] }
+
+    @Test(
+        "each image's logit with its own prompt, whatever the batch",
+        arguments: [(RewardComponent.pickScore, "clip-dual-a")])
+    func imageText(component: RewardComponent, fixture: String) throws {
+        let folder = Repository.fixtures + "/" + fixture
+        let golden = try Golden(fixture + "/images.safetensors")
+        let prompts = try JSONDecoder().decode(
+            Document.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/scores.json"))
+        ).prompts
+        let images = try (0..<4).map { try golden.image("image.\($0)") }
+        let (pairs, expected) = (
+            prompts.indices.flatMap { p in images.indices.map { ($0, p) } }, try golden.floats("logits")
+        )
+        for engine in testEngines {
+            let reward = try FrozenReward(
+                component, folder: folder, engine: engine, dtype: .float32, chunks: Chunks(size: 3))
+            let scores = try reward.scores(
+                of: pairs.map { images[$0.0] }, prompts: pairs.map { prompts[$0.1] }, lanes: Lanes(count: 2))
+            expectClose(scores, pairs.map { expected[$0.0 * prompts.count + $0.1] }, "\(component) on \(engine.name)")
+            let alone = try reward.scores(of: [images[1]], prompts: [prompts[3]], lanes: Lanes(count: 1))
+            expectClose(alone, [expected[1 * prompts.count + 3]], "alone")
+            let none = try reward.scores(of: [], prompts: [], lanes: Lanes(count: 1))
+            #expect(none.isEmpty)
+        }
+    }
+
+    @Test("JPEG compressibility is minus the thousands of bytes that Pillow writes")
+    func jpeg() throws {
+        let folder = Repository.fixtures + "/Raster/"
+        let names = ["source", "bicubic-64x64"]
+        let reward = try FrozenReward(
+            .jpegCompressibility, folder: "", engine: OpenBLASEngine.shared, dtype: .float32, chunks: Chunks(size: 1))
+        let scores = try reward.scores(
+            of: names.map { try RGBImage(pngPath: folder + $0 + ".png") }, prompts: ["", ""], lanes: Lanes(count: 2))
+        let expected = try names.map {
+            -Float(try Data(contentsOf: URL(fileURLWithPath: folder + $0 + "-95.jpg")).count) / 1000
+        }
+        #expect(scores == expected)
+    }
+
+    @Test("a tokenizer of another model is refused")
+    func otherTokenizer() throws {
+        try withTemporaryFolder { folder in
+            let source = Repository.fixtures + "/clip-dual-a/"
+            for file in ["config.json", "model.safetensors"] {
+                try FileManager.default.copyItem(atPath: source + file, toPath: "\(folder)/\(file)")
+            }
+            let base = Repository.models + "/emoji-sd3-tiny/tokenizer/"
+            for file in ["vocab.json", "merges.txt", "tokenizer_config.json"] {
+                try FileManager.default.copyItem(atPath: base + file, toPath: "\(folder)/\(file)")
+            }
+            let reward = try FrozenReward(
+                .pickScore, folder: folder, engine: OpenBLASEngine.shared, dtype: .float32, chunks: Chunks(size: 1))
+            let image = RGBImage(width: 24, height: 24, color: .white)
+            let error = #expect(throws: ModelError.self) {
+                try reward.scores(of: [image], prompts: ["a"], lanes: Lanes(count: 1))
+            }
+            #expect(error?.message.hasSuffix("the model knows 21") == true)
+        }
+    }
+}
