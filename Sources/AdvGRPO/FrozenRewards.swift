@@ -1,6 +1,6 @@
 /// Rewards of models and formulas that no run trains.
 ///
-/// - Source: Flow-GRPO `flow_grpo/rewards.py`, as Adv-GRPO's `adv_grpo/rewards.py` has it (method.md 1.6).
+/// - Source: Flow-GRPO `flow_grpo/rewards.py`, as Adv-GRPO's `adv_grpo/rewards.py` has it (method.md 1.6). Neither has SigLIP's logit, which is taken as it is.
 extension RewardComponent {
     /// Those that are.
     public static let frozen = allCases.filter(\.isFrozen)
@@ -8,7 +8,7 @@ extension RewardComponent {
     /// Whether the reward is of a model or formula that no run trains.
     public var isFrozen: Bool {
         switch self {
-        case .pickScore, .jpegCompressibility: true
+        case .pickScore, .siglip, .aesthetic, .jpegCompressibility: true
         case .cls, .patch, .multilayer, .statistics, .texture, .imageSimilarity: false
         }
     }
@@ -16,18 +16,18 @@ extension RewardComponent {
     /// Whether the run's discriminator gives it.
     public var isAdversarial: Bool { !isFrozen && self != .imageSimilarity }
 
-    /// Whether it says how well an image fits its prompt, rather than how it looks.
-    public var readsPrompt: Bool { self == .pickScore }
+    /// Whether its value depends on the prompt, rather than on how the image looks alone.
+    public var readsPrompt: Bool { [.imageSimilarity, .pickScore, .siglip].contains(self) }
 
-    /// Whether it needs a model's folder.
-    public var readsModel: Bool { self == .pickScore }
+    /// Whether it reads a model that no run trains.
+    public var readsModel: Bool { self == .imageSimilarity || isFrozen && self != .jpegCompressibility }
 
     /// What a score is divided by where it enters a weighted sum, so that rewards are of the order of 1.
     public var divisor: Float {
         switch self {
         case .pickScore: 26
         case .jpegCompressibility: 500
-        case .cls, .patch, .multilayer, .statistics, .texture, .imageSimilarity: 1
+        case .cls, .patch, .multilayer, .statistics, .texture, .imageSimilarity, .siglip, .aesthetic: 1
         }
     }
 }

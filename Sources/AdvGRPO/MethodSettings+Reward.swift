@@ -136,6 +136,10 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
     case imageSimilarity = "image_similarity"
     /// How well image and prompt fit, by CLIP-H tuned on human choices; frozen.
     case pickScore = "pickscore"
+    /// How well image and prompt fit, by SigLIP; frozen.
+    case siglip
+    /// How much people would like the image, predicted from CLIP-L's features; frozen.
+    case aesthetic
     /// How small the image is as a JPEG file.
     case jpegCompressibility = "jpeg_compressibility"
 
@@ -150,6 +154,8 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
             "Weight of the head on mean, deviation, maximum and minimum of the texture of 8 x 8 squares; no backbone."
         case .imageSimilarity: "Weight of the largest CLS cosine to the prompt's references; not adversarial."
         case .pickScore: "Weight of PickScore / 26, frozen; `rewardModels.pickscore` names the model."
+        case .siglip: "Weight of SigLIP's logit of image and prompt, frozen; `rewardModels.siglip` names the model."
+        case .aesthetic: "Weight of the predicted rating, 1 to 10, frozen; `rewardModels.aesthetic` names the model."
         case .jpegCompressibility: "Weight of minus the kilobytes / 500 of the image as a JPEG file of quality 95."
         }
     }
@@ -171,6 +177,10 @@ public struct RewardWeights: Codable, Sendable, Equatable {
     public var imageSimilarity = 0.0
     /// Weight of `pickscore`.
     public var pickScore = 0.0
+    /// Weight of `siglip`.
+    public var siglip = 0.0
+    /// Weight of `aesthetic`.
+    public var aesthetic = 0.0
     /// Weight of `jpeg_compressibility`.
     public var jpegCompressibility = 0.0
 
@@ -184,6 +194,7 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case texture
         case imageSimilarity = "image_similarity"
         case pickScore = "pickscore"
+        case siglip, aesthetic
         case jpegCompressibility = "jpeg_compressibility"
     }
 
@@ -197,6 +208,8 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case .texture: texture
         case .imageSimilarity: imageSimilarity
         case .pickScore: pickScore
+        case .siglip: siglip
+        case .aesthetic: aesthetic
         case .jpegCompressibility: jpegCompressibility
         }
     }

@@ -123,8 +123,10 @@ enum Inspection {
             ("encoder.layer.0.attention.attention.query.weight", "Dinov2Model"),
             ("layer.0.attention.q_proj.weight", "DINOv3ViTModel"),
             ("vision_model.embeddings.class_embedding", "CLIPModel"),
+            ("vision_model.head.probe", "SiglipModel"),
             ("text_model.embeddings.token_embedding.weight", "CLIP text encoder"),
             ("encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder"),
+            ("layers.7.weight", "aesthetic predictor"),
         ]
         return signatures.first { signature in entries.contains { $0.name.hasSuffix(signature.suffix) } }?.name
             ?? "unknown architecture"

@@ -17,7 +17,7 @@ struct Score: ParsableCommand {
             --reward pickscore --model PickScore_v1 --reward jpeg_compressibility. Prints a line for each image: its scores, then its path.
             """)
 
-    @Option(help: "A reward: \(RewardComponent.frozen.map(\.rawValue).joined(separator: ", ")). May be repeated.")
+    @Option(help: "A reward: \(scorable.map(\.rawValue).joined(separator: ", ")). May be repeated.")
     var reward: [RewardComponent]
 
     @Option(help: "Folder of a reward's model, as transformers saves it. One for each reward that has a model.")
@@ -28,6 +28,9 @@ struct Score: ParsableCommand {
 
     @Option(help: "JSON file {prompt: [image files]}, paths relative to its folder, as for evaluate's --references.")
     var images: String?
+
+    @Option(help: "What image_similarity compares with: JSON file {prompt: [image files]}.")
+    var references: String?
 
     @Option(help: "Precision of the models: fp32 or bf16.")
     var precision = NumericPrecision.fp32
@@ -44,10 +47,15 @@ struct Score: ParsableCommand {
     @Argument(help: "PNG files.")
     var files: [String] = []
 
+    /// All but those of a run's discriminator.
+    private static let scorable = RewardComponent.allCases.filter { !$0.isAdversarial }
+
     func validate() throws {
-        if let other = reward.first(where: { !$0.isFrozen }) {
-            throw ValidationError(
-                "\(other.rawValue) needs a run's discriminator or references and cannot be scored here")
+        if let other = reward.first(where: \.isAdversarial) {
+            throw ValidationError("\(other.rawValue) is of a run's discriminator and cannot be scored here")
+        }
+        guard reward.contains(.imageSimilarity) == (references != nil) else {
+            throw ValidationError("--references and --reward image_similarity belong together")
         }
         guard Set(reward).count == reward.count else { throw ValidationError("--reward names a reward twice") }
         let needing = reward.filter(\.readsModel)
@@ -71,12 +79,13 @@ struct Score: ParsableCommand {
         let engine = try Engines.named(engine)
         let lanes = Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount)
         var folders = model[...]
-        var rewards: [FrozenReward] = []
+        var rewards: [(component: RewardComponent, score: Scorer)] = []
         for component in reward {
             let folder = component.readsModel ? folders.popFirst() : nil
-            rewards.append(
-                try FrozenReward(
-                    component, folder: folder ?? "", engine: engine, dtype: precision.dtype, chunks: Chunks(size: 4)))
+            let scorer = try scorer(
+                component, folder: folder ?? "", engine: engine, lanes: lanes,
+                prompts: document.images.compactMap(\.prompt))
+            rewards.append((component, scorer))
             document.rewards.append(
                 Document.Reward(name: component.rawValue, model: folder, divisor: component.divisor))
         }
@@ -84,16 +93,47 @@ struct Score: ParsableCommand {
         for block in Chunks(size: 64).ranges(document.images.count) {
             let pictures = try document.images[block].map { try RGBImage(pngPath: $0.image) }
             let prompts = document.images[block].map { $0.prompt ?? "" }
-            for reward in rewards {
-                let scores = try reward.scores(of: pictures, prompts: prompts, lanes: lanes)
-                for (index, score) in zip(block, scores) {
-                    document.images[index].scores[reward.component.rawValue] = try finite(
-                        score, reward.component, document.images[index].image)
+            for (component, score) in rewards {
+                for (index, value) in zip(block, try score(pictures, prompts)) {
+                    document.images[index].scores[component.rawValue] = try finite(
+                        value, component, document.images[index].image)
                 }
             }
             if !json { document.images[block].forEach(printLine) }
         }
         if json { try printJSON(document) }
+    }
+
+    /// Images and their prompts to scores.
+    private typealias Scorer = (_ images: [RGBImage], _ prompts: [String]) throws -> [Float]
+
+    private func scorer(
+        _ component: RewardComponent, folder: String, engine: any Engine, lanes: Lanes, prompts: [String]
+    ) throws -> Scorer {
+        guard component == .imageSimilarity else {
+            let reward = try FrozenReward(
+                component, folder: folder, engine: engine, dtype: precision.dtype, chunks: Chunks(size: 4))
+            return { try reward.scores(of: $0, prompts: $1, lanes: lanes) }
+        }
+        // References are read as a run reads them: at the image's size, then as the backbone's settings have it.
+        let library = try ReferenceLibrary(path: references ?? "", required: Set(prompts).sorted())
+        let backbone = try VisionBackbone(
+            folder: folder, engine: engine, dtype: precision.dtype, resize: .tensor, chunks: Chunks(size: 4)
+        ).function(lanes: lanes)
+        func features(_ images: [RGBImage]) -> Tensor {
+            backbone(RGBImage.tensor(of: images, on: engine), [], .score).classToken_BD
+        }
+        var known: [String: Tensor] = [:]
+        return { images, prompts in
+            try zip(images, prompts).map { image, prompt in
+                let key = "\(image.width) \(image.height) \(prompt)"
+                let own =
+                    try known[key]
+                    ?? features(library.references(of: prompt, width: image.width, height: image.height))
+                known[key] = own
+                return nearestSimilarity(features([image]), own)[0]
+            }
+        }
     }
 
     private func finite(_ score: Float, _ component: RewardComponent, _ image: String) throws -> Float {

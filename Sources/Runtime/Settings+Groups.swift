@@ -30,16 +30,26 @@ public struct DataSettings: Codable, Sendable, Equatable {
 public struct RewardModelSettings: Codable, Sendable, Equatable {
     /// Of `pickscore`: a `CLIPModel` with its tokenizer.
     public var pickScore = ""
+    /// Of `siglip`: a `SiglipModel` with its tokenizer.
+    public var siglip = ""
+    /// Of `aesthetic`: a `CLIPModel` with the predictor's file.
+    public var aesthetic = ""
 
     public init() {}
 
     private enum CodingKeys: String, CodingKey {
         case pickScore = "pickscore"
+        case siglip, aesthetic
     }
 
     /// The folder of a component's model; nil for components without one.
     public subscript(component: RewardComponent) -> String? {
-        component == .pickScore ? pickScore : nil
+        switch component {
+        case .pickScore: pickScore
+        case .siglip: siglip
+        case .aesthetic: aesthetic
+        default: nil
+        }
     }
 
     /// Documentation and check of every key.
@@ -47,7 +57,14 @@ public struct RewardModelSettings: Codable, Sendable, Equatable {
         .path(
             "pickscore", \.pickScore, mayBeEmpty: true,
             "Folder of PickScore_v1 or another `CLIPModel` with its tokenizer; needed where its weight is above 0.",
-            source: "method 3.6")
+            source: "method 3.6"),
+        .path(
+            "siglip", \.siglip, mayBeEmpty: true,
+            "Folder of a `SiglipModel` with its tokenizer; needed where its weight is above 0.", source: "method 1.6"),
+        .path(
+            "aesthetic", \.aesthetic, mayBeEmpty: true,
+            "Folder of CLIP-L (a `CLIPModel`) with `sac+logos+ava1-l14-linearMSE.safetensors` in it; needed where its weight "
+                + "is above 0.", source: "method 1.6"),
     ]
 }
 

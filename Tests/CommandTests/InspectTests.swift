@@ -18,7 +18,7 @@ extension ProcessTests {
             try await withWorkspace { workspace in
                 for (fixture, name) in [
                     ("dino-swiglu-hf", "Dinov2Model"), ("dino-v3-hf", "DINOv3ViTModel"),
-                    ("clip-dual-a", "CLIPModel"),
+                    ("clip-dual-a", "CLIPModel"), ("siglip-a", "SiglipModel"),
                 ] {
                     let folder = Repository.fixtures + "/" + fixture
                     let (named, recognised) = (
@@ -27,6 +27,9 @@ extension ProcessTests {
                     )
                     #expect(named == [name] && recognised == [name])
                 }
+                let predictor = try await architectures(
+                    workspace, Repository.fixtures + "/clip-dual-a/sac+logos+ava1-l14-linearMSE.safetensors")
+                #expect(predictor == ["aesthetic predictor"])
             }
         }
     }

@@ -7,6 +7,7 @@ extension ProcessTests {
     /// `advgrpo score`: frozen rewards of image files.
     @Suite("Score", .timeLimit(.minutes(2)))
     struct ScoreTests {
+        private static let backbone = Repository.fixtures + "/dino-a"
         private static let pickScore = Repository.fixtures + "/clip-dual-a"
 
         /// The fixture's images as PNG files `N.png`, and its logits [image][prompt].
@@ -90,6 +91,32 @@ extension ProcessTests {
             }
         }
 
+        @Test("similarity to a prompt's references is 1 for one of them, and the same both ways round")
+        func similarity() async throws {
+            try await withWorkspace { workspace in
+                func scores(_ references: String, _ pairs: String) async throws -> [Float] {
+                    try workspace.write("references.json", references)
+                    try workspace.write("pairs.json", pairs)
+                    let document = try document(
+                        try await workspace.run(
+                            "score", "--reward", "image_similarity", "--model", Self.backbone, "--references",
+                            "references.json", "--images", "pairs.json", "--json"))
+                    return (document["images"] as? [[String: Any]] ?? []).compactMap {
+                        ($0["scores"] as? [String: Double])?["image_similarity"].map { Float($0) }
+                    }
+                }
+                let (a, b) = ("data/images/0-0.png", "data/images/1-1.png")
+                let first = try await scores(
+                    #"{"one": ["\#(a)"], "both": ["\#(a)", "\#(b)"]}"#,
+                    #"{"one": ["\#(a)", "\#(b)"], "both": ["\#(b)"]}"#)
+                let second = try await scores(#"{"one": ["\#(b)"]}"#, #"{"one": ["\#(a)"]}"#)
+                try #require(first.count == 3 && second.count == 1)
+                expectClose([first[0], first[2]], [1, 1], relative: 1e-5)
+                #expect(first[1] < 0.9999)
+                expectClose([first[1]], second, relative: 1e-5)
+            }
+        }
+
         @Test("what is missing or wrong is said before anything is computed")
         func mistakes() async throws {
             try await withWorkspace { workspace in
@@ -104,7 +131,17 @@ extension ProcessTests {
                         ["--reward", "pickscore", "--model", Self.pickScore, "--prompt", "a"], 64,
                         "image files or --images"
                     ),
-                    (["--reward", "dino_patch", "0.png"], 64, "dino_patch needs a run's discriminator"),
+                    (["--reward", "dino_patch", "0.png"], 64, "dino_patch is of a run's discriminator"),
+                    (
+                        ["--reward", "image_similarity", "--model", Self.backbone, "--prompt", "a", "0.png"], 64,
+                        "--references and --reward image_similarity belong together"
+                    ),
+                    (
+                        [
+                            "--reward", "image_similarity", "--model", Self.backbone, "--prompt", "a", "--references",
+                            "data/prompt2img.json", "0.png",
+                        ], 1, "\"a\": no references"
+                    ),
                     (["--reward", "beauty", "0.png"], 64, "beauty"),
                     (
                         ["--reward", "pickscore", "--model", "nowhere", "--prompt", "a", "0.png"], 1,

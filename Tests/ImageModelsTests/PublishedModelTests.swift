@@ -96,6 +96,23 @@ import Testing
         #expect(model.parameters.elementCount == 986_109_441)
     }
 
+    @Test("SigLIP base")
+    func siglip() throws {
+        let (tensors, path, count) = try parameters("siglip-base-patch16-512")
+        let model = try withConfiguration(path) {
+            try SiglipModel(SiglipConfiguration(path: $0), weights: weights(tensors))
+        }
+        #expect(model.parameters.count == count)
+        #expect(model.configuration.imageSize == 512)
+    }
+
+    @Test("the aesthetic predictor")
+    func aesthetic() throws {
+        let (tensors, _, count) = try parameters("aesthetic-head")
+        let head = try AestheticHead(weights(tensors), width: 768)
+        #expect(head.parameters.count == count)
+    }
+
     @Test("T5 v1.1 XXL")
     func t5() throws {
         let (tensors, path, count) = try parameters("t5-xxl-encoder")

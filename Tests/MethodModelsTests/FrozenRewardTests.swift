@@ -13,7 +13,7 @@ import Testing
 
     @Test(
         "each image's logit with its own prompt, whatever the batch",
-        arguments: [(RewardComponent.pickScore, "clip-dual-a")])
+        arguments: [(RewardComponent.pickScore, "clip-dual-a"), (.siglip, "siglip-a")])
     func imageText(component: RewardComponent, fixture: String) throws {
         let folder = Repository.fixtures + "/" + fixture
         let golden = try Golden(fixture + "/images.safetensors")
@@ -34,6 +34,36 @@ import Testing
             expectClose(alone, [expected[1 * prompts.count + 3]], "alone")
             let none = try reward.scores(of: [], prompts: [], lanes: Lanes(count: 1))
             #expect(none.isEmpty)
+        }
+    }
+
+    @Test("aesthetic ratings equal the reference's, and a predictor for another CLIP is refused")
+    func aesthetic() throws {
+        let folder = Repository.fixtures + "/clip-dual-a"
+        let golden = try Golden("clip-dual-a/images.safetensors")
+        let images = try (0..<4).map { try golden.image("image.\($0)") }
+        for engine in testEngines {
+            let reward = try FrozenReward(
+                .aesthetic, folder: folder, engine: engine, dtype: .float32, chunks: Chunks(size: 3))
+            let scores = try reward.scores(
+                of: images, prompts: ["", "", "", ""], lanes: Lanes(count: 2))
+            expectClose(scores, try golden.floats("aesthetic"), "on \(engine.name)")
+        }
+        try withTemporaryFolder { temporary in
+            let name = "/sac+logos+ava1-l14-linearMSE.safetensors"
+            for file in ["config.json", "model.safetensors"] {
+                try FileManager.default.copyItem(
+                    atPath: Repository.fixtures + "/clip-dual-b/" + file, toPath: temporary + "/" + file)
+            }
+            func load() throws {
+                _ = try FrozenReward(
+                    .aesthetic, folder: temporary, engine: OpenBLASEngine.shared, dtype: .float32,
+                    chunks: Chunks(size: 1))
+            }
+            #expect("\(#expect(throws: (any Error).self) { try load() }!)".contains(name))
+            try FileManager.default.copyItem(atPath: folder + name, toPath: temporary + name)
+            let error = #expect(throws: ModelError.self) { try load() }
+            #expect(error?.message == "tensor layers.0.weight has shape [16, 12], the model needs [16, 8]")
         }
     }
 

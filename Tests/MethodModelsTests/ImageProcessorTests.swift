@@ -10,7 +10,7 @@ import Testing
 @Suite struct ImageProcessorTests {
     @Test(
         "pixels of images of any shape equal the Pillow backend's",
-        arguments: [("clip-dual-a", ImageProcessor.clip(side: 24))])
+        arguments: [("clip-dual-a", ImageProcessor.clip(side: 24)), ("siglip-a", .siglip(side: 24))])
     func pixels(fixture: String, standard: ImageProcessor) throws {
         let golden = try Golden(fixture + "/images.safetensors")
         let engine = OpenBLASEngine.shared

@@ -5,7 +5,8 @@ golden.safetensors: `input_ids` and `pixel_values` (normalised); `vision_last_hi
 (after it), `image_embeds` and `text_embeds` (projected, not of unit length), `logits_per_image`; `grad_logits` and `grad/PARAMETER`
 of sum(logits_per_image * grad_logits).
 images.safetensors (clip-dual-a): `image.N` [H, W, 3] of several shapes and `pixels.N`, what CLIPImageProcessor's Pillow backend makes of it;
-`prompt_ids` of the prompts in scores.json; `logits` [images, prompts], from those pixels and ids.
+`prompt_ids` of the prompts in scores.json; `logits` [images, prompts], from those pixels and ids; `aesthetic` [images], of the linear layers in
+sac+logos+ava1-l14-linearMSE.safetensors over the image features of unit length.
 """
 import shutil
 
@@ -73,6 +74,13 @@ def picture(name, height, width):
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
+def aesthetic_head(*widths):
+    """The `layers` of improved-aesthetic-predictor's MLP as it is published, without activations; dropout does nothing here."""
+    layers = [torch.nn.Linear(*pair) for pair in zip(widths, widths[1:])]
+    return torch.nn.ModuleDict({"layers": torch.nn.Sequential(
+        layers[0], torch.nn.Dropout(0.2), layers[1], torch.nn.Dropout(0.2), layers[2], torch.nn.Dropout(0.1), layers[3], layers[4])}).eval()
+
+
 def make_images(model, name):
     """Everything a reward does: files to pixels, prompts to ids, both to scores."""
     folder = FIXTURES / name
@@ -86,11 +94,17 @@ def make_images(model, name):
     pixels = [processor(Image.fromarray(image), return_tensors="pt")["pixel_values"] for image in pictures]
     ids = tokenizer(PROMPTS, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt").input_ids
     assert int(ids.max()) < VOCABULARY, ids
+    head = aesthetic_head(model.config.projection_dim, 16, 8, 6, 4, 1)
+    randomize(head, "aesthetic")
+    save_tensors(folder / "sac+logos+ava1-l14-linearMSE.safetensors", head.state_dict(), format="pt")
     with torch.no_grad():
         logits = model(input_ids=ids, pixel_values=torch.cat(pixels).double()).logits_per_image
+        features = model.get_image_features(pixel_values=torch.cat(pixels).double()).pooler_output
+        aesthetic = head.double()["layers"](features / torch.linalg.vector_norm(features, dim=-1, keepdim=True)).squeeze(1)
     save_json(folder / "scores.json", {"prompts": PROMPTS})
     save_tensors(folder / "images.safetensors", {**{f"image.{i}": image for i, image in enumerate(pictures)}, **{f"pixels.{i}": p for i, p in enumerate(pixels)},
-                                                 "prompt_ids": ids.int(), "logits": logits}, seed=SEED, versions=versions("transformers", "pillow"),
+                                                 "prompt_ids": ids.int(), "logits": logits, "aesthetic": aesthetic}, seed=SEED,
+                 versions=versions("transformers", "pillow"),
                  computed="pixels by Pillow and float32, logits float64")
 
 

@@ -15,6 +15,7 @@ from transformers import (CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWi
 from transformers.core_model_loading import revert_weight_conversion
 
 from common import FIXTURES, save_json
+from make_clip_model import aesthetic_head
 from make_mmdit import TARGETS
 
 FOLDER = FIXTURES / "names"
@@ -101,6 +102,9 @@ def backbones():
         text_config=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, projection_dim=1024, hidden_act="gelu"),
         vision_config=dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, projection_dim=1024, patch_size=14,
                            image_size=224, hidden_act="gelu")), tensors=910, parameters=986_109_441)
+    with torch.device("meta"):
+        head = aesthetic_head(768, 1024, 128, 64, 16, 1)
+    record("aesthetic-head", head.state_dict(), parameter_count(head), {"widths": [768, 1024, 128, 64, 16, 1]}, tensors=10)
     huggingface_model("siglip-base-patch16-512", SiglipModel, SiglipConfig(vision_config=dict(image_size=512, patch_size=16)))
 
 

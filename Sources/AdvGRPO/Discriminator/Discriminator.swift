@@ -68,7 +68,7 @@ public struct Discriminator: Sendable {
             return StatisticsHead(
                 component: component, blocks: nil, tokenWidth: textureTokenWidth, statistics: reward.statistics,
                 hiddenWidth: hiddenWidth)
-        case .imageSimilarity, .pickScore, .jpegCompressibility: return nil
+        case .imageSimilarity, .pickScore, .siglip, .aesthetic, .jpegCompressibility: return nil
         }
     }
 

@@ -15,10 +15,15 @@ struct PrecompiledCharacterMap: Sendable {
     private let units: [UInt32]
     private let replacements: [UInt8]
 
-    /// nil when the bytes are not such a map.
+    /// nil when the text is not base64 or its bytes are not such a map.
     init?(base64: String) {
-        guard let data = Data(base64Encoded: base64), data.count >= 4 else { return nil }
-        let bytes = [UInt8](data)
+        guard let data = Data(base64Encoded: base64) else { return nil }
+        self.init(bytes: [UInt8](data))
+    }
+
+    /// nil when the bytes are not such a map.
+    init?(bytes: [UInt8]) {
+        guard bytes.count >= 4 else { return nil }
         func word(_ offset: Int) -> UInt32 {
             (0..<4).reduce(0) { $0 | UInt32(bytes[offset + $1]) << (8 * UInt32($1)) }
         }

@@ -23,6 +23,12 @@ public struct FrozenReward: Sendable {
         case .pickScore:
             let scorer = try ImageTextScorer.clip(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
             score = scorer.scores
+        case .siglip:
+            let scorer = try ImageTextScorer.siglip(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
+            score = scorer.scores
+        case .aesthetic:
+            let scorer = try AestheticScorer(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
+            score = { images, _, lanes in try scorer.scores(of: images, lanes: lanes) }
         case .jpegCompressibility:
             score = { images, _, lanes in
                 try lanes.map(images.count) { try -Float(images[$0].jpegBytes(quality: 95).count) / 1000 }

@@ -35,6 +35,12 @@ public struct ImageProcessor: Sendable, Equatable {
             deviation: [0.26862954, 0.26130258, 0.27577711])
     }
 
+    /// `SiglipImageProcessor` as it is without a file.
+    public static func siglip(side: Int) -> ImageProcessor {
+        let half = [Float](repeating: 0.5, count: 3)
+        return ImageProcessor(fit: .stretch, side: side, mean: half, deviation: half)
+    }
+
     /// Reads `preprocessor_config.json`; what it leaves out, or a folder without it, is as in `standard`.
     ///
     /// - Parameter standard: the class's own values, for the side the tower takes.

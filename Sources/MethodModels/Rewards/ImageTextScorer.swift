@@ -25,6 +25,18 @@ struct ImageTextScorer: Sendable {
             tokens: { tokenizer.padded($0, length: length) }, engine: engine, source: folder, chunks: chunks)
     }
 
+    /// A folder of transformers' `SiglipModel` with tokenizer and, where present, image processor.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    static func siglip(folder: String, engine: any Engine, dtype: DType, chunks: Chunks) throws -> ImageTextScorer {
+        let model = try SiglipModel(folder: folder, engine: engine, dtype: dtype)
+        let tokenizer = try SiglipTokenizer(folder: folder)
+        let length = model.tokenLimit
+        return ImageTextScorer(
+            model: model, processor: try ImageProcessor(folder: folder, standard: .siglip(side: model.imageSize)),
+            tokens: { tokenizer.padded($0, length: length) }, engine: engine, source: folder, chunks: chunks)
+    }
+
     /// The logit of each image with its own prompt; images run on the lanes, a prompt is read once however many images it has.
     ///
     /// - Parameter prompts: one an image.
