@@ -27,7 +27,7 @@ MODELS = {
     "clip-dual-b": dict(projection_dim=8, text_config=dict(**TEXT, hidden_size=12, hidden_act="gelu", eos_token_id=2, pad_token_id=1),
                         vision_config=dict(**VISION, hidden_size=16, num_hidden_layers=2, hidden_act="gelu")),
 }
-SIZES = [(24, 24), (60, 48), (31, 57), (16, 20)]  # height, width: as large as the network's, larger both ways round, smaller
+SIZES = [(24, 24), (62, 48), (31, 58), (16, 20)]  # height, width: as the network has it, higher with an odd margin, wider with a fraction, smaller
 PROMPTS = ["abc", "cab ab 12", "", "CAB abc, 12 ab! c and whatever is cut"]
 
 
