@@ -1,6 +1,7 @@
 /// Rewards of models and formulas that no run trains.
 ///
-/// - Source: Flow-GRPO `flow_grpo/rewards.py`, as Adv-GRPO's `adv_grpo/rewards.py` has it (method.md 1.6). Neither has SigLIP's logit, which is taken as it is.
+/// - Source: Flow-GRPO `flow_grpo/rewards.py`, as Adv-GRPO's `adv_grpo/rewards.py` has it (method.md 1.6). Neither has
+///   SigLIP's logit, which is taken as it is.
 extension RewardComponent {
     /// Those that are.
     public static let frozen = allCases.filter(\.isFrozen)

@@ -73,6 +73,8 @@ import Testing
             let path = temporary + "/config.json"
             for (entry, changed, message) in [
                 (#""image_size": 24"#, #""image_size": 25"#, "image size 25 is no multiple of the patch size 8"),
+                (#""image_size": 24"#, #""image_size": 4000000000000"#, "image size 4000000000000 is no multiple"),
+                (#""num_hidden_layers": 2"#, #""num_hidden_layers": -1"#, "num_hidden_layers is -1"),
                 (#""hidden_act": "gelu""#, #""hidden_act": "mish""#, "hidden_act mish is not supported"),
                 (#""hidden_size": 12"#, #""hidden_size": 13"#, "2 heads do not divide width 13"),
                 (#""vision_config""#, #""visions_config""#, "has no entry \"vision_config\""),

@@ -96,6 +96,20 @@ import Testing
         #expect(model.parameters.elementCount == 986_109_441)
     }
 
+    @Test("CLIP-L with both towers, of a file that also holds position numbers")
+    func clipL() throws {
+        let (tensors, path, count) = try parameters("clip-l")
+        let numbers = { Tensor(engine: engine, buffer: HostBuffer(byteCount: 64), shape: [1, $0], dtype: .bfloat16) }
+        let old = tensors.merging(
+            Parameters([
+                "text_model.embeddings.position_ids": numbers(77), "vision_model.embeddings.position_ids": numbers(257),
+            ]))
+        let model = try withConfiguration(path) {
+            try CLIPModel(CLIPConfiguration(path: $0), weights: weights(old))
+        }
+        #expect(model.parameters.count == count)
+    }
+
     @Test("SigLIP base")
     func siglip() throws {
         let (tensors, path, count) = try parameters("siglip-base-patch16-512")

@@ -102,6 +102,10 @@ def backbones():
         text_config=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, projection_dim=1024, hidden_act="gelu"),
         vision_config=dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, projection_dim=1024, patch_size=14,
                            image_size=224, hidden_act="gelu")), tensors=910, parameters=986_109_441)
+    huggingface_model("clip-l", CLIPModel, CLIPConfig(
+        projection_dim=768, text_config=dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768),
+        vision_config=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, projection_dim=768, patch_size=14,
+                           image_size=224)), parameters=427_616_513)
     with torch.device("meta"):
         head = aesthetic_head(768, 1024, 128, 64, 16, 1)
     record("aesthetic-head", head.state_dict(), parameter_count(head), {"widths": [768, 1024, 128, 64, 16, 1]}, tensors=10)

@@ -43,7 +43,7 @@ public struct CLIPTextConfiguration: Sendable, Equatable {
         self.projectionWidth = projectionWidth ?? file.projection_dim ?? 512
         normEpsilon = file.layer_norm_eps ?? 1e-5
         endTokenID = file.eos_token_id ?? 49407
-        try requireHeads(headCount, width: width, path: path)
+        try requireLayers(layerCount, headCount: headCount, width: width, path: path)
     }
 
     var layerSizes: CLIPLayerSizes {
@@ -84,7 +84,7 @@ public struct CLIPVisionConfiguration: Sendable, Equatable {
         headCount = file.num_attention_heads ?? 12
         activation = try Activation(named: file.hidden_act ?? "quick_gelu", path: path)
         normEpsilon = file.layer_norm_eps ?? 1e-5
-        try requireHeads(headCount, width: width, path: path)
+        try requireLayers(layerCount, headCount: headCount, width: width, path: path)
         try requirePatches(patchSize, imageSize: imageSize, path: path)
     }
 
@@ -135,18 +135,21 @@ private struct CLIPVisionFile: Decodable {
     var hidden_act: String?
 }
 
-/// - Throws: `configuration` unless heads divide the width.
-func requireHeads(_ headCount: Int, width: Int, path: String) throws(ModelError) {
+/// - Throws: `configuration` unless there are layers and heads divide the width.
+func requireLayers(_ layerCount: Int, headCount: Int, width: Int, path: String) throws(ModelError) {
+    guard layerCount > 0 else {
+        throw ModelError(code: .configuration, source: path, message: "num_hidden_layers is \(layerCount)")
+    }
     guard headCount > 0, width > 0, width % headCount == 0 else {
         throw ModelError(code: .configuration, source: path, message: "\(headCount) heads do not divide width \(width)")
     }
 }
 
-/// - Throws: `configuration` unless patches divide the image.
+/// - Throws: `configuration` unless patches divide the image, which is of a size that images have.
 func requirePatches(_ patchSize: Int, imageSize: Int, path: String) throws(ModelError) {
-    guard patchSize > 0, imageSize > 0, imageSize % patchSize == 0 else {
+    guard patchSize > 0, (1...65536).contains(imageSize), imageSize % patchSize == 0 else {
         throw ModelError(
             code: .configuration, source: path,
-            message: "image size \(imageSize) is no multiple of the patch size \(patchSize)")
+            message: "image size \(imageSize) is no multiple of the patch size \(patchSize), or beyond 65536")
     }
 }

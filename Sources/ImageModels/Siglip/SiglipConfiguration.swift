@@ -25,7 +25,7 @@ public struct SiglipConfiguration: Sendable, Equatable {
             headCount = file.num_attention_heads ?? 12
             activation = try Activation(named: file.hidden_act ?? "gelu_pytorch_tanh", path: path)
             normEpsilon = file.layer_norm_eps ?? 1e-6
-            try requireHeads(headCount, width: width, path: path)
+            try requireLayers(layerCount, headCount: headCount, width: width, path: path)
         }
 
         var layerSizes: CLIPLayerSizes {
