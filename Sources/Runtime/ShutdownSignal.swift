@@ -14,9 +14,17 @@ public final class ShutdownSignal: Sendable {
     private struct State {
         var reason: String?
         var signalCount = 0
+        var lastSignal: ContinuousClock.Instant?
         var waiting: [Int: CheckedContinuation<Void, Never>] = [:]
         var nextWaiter = 0
         var handlers: [@Sendable (String) -> Void] = []
+
+        mutating func count(at now: ContinuousClock.Instant) -> Int {
+            if let lastSignal, now - lastSignal < .seconds(1) { return signalCount }
+            lastSignal = now
+            signalCount += 1
+            return signalCount
+        }
     }
 
     private let state = Mutex(State())
@@ -30,10 +38,7 @@ public final class ShutdownSignal: Sendable {
     ///   children to end first and looks at `signalCount` itself.
     public func listen(endsOnSecond: Bool = true) {
         SignalPipe.read { [self] number in
-            let count = state.withLock {
-                $0.signalCount += 1
-                return $0.signalCount
-            }
+            let count = state.withLock { $0.count(at: .now) }
             if count > 1, endsOnSecond { _exit(130) }
             request(number == SIGINT ? "SIGINT" : "SIGTERM")
         }
@@ -45,7 +50,8 @@ public final class ShutdownSignal: Sendable {
     public var isRequested: Bool { reason != nil }
     /// Who asked first and why, or nil.
     public var reason: String? { state.withLock { $0.reason } }
-    /// Signals received so far.
+    /// Signals received so far; those within a second of one another are one wish: timeout(1) signals its child and then the
+    /// child's whole group.
     public var signalCount: Int { state.withLock { $0.signalCount } }
 
     /// Asks for the end; the first reason stays.

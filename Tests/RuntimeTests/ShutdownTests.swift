@@ -24,8 +24,22 @@ struct ShutdownTests {
             shutdown.listen()
             kill(getpid(), SIGINT)
             await shutdown.wait()
+            try await Task.sleep(for: .milliseconds(1100))
             kill(getpid(), SIGINT)
             try await Task.sleep(for: .seconds(20))
+        }
+    }
+
+    @Test("two signals at once are one wish: timeout(1) signals its child and then the child's group")
+    func doubledSignal() async {
+        await #expect(processExitsWith: .exitCode(7)) {
+            let shutdown = ShutdownSignal()
+            shutdown.listen()
+            kill(getpid(), SIGTERM)
+            await shutdown.wait()
+            kill(getpid(), SIGTERM)
+            try await Task.sleep(for: .milliseconds(300))
+            exit(shutdown.signalCount == 1 ? 7 : 1)
         }
     }
 
