@@ -9,70 +9,10 @@ import Testing
     import Darwin
 #endif
 
-/// The undisturbed run that disturbed ones are compared with; made once.
-actor UndisturbedRun {
-    static let shared = UndisturbedRun()
-    private var task: Task<Result, any Error>?
-
-    /// What it left.
-    struct Result: Sendable {
-        /// Files of the last snapshot, with their digests.
-        var digests: [String: String]
-        var metrics: [[String: Double]]
-    }
-
-    var result: Result {
-        get async throws {
-            if let task { return try await task.value }
-            let made = Task { () throws -> Result in
-                let workspace = try Workspace()
-                defer { workspace.close() }
-                let finished = try await workspace.run("train", "settings.yaml", "--run-dir", "run")
-                guard finished.exit == .status(0) else {
-                    throw TestFailure("undisturbed run: \(finished.errors)\(workspace.logs())")
-                }
-                let run = workspace.files("run")
-                return Result(digests: try run.digests(step: 5), metrics: run.reproducibleMetrics)
-            }
-            task = made
-            return try await made.value
-        }
-    }
-}
-
 extension ProcessTests {
     /// Whatever happens to its processes, a run ends with the bits of the undisturbed one.
     @Suite("Resume", .timeLimit(.minutes(3)))
     struct ResumeTests {
-        /// Expects a run to have ended well, without a process left, and as the undisturbed one did: trained files, metrics,
-        /// every group trained once.
-        private func expectSameBits(_ run: RunFiles, of finished: Finished, _ workspace: Workspace) async throws {
-            #expect(finished.exit == .status(0), "\(finished.errors)")
-            #expect(workspace.processes.isEmpty, "processes are left")
-            let expected = try await UndisturbedRun.shared.result
-            let digests = try run.digests(step: 5)
-            for name in [
-                "policy.safetensors", "policy-moment1.safetensors", "policy-moment2.safetensors",
-                "policy-average.safetensors",
-                "discriminator.safetensors", "adapter/adapter_model.safetensors",
-            ] {
-                #expect(digests[name] != nil, "\(name)")
-            }
-            #expect(digests == expected.digests)
-            #expect(run.reproducibleMetrics == expected.metrics)
-            let ledger = try run.ledger(step: 5)
-            #expect(ledger["trained"] == 10, "\(ledger)")
-            #expect(ledger["quarantined"] == 0, "\(ledger)")
-        }
-
-        /// Waits until the run has done some epochs.
-        private func epochs(_ count: Int, of run: RunFiles, _ process: RunningProcess) async throws {
-            try await eventually("\(count) epochs") {
-                if let exit = process.exit { throw TestFailure("the run ended early: \(exit)\n\(process.errors)") }
-                return run.metrics.count >= count ? true : nil
-            }
-        }
-
         @Test("Ctrl-C ends a run with a snapshot and status 0, and --resume goes on as if nothing had been")
         func interrupted() async throws {
             try await withWorkspace { workspace in
