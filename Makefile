@@ -5,7 +5,7 @@ ADVGRPO = .build/release/advgrpo
 # One test at a time: many wait for processes and sockets, and on two cores waiting tests would starve the others.
 SWIFT_TEST = swift test -c release -Xswiftc -enable-testing --disable-xctest --no-parallel
 
-.PHONY: train test fuzz sanitize build dependencies check clean
+.PHONY: train test fuzz chaos build dependencies check clean
 
 train: build
 	$(ADVGRPO) prepare-emoji --out data/emoji
@@ -19,6 +19,12 @@ test: dependencies
 FUZZ_SECONDS ?= 60
 fuzz: dependencies
 	ADVGRPO_FUZZ_SECONDS=$(FUZZ_SECONDS) $(SWIFT_TEST) --filter FuzzTests
+
+# Kills, stops and interruptions at random times; CHAOS_FIRST=17 CHAOS_SEEDS=1 replays one seed.
+CHAOS_SEEDS ?= 200
+CHAOS_FIRST ?= 0
+chaos: dependencies
+	ADVGRPO_CHAOS_SEEDS=$(CHAOS_SEEDS) ADVGRPO_CHAOS_FIRST=$(CHAOS_FIRST) $(SWIFT_TEST) --filter ChaosTests
 
 build: dependencies
 	swift build -c release --product advgrpo
