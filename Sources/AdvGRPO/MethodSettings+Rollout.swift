@@ -19,6 +19,8 @@ public struct RolloutSettings: Codable, Sendable, Equatable {
     /// Images of a group that one thread computes at once. Part of the method's numbers: kernels may round differently for
     /// other batch sizes, so this and not the number of threads decides how a group is cut.
     public var chunkSize = 4
+    /// Whether an epoch is sampled while the one before trains, by a policy that is one update old.
+    public var overlap = false
     /// Whether a group's images share their start.
     public var sharedInitialNoise = SharedNoise.none
     /// Format in which latents are kept between steps and stored for training.
@@ -71,6 +73,10 @@ public struct RolloutSettings: Codable, Sendable, Equatable {
         .integer(
             "groupsPerEpoch", \.groupsPerEpoch, 1...1_000_000, unit: "groups", "Groups that make one epoch.",
             source: "method 1.2"),
+        .boolean(
+            "overlap", \.overlap,
+            "Whether an epoch is sampled while the one before it trains: the policy it samples with is then one update old, the "
+                + "discriminator that scores it is not. Needs policy.clipRange of at least 1e-3.", source: "own"),
         .choice(
             "sharedInitialNoise", \.sharedInitialNoise,
             "`none`: every image starts from its own noise; `branch`: one start, images part at the window.",

@@ -52,11 +52,24 @@ public struct MethodSettings: Codable, Sendable, Equatable {
 
     /// Combinations across groups.
     private func combinationViolations() -> [SettingViolation] {
-        guard policy.updatesPerEpoch > rollout.groupsPerEpoch else { return [] }
-        let message =
-            "must be at most rollout.groupsPerEpoch (\(rollout.groupsPerEpoch)), "
-            + "so that every update has a group; not \(policy.updatesPerEpoch)"
-        return [SettingViolation(path: "policy.updatesPerEpoch", message: message)]
+        var violations: [SettingViolation] = []
+        if policy.updatesPerEpoch > rollout.groupsPerEpoch {
+            violations.append(
+                .init(
+                    path: "policy.updatesPerEpoch",
+                    message: "must be at most rollout.groupsPerEpoch (\(rollout.groupsPerEpoch)), "
+                        + "so that every update has a group; not \(policy.updatesPerEpoch)"))
+        }
+        // Ratios against a policy one update old differ from 1 by about 1e-4: a narrower interval clips most samples away.
+        if rollout.overlap, policy.clipRange < 1e-3 {
+            violations.append(
+                .init(
+                    path: "policy.clipRange",
+                    message:
+                        "must be at least 0.001 with rollout.overlap, or the ratios against a policy one update old are "
+                        + "clipped; not \(policy.clipRange)"))
+        }
+        return violations
     }
 }
 

@@ -80,6 +80,14 @@ struct StatusCommand: AsyncParsableCommand {
                 "  policy \(status.policyVersion) (\(status.weightsDigest.prefix(12))), discriminator \(status.discriminatorVersion)"
             )
             print(String(format: "  %d images, %.2f a second", status.progress.images, status.progress.imagesPerSecond))
+            let stages = status.progress.stageSeconds.sorted { $0.key < $1.key }.map {
+                String(format: "%@ %.2f s", $0.key, $0.value)
+            }
+            if let ceiling = status.progress.overlapCeiling, let reached = status.progress.overlapReached {
+                print(
+                    "  last epoch: " + stages.joined(separator: ", ")
+                        + String(format: "; overlap %.2f of at most %.2f", reached, ceiling))
+            }
             for worker in status.workers {
                 let shares = worker.seconds.sorted { $0.key < $1.key }.map {
                     String(format: "%@ %.0f s", $0.key, $0.value)

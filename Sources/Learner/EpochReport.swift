@@ -16,7 +16,9 @@ struct EpochReport {
     let workerSeconds: [String: Double]
     /// Mean of each reward component.
     let componentMeans: [String: Double]
-    /// From the opening of the groups to the last score; of the policy's updates; of both players' training.
+    /// How the epoch's stages could lie over each other, and did.
+    let overlap: Overlap
+    /// From the end of the epoch before to the last score; of the policy's updates; of both players' training.
     let rolloutSeconds: Double, policySeconds: Double, trainingSeconds: Double
 
     init(
@@ -32,7 +34,15 @@ struct EpochReport {
         self.trainingSeconds = trainingSeconds
         imageCount = results.reduce(0) { $0 + $1.rewards.elementCount }
         images = imagesBefore + imageCount
-        workerSeconds = results.reduce(into: [:]) { sums, result in sums.merge(result.seconds, uniquingKeysWith: +) }
+        let workerSeconds = results.reduce(into: [:]) { sums, result in
+            sums.merge(result.seconds, uniquingKeysWith: +)
+        }
+        self.workerSeconds = workerSeconds
+        let workers = Double(max(Set(results.map(\.worker)).count, 1))
+        overlap = Overlap(
+            generation: (workerSeconds["sample", default: 0] + workerSeconds["decode", default: 0]) / workers,
+            reward: workerSeconds["score", default: 0] / workers, training: trainingSeconds,
+            epoch: rolloutSeconds + trainingSeconds)
         var sums: [String: (sum: Double, count: Int)] = [:]
         for (name, payload) in results.flatMap(\.components) {
             let values = payload.floats
@@ -48,7 +58,10 @@ struct EpochReport {
 
     /// Wall seconds by stage.
     var stageSeconds: [String: Double] {
-        ["rollout": rolloutSeconds, "policy": policySeconds, "training": trainingSeconds]
+        [
+            "rollout": rolloutSeconds, "policy": policySeconds, "training": trainingSeconds,
+            "generation": overlap.generation, "reward": overlap.reward,
+        ]
     }
 
     /// Every figure, by its metric's name.
@@ -63,6 +76,7 @@ struct EpochReport {
             "reward.deviation": step.advantages.rewardDeviation,
             "reward.groupDeviation": step.advantages.meanGroupDeviation,
             "reward.zeroDeviationRatio": step.advantages.zeroDeviationRatio,
+            "overlap.ceiling": overlap.ceiling, "overlap.reached": overlap.reached,
         ]
         for (phase, seconds) in workerSeconds { values["seconds.worker.\(phase)"] = seconds }
         for (name, mean) in componentMeans { values["reward.\(name)"] = mean }
@@ -88,4 +102,21 @@ struct EpochReport {
         }
         return values
     }
+}
+
+/// What overlapping the stages of an epoch can win at most, and what it won: how many times the epoch's wall time the stages take
+/// one after the other.
+struct Overlap: Equatable {
+    /// Wall seconds of a worker in sampling and decoding, in waiting for scores, and of the learner in training.
+    let generation: Double, reward: Double, training: Double
+    /// Wall seconds of the epoch.
+    let epoch: Double
+
+    private var sum: Double { generation + reward + training }
+
+    /// (generation + reward + training) / the longest of them: 1 when one stage is all there is, 3 when all are equal.
+    var ceiling: Double { sum / max(generation, reward, training, 1e-9) }
+
+    /// (generation + reward + training) / the epoch's wall time: about 1 without `rollout.overlap`.
+    var reached: Double { sum / max(epoch, 1e-9) }
 }

@@ -108,7 +108,8 @@ extension LearnerState {
         return .lease(
             Lease(
                 group: entry.group, prompt: entry.prompt, memberCount: groupSize, policyVersion: weights.version,
-                weightsDigest: weights.digest, leaseID: lease, expiresInMilliseconds: ledger.leaseMilliseconds))
+                weightsDigest: weights.digest, discriminatorVersion: discriminatorVersion, leaseID: lease,
+                expiresInMilliseconds: ledger.leaseMilliseconds))
     }
 
     /// A worker fetches a piece of the current weights.
@@ -187,10 +188,10 @@ extension LearnerState {
     mutating func answer(_ heartbeat: Heartbeat, now: Int) -> HeartbeatAcknowledgement {
         workers[heartbeat.worker]?.lastSeen = now
         workers[heartbeat.worker]?.heartbeat = heartbeat
-        if let group = heartbeat.group { ledger.renew(worker: heartbeat.worker, group: group, now: now) }
+        let isHeld = heartbeat.group.map { ledger.renew(worker: heartbeat.worker, group: $0, now: now) } ?? true
         return HeartbeatAcknowledgement(
             runState: stopReason == nil ? .running : .draining,
-            policyVersion: weights?.version ?? PolicyVersion(rawValue: 0))
+            policyVersion: weights?.version ?? PolicyVersion(rawValue: 0), lost: isHeld ? nil : heartbeat.group)
     }
 }
 

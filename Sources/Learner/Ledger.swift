@@ -154,12 +154,16 @@ public struct Ledger: Sendable, Equatable {
     }
 
     /// Prolongs the lease a live worker holds on a group, within `longestLeaseMilliseconds` of its beginning.
-    public mutating func renew(worker: String, group: GroupID, now: Int) {
+    ///
+    /// - Returns: whether the worker holds one.
+    @discardableResult
+    public mutating func renew(worker: String, group: GroupID, now: Int) -> Bool {
         guard let index = index(of: group), case .leased(worker, let lease, let until) = entries[index].state,
             now < until
-        else { return }
+        else { return false }
         let end = min(now + leaseMilliseconds, entries[index].since + longestLeaseMilliseconds)
         entries[index].state = .leased(worker: worker, lease: lease, until: max(until, end))
+        return true
     }
 
     /// A result arrives. A late one, whose lease has ended, counts as long as nobody else delivered the group: its images

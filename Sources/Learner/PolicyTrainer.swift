@@ -13,6 +13,8 @@ struct PolicyTrainer {
     let settings: PolicySettings
     private var state: PolicyState
     private(set) var version: PolicyVersion
+    /// What the epoch that was opened last is sampled with: the current version, or with `rollout.overlap` the one before.
+    private var sampling: (version: PolicyVersion, parameters: Parameters)
 
     /// Before the first update, or as a snapshot in `folder` recorded it.
     ///
@@ -23,6 +25,7 @@ struct PolicyTrainer {
         self.version = version
         guard let folder else {
             state = PolicyState(parameters: policy.initialParameters, settings: settings)
+            sampling = (version, state.parameters)
             return
         }
         func read(_ name: String) throws -> Parameters {
@@ -40,7 +43,14 @@ struct PolicyTrainer {
             average: ExponentialMovingAverage(
                 decay: settings.ema.decay, interval: settings.ema.every, parameters: try read("policy-average"),
                 updateCount: counts.averageUpdates))
+        sampling =
+            counts.samplingVersion == version.rawValue
+            ? (version, parameters)
+            : (PolicyVersion(rawValue: counts.samplingVersion), try read("policy-sampling"))
     }
+
+    /// The next epoch is sampled with the current version.
+    mutating func sampleWithCurrent() { sampling = (version, state.parameters) }
 
     /// Runs the policy's part of an epoch on its results, which are in group order; a new version if it was trained.
     mutating func train(
@@ -63,11 +73,11 @@ struct PolicyTrainer {
         return report
     }
 
-    /// The current version as workers fetch it.
+    /// The version to sample with, as workers fetch it.
     var published: LearnerState.PublishedWeights {
         LearnerState.PublishedWeights(
-            version: version, digest: WeightsDigest(of: state.parameters),
-            chunks: TensorChunk.divide(TensorSet(state.parameters)))
+            version: sampling.version, digest: WeightsDigest(of: sampling.parameters),
+            chunks: TensorChunk.divide(TensorSet(sampling.parameters)))
     }
 
     /// Averaged weights, for previews, evaluation and export.
@@ -76,6 +86,7 @@ struct PolicyTrainer {
     private struct Counts: Codable {
         var optimizerUpdates: Int
         var averageUpdates: Int
+        var samplingVersion: Int
     }
 
     /// Writes everything a resumed run needs, and the averaged adapter in PEFT's layout, which diffusers loads.
@@ -84,7 +95,10 @@ struct PolicyTrainer {
         try state.average.parameters.write(to: folder + "/policy-average.safetensors")
         try state.optimizer.firstMoment.write(to: folder + "/policy-moment1.safetensors")
         try state.optimizer.secondMoment.write(to: folder + "/policy-moment2.safetensors")
-        let counts = Counts(optimizerUpdates: state.optimizer.updateCount, averageUpdates: state.average.updateCount)
+        if sampling.version != version { try sampling.parameters.write(to: folder + "/policy-sampling.safetensors") }
+        let counts = Counts(
+            optimizerUpdates: state.optimizer.updateCount, averageUpdates: state.average.updateCount,
+            samplingVersion: sampling.version.rawValue)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try DurableFile.write([SharedBytes(copying: Array(encoder.encode(counts)))], to: folder + "/policy.json")

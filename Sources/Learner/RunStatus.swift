@@ -38,6 +38,10 @@ public struct RunStatus: Codable, Sendable, Equatable {
         public var secondsLeft: Double?
         /// The last epoch's seconds by stage.
         public var stageSeconds: [String: Double] = [:]
+        /// Stages one after the other over the longest of them: what overlap can win at most, last epoch.
+        public var overlapCeiling: Double?
+        /// Stages one after the other over the epoch's wall time: what overlap won.
+        public var overlapReached: Double?
 
         public init() {}
     }

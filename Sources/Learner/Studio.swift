@@ -168,6 +168,10 @@ final class Studio {
         ("Margin", "Mean logit of references minus mean logit of generated images.", ["discriminator.margin"]),
         ("Policy", "Norm of the policy's gradient before clipping.", ["policy.gradientNorm"]),
         ("Seconds", "Wall time of an epoch by stage.", ["seconds.rollout", "seconds.training"]),
+        (
+            "Overlap", "Stages one after the other over the epoch's wall time, and over the longest stage.",
+            ["overlap.reached", "overlap.ceiling"]
+        ),
     ]
 
     private func path(_ name: String) -> String { directory.path + "/" + name }

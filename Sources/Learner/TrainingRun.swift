@@ -93,7 +93,7 @@ final class TrainingRun {
         let metrics = try MetricsWriter(directory: directory, resumingAfter: moment.record.epoch)
         if snapshots.steps().isEmpty { try snapshot(&moment) }
         try studio.showBefore(moment.trainer, epoch: moment.record.epoch) { self.enter($0) }
-        publish(moment)
+        open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion)
         logger.info(
             "training from epoch \(moment.record.epoch) of \(settings.run.epochs), policy \(moment.trainer.version)")
 
@@ -104,7 +104,10 @@ final class TrainingRun {
                 return .interrupted
             }
             let epoch = try train(on: results, &moment)
-            publish(moment)
+            if !settings.method.rollout.overlap {
+                moment.trainer.sampleWithCurrent()
+                if !isOver(moment) { open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion) }
+            }
             try metrics.append(epoch, policyVersion: moment.trainer.version.rawValue)
             report(epoch, moment)
             if moment.record.epoch % settings.run.snapshotEvery == 0 || isOver(moment) { try snapshot(&moment) }
@@ -132,25 +135,33 @@ final class TrainingRun {
 
     // MARK: Rollout
 
-    /// Opens the epoch's groups and waits until all are scored.
+    /// Opens an epoch's groups to the workers, and publishes what they are to be sampled with.
+    ///
+    /// - Parameter version: the discriminator that is to score them, which may still be in training.
+    private func open(_ epoch: Int, _ moment: RunMoment, scoredBy version: DiscriminatorVersion) {
+        let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
+        let published = moment.trainer.published
+        monitor.withLock { state in
+            state.weights = published
+            state.discriminatorVersion = version
+            state.progress.epochs = settings.run.epochs
+            state.epoch = epoch
+            state.results = [:]
+            state.ledger.open(epoch: epoch, prompts: chosen, now: monotonicMilliseconds())
+            state.isLeasing = true
+        }
+    }
+
+    /// Waits until all groups of the epoch that was opened are scored.
     ///
     /// - Returns: the results in group order; nil when the shutdown signal came first.
     /// - Throws: `RewardServerReset`; `CommandError` when too many groups are quarantined.
     private func collect(_ moment: RunMoment) throws -> [GroupResult]? {
-        let epoch = moment.record.epoch
-        let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
-        monitor.withLock { state in
-            let now = monotonicMilliseconds()
-            state.epoch = epoch
-            state.results = [:]
-            state.ledger.open(epoch: epoch, prompts: chosen, now: now)
-            state.isLeasing = true
-            state.enter(.rollout, now: now)
-        }
+        enter(.rollout)
         defer { monitor.withLock { $0.isLeasing = false } }
         while true {
             if shutdown.isRequested { return nil }
-            let results = monitor.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) {
+            let results = monitor.wait(for: "the groups of epoch \(moment.record.epoch)", limit: .seconds(1)) {
                 state -> [GroupResult]? in
                 guard state.ledger.isComplete else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
@@ -200,8 +211,17 @@ final class TrainingRun {
             ? Background("the discriminator's training") { [rewardServer, order = order(results, moment)] in
                 try Self.train(order, on: rewardServer)
             } : nil
-        let prompts = monitor.withLock { state in results.map { state.ledger.entries[$0.group.index].prompt } }
         let scoredBy = moment.discriminatorVersion
+        let (prompts, ledger) = monitor.withLock { state in
+            state.ledger.train(now: monotonicMilliseconds())
+            return (results.map { state.ledger.entries[$0.group.index].prompt }, state.ledger.counters)
+        }
+        if settings.method.rollout.overlap {
+            // The policy as it is now samples the next epoch while it is trained; the discriminator is waited for.
+            moment.trainer.sampleWithCurrent()
+            let next = DiscriminatorVersion(rawValue: scoredBy.rawValue + (plan.trainsDiscriminator ? 1 : 0))
+            if moment.record.epoch + 1 < settings.run.epochs { open(moment.record.epoch + 1, moment, scoredBy: next) }
+        }
         var step = try moment.trainer.train(
             moment.step, on: results, prompts: prompts, evidence: evidence, lanes: lanes)
         let policyDone = ContinuousClock.now
@@ -209,10 +229,6 @@ final class TrainingRun {
         if let trained { moment.discriminatorVersion = trained.version }
         step.discriminatorAreaUnderCurve = trained?.auc
         moment.step.finish(step)
-        let ledger = monitor.withLock { state in
-            state.ledger.train(now: monotonicMilliseconds())
-            return state.ledger.counters
-        }
         let report = EpochReport(
             step: step, results: results, discriminatorVersion: scoredBy, discriminator: trained,
             imagesBefore: moment.record.images, rolloutSeconds: (collected - moment.epochBegan).seconds,
@@ -306,17 +322,7 @@ final class TrainingRun {
         }
     }
 
-    // MARK: Publishing
-
-    private func publish(_ moment: RunMoment) {
-        let published = moment.trainer.published
-        monitor.withLock { state in
-            state.weights = published
-            state.discriminatorVersion = moment.discriminatorVersion
-            state.progress.epochs = settings.run.epochs
-            state.progress.images = moment.record.images
-        }
-    }
+    // MARK: Snapshots
 
     private func snapshot(_ moment: inout RunMoment) throws {
         enter(.snapshot)
@@ -349,12 +355,15 @@ final class TrainingRun {
         let fraction = min(1, max(byTime, Double(moment.record.epoch) / Double(settings.run.epochs)))
         let left = fraction > 0 ? moment.record.trainingSeconds * (1 - fraction) / fraction : nil
         monitor.withLock { state in
+            state.progress.images = moment.record.images
             state.progress.imagesPerSecond = epoch.imagesPerSecond
             state.progress.reward = epoch.step.advantages.rewardMean
             state.progress.discriminatorAccuracy = epoch.discriminator?.accuracy ?? state.progress.discriminatorAccuracy
             state.progress.discriminatorAUC = epoch.discriminator?.auc ?? state.progress.discriminatorAUC
             state.progress.secondsLeft = left
             state.progress.stageSeconds = epoch.stageSeconds
+            state.progress.overlapCeiling = epoch.overlap.ceiling
+            state.progress.overlapReached = epoch.overlap.reached
         }
         progressLine.update(
             Progress(

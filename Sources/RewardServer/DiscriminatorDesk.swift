@@ -111,6 +111,14 @@ public struct DiscriminatorDesk {
     /// Scores a group and remembers its images.
     public mutating func score(_ request: ScoreRequest) throws -> Scores {
         let discriminator = try ready().discriminator
+        if let asked = request.discriminatorVersion?.rawValue, asked != discriminator.version {
+            throw Failure(
+                code: asked > discriminator.version ? "notReady" : "versionMismatch",
+                message:
+                    "the discriminator is at version \(discriminator.version), \(asked) is to score \(request.group)",
+                remedy: asked > discriminator.version
+                    ? "ask again when it is trained" : "ask the learner for a new lease")
+        }
         let payload = request.images
         let pixels = payload.bytes.array.map { Float($0) / 255 }
         let images = scorer.engine.tensor(pixels, shape: payload.shape)

@@ -160,6 +160,9 @@ public final class RolloutWorker: Sendable {
         } catch let failure as Failure where failure.code == "staleVersion" {
             held = nil
             return
+        } catch is LeaseLost {
+            logger.info("group \(lease.group) is abandoned: its lease has ended")
+            return
         } catch {
             if let failure = error as? Failure, Self.isOfNewLearner(failure) { throw failure }
             logger.warning("group \(lease.group) failed: \(error)")
@@ -205,7 +208,9 @@ public final class RolloutWorker: Sendable {
         let decoded = clock.now
         reporter.enter(.scoring, .blocked, group: lease.group)
         let scores = try score(
-            ScoreRequest(group: lease.group, prompt: lease.prompt, policyVersion: weights.version, images: images))
+            ScoreRequest(
+                group: lease.group, prompt: lease.prompt, policyVersion: weights.version,
+                discriminatorVersion: lease.discriminatorVersion, images: images))
         let scored = clock.now
         return GroupResult(
             worker: name, leaseID: lease.leaseID, group: lease.group, policyVersion: weights.version,
@@ -221,7 +226,10 @@ public final class RolloutWorker: Sendable {
     }
 
     /// Has the images scored. A reward server that has just been started has no discriminator until the learner notices and
-    /// restores it; that is no fault of the group, which waits as long as a score may take.
+    /// restores it, and one that still trains the lease's version has none to score with yet; that is no fault of the group, which
+    /// waits as long as a score may take, or until the learner has gone back to a snapshot and wants other groups.
+    ///
+    /// - Throws: `LeaseLost`, or what the request throws.
     private func score(_ request: ScoreRequest) throws -> Scores {
         let end = ContinuousClock.now + .seconds(120)
         while true {
@@ -230,11 +238,15 @@ public final class RolloutWorker: Sendable {
             } catch let failure as Failure
                 where ["notReady", "busy"].contains(failure.code) && ContinuousClock.now < end && !shutdown.isRequested
             {
+                if reporter.hasLost(request.group) { throw LeaseLost() }
                 shutdown.sleep(for: .milliseconds(100))
             }
         }
     }
 }
+
+/// The learner gave a group to somebody else, or does not want it any more.
+private struct LeaseLost: Error {}
 
 /// A version of the policy, ready to sample with, and the digest of what it was built from.
 private struct HeldWeights {

@@ -10,6 +10,8 @@ final class WorkerReporter: Sendable {
     private struct State {
         var state = Heartbeat.State.starting
         var group: GroupID?
+        /// The group that the learner said is not this worker's any more.
+        var lost: GroupID?
         var isRunning = false
         var runID: RunID?
         var version: PolicyVersion?
@@ -33,9 +35,13 @@ final class WorkerReporter: Sendable {
         clock.enter(share)
         state.withLock {
             $0.state = activity
+            if $0.group != group { $0.lost = nil }
             $0.group = group
         }
     }
+
+    /// Whether the learner has said that a group is not this worker's any more.
+    func hasLost(_ group: GroupID) -> Bool { state.withLock { $0.lost == group } }
 
     /// The run this worker has joined.
     func joined(_ runID: RunID) { state.withLock { $0.runID = runID } }
@@ -77,7 +83,9 @@ final class WorkerReporter: Sendable {
         OSThread.start("heartbeat") { [self] in
             while state.withLock({ $0.isRunning }) {
                 // A lost heartbeat is made up for by the next one.
-                _ = try? learner.requestBlocking(heartbeat(), deadline: interval * 4)
+                if let answer = try? learner.requestBlocking(heartbeat(), deadline: interval * 4) {
+                    state.withLock { $0.lost = answer.lost }
+                }
                 sleepBriefly(interval)
             }
         }

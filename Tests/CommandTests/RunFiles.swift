@@ -41,7 +41,7 @@ struct RunFiles {
     var reproducibleMetrics: [[String: Double]] {
         metrics.map { line in
             line.compactMapValues { $0 as? Double }.filter {
-                !$0.key.hasPrefix("seconds.") && $0.key != "imagesPerSecond"
+                !$0.key.hasPrefix("seconds.") && !$0.key.hasPrefix("overlap.") && $0.key != "imagesPerSecond"
             }
         }
     }

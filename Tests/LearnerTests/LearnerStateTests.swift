@@ -50,6 +50,26 @@ struct LearnerStateTests {
         return lease
     }
 
+    @Test("a heartbeat is told when its group is not the worker's any more")
+    func lostLease() throws {
+        var state = try state()
+        _ = try state.answer(hello("w"), now: 0)
+        _ = try state.answer(hello("v"), now: 0)
+        let group = try #require(try lease(&state, "w")).group
+        func lost(_ worker: String, now: Int) -> GroupID? {
+            state.answer(Heartbeat(worker: worker, state: .scoring, group: group), now: now).lost
+        }
+        #expect(lost("w", now: 900) == nil)
+        #expect(lost("v", now: 900) == group)
+        // Without a heartbeat for a second it goes to another.
+        #expect(try lease(&state, "v", now: 1901)?.group == group)
+        #expect(lost("w", now: 1950) == group)
+        #expect(lost("v", now: 1950) == nil)
+        state.ledger.restore(Ledger.Counters())
+        #expect(lost("v", now: 1960) == group)
+        #expect(state.answer(Heartbeat(worker: "v", state: .waiting), now: 1970).lost == nil)
+    }
+
     @Test("a worker with other settings is refused, one that has not said hello gets no work")
     func introduction() throws {
         var state = try state()

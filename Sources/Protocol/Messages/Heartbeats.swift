@@ -62,9 +62,12 @@ public struct HeartbeatAcknowledgement: WireMessage {
     public var runState: RunState
     /// The policy published now.
     public var policyVersion: PolicyVersion
+    /// The heartbeat's group, if it is not the worker's any more: its lease has ended, or the run went back to a snapshot.
+    public var lost: GroupID?
 
     /// Makes the message.
-    public init(runState: RunState, policyVersion: PolicyVersion) {
+    public init(runState: RunState, policyVersion: PolicyVersion, lost: GroupID? = nil) {
+        self.lost = lost
         self.runState = runState
         self.policyVersion = policyVersion
     }

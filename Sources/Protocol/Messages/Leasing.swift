@@ -33,6 +33,8 @@ public struct Lease: Sendable, Equatable, Codable {
     public var policyVersion: PolicyVersion
     /// Digest of its weights.
     public var weightsDigest: WeightsDigest
+    /// The discriminator that must score it, which may still be in training; nil: whichever is current.
+    public var discriminatorVersion: DiscriminatorVersion?
     /// The assignment; the result quotes it.
     public var leaseID: LeaseID
     /// Time until the group may be given to somebody else.
@@ -41,8 +43,9 @@ public struct Lease: Sendable, Equatable, Codable {
     /// Makes a lease.
     public init(
         group: GroupID, prompt: String, memberCount: Int, policyVersion: PolicyVersion, weightsDigest: WeightsDigest,
-        leaseID: LeaseID, expiresInMilliseconds: Int
+        discriminatorVersion: DiscriminatorVersion? = nil, leaseID: LeaseID, expiresInMilliseconds: Int
     ) {
+        self.discriminatorVersion = discriminatorVersion
         self.group = group
         self.prompt = prompt
         self.memberCount = memberCount

@@ -11,13 +11,19 @@ public struct ScoreRequest: WireRequest {
     public var prompt: String
     /// The policy that made the images.
     public var policyVersion: PolicyVersion
+    /// The discriminator that must score them; nil: whichever is current.
+    public var discriminatorVersion: DiscriminatorVersion?
     /// See `images`.
     public var tensors: TensorSet
 
     /// Makes the message.
     ///
     /// - Parameter images: U8 [members, H, W, 3], RGB.
-    public init(group: GroupID, prompt: String, policyVersion: PolicyVersion, images: TensorPayload) {
+    public init(
+        group: GroupID, prompt: String, policyVersion: PolicyVersion,
+        discriminatorVersion: DiscriminatorVersion? = nil, images: TensorPayload
+    ) {
+        self.discriminatorVersion = discriminatorVersion
         self.group = group
         self.prompt = prompt
         self.policyVersion = policyVersion

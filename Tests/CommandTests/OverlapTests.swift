@@ -1,0 +1,95 @@
+import Foundation
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
+extension ProcessTests {
+    /// `rollout.overlap`: an epoch is sampled while the one before trains, and still everything has its bits.
+    @Suite("Overlap", .timeLimit(.minutes(3)))
+    struct OverlapTests {
+        private static let overlapping = ["--set", "rollout.overlap=true", "--set", "policy.clipRange=0.001"]
+
+        private func start(_ workspace: Workspace, _ changes: String...) throws -> RunningProcess {
+            try RunningProcess(
+                ["train", "settings.yaml", "--run-dir", "run"] + Self.overlapping + changes.flatMap { ["--set", $0] },
+                folder: workspace.path, name: "train")
+        }
+
+        /// What a run leaves that nothing happened to.
+        private func undisturbed() async throws -> (digests: [String: String], metrics: [[String: Double]]) {
+            let workspace = try Workspace()
+            defer { workspace.close() }
+            let finished = try await start(workspace).finish()
+            guard finished.exit == .status(0) else { throw TestFailure("\(finished.errors)\(workspace.logs())") }
+            let run = workspace.files("run")
+            return (try run.digests(step: 5), run.reproducibleMetrics)
+        }
+
+        private func expect(
+            _ run: RunFiles, _ finished: Finished,
+            _ expected: (digests: [String: String], metrics: [[String: Double]]), _ comment: Comment
+        ) throws {
+            #expect(finished.exit == .status(0), "\(comment): \(finished.errors)")
+            #expect(try run.digests(step: 5) == expected.digests, comment)
+            #expect(run.reproducibleMetrics == expected.metrics, comment)
+            #expect(try run.ledger(step: 5)["trained"] == 10, comment)
+        }
+
+        @Test("groups are one update old, never more, and their discriminator is the newest")
+        func staleness() async throws {
+            let synchronous = try await UndisturbedRun.shared.result
+            let overlapped = try await undisturbed()
+            #expect(overlapped.digests["policy.safetensors"] != synchronous.digests["policy.safetensors"])
+            let (first, rest) = (overlapped.metrics[0], overlapped.metrics.dropFirst())
+            #expect(first["policy.firstRatioMean"] == 1)
+            // The first epoch has nothing to be older than; every later one was sampled before the update it follows.
+            #expect(rest.allSatisfy { $0["policy.firstRatioMean"] != 1 }, "\(rest.map { $0["policy.firstRatioMean"] })")
+            #expect(overlapped.metrics.map { $0["discriminatorVersion"] } == [0, 1, 2, 3, 4])
+            #expect(overlapped.metrics.map { $0["policyVersion"] } == [1, 2, 3, 4, 5])
+        }
+
+        @Test("kills, an interruption and other numbers of workers leave no trace")
+        func disturbed() async throws {
+            let expected = try await undisturbed()
+            for role in ["worker-0", "reward-server", "learner"] {
+                try await withWorkspace { workspace in
+                    let run = workspace.files("run")
+                    let train = try start(workspace)
+                    try await epochs(3, of: run, train)
+                    kill(try #require(workspace.processID(of: role)), SIGKILL)
+                    try expect(run, try await train.finish(), expected, "SIGKILL of \(role)")
+                }
+            }
+            try await withWorkspace { workspace in
+                let run = workspace.files("run")
+                let train = try start(workspace, "run.snapshotEvery=1")
+                try await epochs(3, of: run, train)
+                train.signal(SIGINT)
+                #expect(try await train.finish().exit == .status(0))
+                let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
+                try expect(run, resumed, expected, "interrupted")
+            }
+            try await withWorkspace { workspace in
+                let finished = try await start(workspace, "cluster.workers=3", "cluster.learnerThreads=2").finish()
+                try expect(workspace.files("run"), finished, expected, "three workers")
+            }
+        }
+
+        @Test("a clipping interval that one update leaves is refused with the value that works")
+        func narrowClipping() async throws {
+            try await withWorkspace { workspace in
+                let refused = try await workspace.run(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "rollout.overlap=true")
+                #expect(refused.exit != .status(0))
+                #expect(refused.errors.contains("policy.clipRange"), "\(refused.errors)")
+                #expect(refused.errors.contains("0.001"), "\(refused.errors)")
+            }
+        }
+    }
+}
