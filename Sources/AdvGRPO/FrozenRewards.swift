@@ -10,7 +10,7 @@ extension RewardComponent {
     public var isFrozen: Bool {
         switch self {
         case .pickScore, .siglip, .aesthetic, .jpegCompressibility: true
-        case .cls, .patch, .multilayer, .statistics, .texture, .imageSimilarity: false
+        case .cls, .patch, .multilayer, .statistics, .texture, .thumbnail, .imageSimilarity: false
         }
     }
 
@@ -28,7 +28,7 @@ extension RewardComponent {
         switch self {
         case .pickScore: 26
         case .jpegCompressibility: 500
-        case .cls, .patch, .multilayer, .statistics, .texture, .imageSimilarity, .siglip, .aesthetic: 1
+        case .cls, .patch, .multilayer, .statistics, .texture, .thumbnail, .imageSimilarity, .siglip, .aesthetic: 1
         }
     }
 }

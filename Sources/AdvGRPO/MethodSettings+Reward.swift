@@ -20,6 +20,8 @@ public struct RewardSettings: Codable, Sendable, Equatable {
     public var statisticsLayer = -3
     /// What `dino_statistics` and `texture` read of an image's tokens.
     public var statistics = TokenStatistic.allCases
+    /// Whether `dino_statistics`, `texture` and `thumbnail` read how an image differs from its prompt's references.
+    public var relativeToReferences = false
     /// Share of an image's highest patch logits that `dino_multilayer` averages.
     public var topFraction = 0.2
     /// Divisor of the fused logit before the sigmoid of `dino_multilayer`.
@@ -75,6 +77,11 @@ public struct RewardSettings: Codable, Sendable, Equatable {
                 "statistics", \.statistics,
                 "What `dino_statistics` and `texture` read of each feature over an image's tokens: few tell less apart, and what "
                     + "they tell is easier to follow.", source: "measured"),
+            .boolean(
+                "relativeToReferences", \.relativeToReferences,
+                "Whether `dino_statistics`, `texture` and `thumbnail` read an image's difference from the mean of its prompt's references (a "
+                    + "reference's own: from that of the others), which needs two of them for every prompt.",
+                source: "measured"),
             .number(
                 "topFraction", \.topFraction, .between(0.001, 1),
                 "Share of an image's highest patch logits that `dino_multilayer` averages.", source: "method 1.6"),
@@ -132,6 +139,8 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
     case statistics = "dino_statistics"
     /// A head on pooled texture statistics of the pixels; needs no backbone.
     case texture
+    /// A head on an 8 x 8 thumbnail and the colours of the image; needs no backbone.
+    case thumbnail
     /// Cosine to the nearest reference; no head.
     case imageSimilarity = "image_similarity"
     /// How well image and prompt fit, by CLIP-H tuned on human choices; frozen.
@@ -152,6 +161,8 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
         case .statistics: "Weight of the head on mean, deviation, maximum and minimum of one block's patch tokens."
         case .texture:
             "Weight of the head on mean, deviation, maximum and minimum of the texture of 8 x 8 squares; no backbone."
+        case .thumbnail:
+            "Weight of the head on an 8 x 8 thumbnail and the mean and deviation of its colours; no backbone."
         case .imageSimilarity: "Weight of the largest CLS cosine to the prompt's references; not adversarial."
         case .pickScore: "Weight of PickScore / 26, frozen; `rewardModels.pickscore` names the model."
         case .siglip: "Weight of SigLIP's logit of image and prompt, frozen; `rewardModels.siglip` names the model."
@@ -173,6 +184,8 @@ public struct RewardWeights: Codable, Sendable, Equatable {
     public var statistics = 0.0
     /// Weight of `texture`.
     public var texture = 0.0
+    /// Weight of `thumbnail`.
+    public var thumbnail = 0.0
     /// Weight of `image_similarity`.
     public var imageSimilarity = 0.0
     /// Weight of `pickscore`.
@@ -192,6 +205,7 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case multilayer = "dino_multilayer"
         case statistics = "dino_statistics"
         case texture
+        case thumbnail
         case imageSimilarity = "image_similarity"
         case pickScore = "pickscore"
         case siglip, aesthetic
@@ -206,6 +220,7 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case .multilayer: multilayer
         case .statistics: statistics
         case .texture: texture
+        case .thumbnail: thumbnail
         case .imageSimilarity: imageSimilarity
         case .pickScore: pickScore
         case .siglip: siglip

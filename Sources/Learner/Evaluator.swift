@@ -79,7 +79,8 @@ public struct Evaluator: Sendable {
     }
 
     /// The discriminator that `discriminatorAUC` fits, always the same one so that figures compare: the head on texture
-    /// statistics, the strongest found on the tiny base model (docs/decisions/005-discriminator.md).
+    /// statistics, the strongest found on the tiny base model (docs/decisions/005-discriminator.md), relative to the prompt's
+    /// references where every prompt has two.
     public static let probe: MethodSettings = {
         var method = MethodSettings(fidelity: .fixed)
         method.reward.weights = RewardWeights()
@@ -95,14 +96,17 @@ public struct Evaluator: Sendable {
     /// Fits a discriminator to the images and references of every other prompt and measures it on the rest.
     private func separability(_ images_BHWC: Tensor, _ function: @escaping BackboneFunction) throws -> Double {
         guard prompts.count >= 2 else { return 0.5 }
-        let (method, seed) = (Self.probe, UInt64(1))
+        let seed: UInt64 = 1
+        var method = Self.probe
+        method.reward.relativeToReferences = references.allSatisfy { $0.count >= 2 }
         let untrained = try Discriminator(
             reward: method.reward, discriminator: method.discriminator, backbone: backbone.shape, seed: seed,
             engine: engine)
         let starts = references.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
         let referenceTable = FeatureTable(
             joining: references.map {
-                untrained.features(of: RGBImage.tensor(of: $0, on: engine), purpose: .training, backbone: function)
+                untrained.referenceFeatures(
+                    of: RGBImage.tensor(of: $0, on: engine), purpose: .training, backbone: function)
             })
         let all = ReferenceImages(
             prompts: prompts.enumerated().map { index, prompt in
@@ -116,9 +120,11 @@ public struct Evaluator: Sendable {
         func group(_ index: Int) -> GroupCoordinates { GroupCoordinates(epoch: index % 2, index: index) }
         for (index, prompt) in prompts.enumerated() {
             let own = images_BHWC.rows(index * imagesPerPrompt..<(index + 1) * imagesPerPrompt)
-            trainer.remember(
+            try trainer.remember(
                 group(index), prompt: prompt,
-                features: untrained.features(of: own, purpose: .training, backbone: function))
+                features: untrained.generatedFeatures(of: own, purpose: .training, backbone: function) {
+                    try all.features(all.images(of: prompt), .training)
+                })
         }
         let (fitted, measured) = (
             prompts.indices.filter { $0 % 2 == 0 }.map(group), prompts.indices.filter { $0 % 2 == 1 }.map(group)

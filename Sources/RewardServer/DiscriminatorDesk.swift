@@ -50,6 +50,12 @@ public struct Scorer: Sendable {
             side: settings.method.rollout.resolution, engine: engine,
             autoencoder: settings.method.reward.references == .decoded
                 ? try AutoencoderKL(folder: settings.model + "/vae", engine: engine) : nil)
+        if method.reward.relativeToReferences, let single = references.prompts.first(where: { $0.imageCount < 2 }) {
+            throw SettingViolation(
+                path: "reward.relativeToReferences",
+                message:
+                    "needs two references for every prompt; \"\(single.text)\" has one in \(settings.data.references)")
+        }
         untrained = try Discriminator(
             reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape,
             seed: seed,
@@ -123,7 +129,8 @@ public struct DiscriminatorDesk {
         let pixels = payload.bytes.array.map { Float($0) / 255 }
         let images = scorer.engine.tensor(pixels, shape: payload.shape)
         let group = GroupCoordinates(epoch: request.group.epoch, index: request.group.index)
-        let features = reward.features(of: images, discriminator: discriminator, backbone: scorer.backbone)
+        let features = try reward.features(
+            of: images, prompt: request.prompt, discriminator: discriminator, backbone: scorer.backbone)
         let scores = try reward.score(
             group, prompt: request.prompt, features: features.score, discriminator: discriminator,
             frozen: try scorer.frozenScores(payload, prompt: request.prompt))

@@ -55,7 +55,7 @@ final class ReferenceFeatures: Sendable {
             let tables = try lanes.map(firsts.count) { [self] piece in
                 // Images of a prompt are asked for together sooner or later: read them together.
                 let pictures = try library.references(of: paths[firsts[piece]].prompt, width: side, height: side)
-                return discriminator.features(of: seen(pictures), purpose: purpose, backbone: backbone)
+                return discriminator.referenceFeatures(of: seen(pictures), purpose: purpose, backbone: backbone)
             }
             return cache.withLock { cache in
                 for (first, table) in zip(firsts, tables) {

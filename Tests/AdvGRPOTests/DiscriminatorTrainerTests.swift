@@ -204,8 +204,8 @@ struct AdversarialRewardTests {
             referenceTable.rows(images)
         }
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 1)
-        let features = reward.features(
-            of: image(61, strength: 0.2, count: 4), discriminator: discriminator, backbone: backbone)
+        let features = try reward.features(
+            of: image(61, strength: 0.2, count: 4), prompt: "a", discriminator: discriminator, backbone: backbone)
         let group = GroupCoordinates(epoch: 2, index: 3)
         let scores = try reward.score(group, prompt: "a", features: features.score, discriminator: discriminator)
         #expect(scores.components.map(\.component) == [.cls, .patch, .imageSimilarity])

@@ -76,8 +76,9 @@ private struct ToyRun {
             let group = GroupCoordinates(epoch: epoch, index: index)
             let sample = try rollout.sample(
                 group, prompt: toyPrompt, engine: engine, chunks: Chunks(size: 4), lanes: lanes, velocity: velocity)
-            let features = reward.features(
-                of: sample.finalLatents_BCHW, discriminator: trainer.discriminator, backbone: Self.backbone)
+            let features = try reward.features(
+                of: sample.finalLatents_BCHW, prompt: "\(prompt)", discriminator: trainer.discriminator,
+                backbone: Self.backbone)
             let scores = try reward.score(
                 group, prompt: "\(prompt)", features: features.score, discriminator: trainer.discriminator)
             trainer.remember(group, prompt: "\(prompt)", features: features.training)

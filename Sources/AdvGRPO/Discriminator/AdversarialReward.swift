@@ -38,14 +38,20 @@ public struct AdversarialReward: Sendable {
 
     /// Features of a group's images: to score, and to remember for the discriminator's training.
     ///
-    /// - Parameter images_BHWC: [members, H, W, 3] in [0, 1].
+    /// - Parameters:
+    ///   - images_BHWC: [members, H, W, 3] in [0, 1].
+    ///   - prompt: what they were generated from.
+    /// - Throws: `MissingReferences`, or what reading references throws.
     public func features(
-        of images_BHWC: Tensor, discriminator: Discriminator, backbone: BackboneFunction
-    ) -> (score: FeatureTable, training: FeatureTable) {
-        let score = discriminator.features(of: images_BHWC, purpose: .score, backbone: backbone)
-        let training =
-            preparesTwice ? discriminator.features(of: images_BHWC, purpose: .training, backbone: backbone) : score
-        return (score, training)
+        of images_BHWC: Tensor, prompt: String, discriminator: Discriminator, backbone: BackboneFunction
+    ) throws -> (score: FeatureTable, training: FeatureTable) {
+        func features(_ purpose: FeaturePurpose) throws -> FeatureTable {
+            try discriminator.generatedFeatures(of: images_BHWC, purpose: purpose, backbone: backbone) {
+                try references.features(references.images(of: prompt), purpose)
+            }
+        }
+        let score = try features(.score)
+        return (score, preparesTwice ? try features(.training) : score)
     }
 
     /// The rewards of a whole group, member 0 first.

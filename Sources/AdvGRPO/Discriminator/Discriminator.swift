@@ -12,7 +12,7 @@ public struct Discriminator: Sendable {
     public internal(set) var constants: Parameters
 
     let heads: [any DiscriminatorHead]
-    private let rewardWeights: RewardWeights
+    let rewardWeights: RewardWeights
     private let dtype: DType
 
     /// The untrained version 0.
@@ -48,6 +48,11 @@ public struct Discriminator: Sendable {
             return blocks
         }
         let (width, hiddenWidth) = (backbone.width, discriminator.hiddenWidth)
+        func statisticsHead(_ statistics: ImageStatistics) -> StatisticsHead {
+            StatisticsHead(
+                component: component, statistics: statistics, isRelative: reward.relativeToReferences,
+                hiddenWidth: hiddenWidth)
+        }
         switch component {
         case .cls:
             return ClassTokenHead(width: width, hiddenWidth: hiddenWidth, normalization: reward.featureNormalization)
@@ -61,13 +66,11 @@ public struct Discriminator: Sendable {
                 width: width, hiddenWidth: hiddenWidth, reward: reward,
                 blockNumbers: try blocks(reward.layers, "layers"))
         case .statistics:
-            return StatisticsHead(
-                component: component, blocks: try blocks([reward.statisticsLayer], "statisticsLayer"),
-                tokenWidth: width, statistics: reward.statistics, hiddenWidth: hiddenWidth)
-        case .texture:
-            return StatisticsHead(
-                component: component, blocks: nil, tokenWidth: textureTokenWidth, statistics: reward.statistics,
-                hiddenWidth: hiddenWidth)
+            return statisticsHead(
+                .blocks(
+                    try blocks([reward.statisticsLayer], "statisticsLayer"), tokenWidth: width, reward.statistics))
+        case .texture: return statisticsHead(.texture(reward.statistics))
+        case .thumbnail: return statisticsHead(.thumbnail)
         case .imageSimilarity, .pickScore, .siglip, .aesthetic, .jpegCompressibility: return nil
         }
     }
@@ -102,21 +105,6 @@ public struct Discriminator: Sendable {
                 [Float](repeating: 1, count: width), shape: [width])
         }
         return Parameters(tensors)
-    }
-
-    /// What the active components read of some images.
-    ///
-    /// The backbone runs once, and only if a component reads it.
-    public func features(of images_BHWC: Tensor, purpose: FeaturePurpose, backbone: BackboneFunction) -> FeatureTable {
-        let readsClassToken = rewardWeights.imageSimilarity > 0
-        let blocks = Set(heads.compactMap(\.blocks).joined()).sorted()
-        let readsBackbone = readsClassToken || heads.contains { $0.blocks != nil }
-        let features = readsBackbone ? backbone(images_BHWC, blocks, purpose) : nil
-        var tensors: [String: Tensor] = readsClassToken ? ["class": present(features).classToken_BD] : [:]
-        for head in heads {
-            tensors.merge(head.extract(features, images_BHWC: images_BHWC)) { first, _ in first }
-        }
-        return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
     }
 
     /// The reward of each component that has a head, fp32 [B] each.

@@ -13,6 +13,8 @@ protocol DiscriminatorHead: Sendable {
     var layers: [(name: String, input: Int, output: Int)] { get }
     /// Length of the feature vector that is standardised before the first layer; nil where nothing is.
     var standardizedWidth: Int? { get }
+    /// Whether its one feature, named as the component, is a difference from the prompt's references.
+    var isRelative: Bool { get }
     /// What the head reads, by the names of the feature table. `features` is nil only if `blocks` is.
     func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor]
     /// The reward, fp32 [B].
@@ -26,6 +28,7 @@ protocol DiscriminatorHead: Sendable {
 
 extension DiscriminatorHead {
     var standardizedWidth: Int? { nil }
+    var isRelative: Bool { false }
     var prefix: String { component.rawValue + "." }
 }
 

@@ -1,0 +1,64 @@
+public import TensorCore
+
+/// What the discriminator reads of generated images and of references.
+///
+/// Relative heads read how an image differs from the mean m of its prompt's R references: f - m. A reference takes part in m
+/// itself; (f - m) √((R + 1) / (R - 1)) has the variance that the difference of an image of the same kind, but outside of m, has.
+/// Only what the policy does to its images is left then, not what the prompt shows.
+extension Discriminator {
+    /// Features of all reference images of one prompt.
+    ///
+    /// - Parameter images_BHWC: [R, H, W, 3] in [0, 1]; at least two if a head is relative.
+    public func referenceFeatures(of images_BHWC: Tensor, purpose: FeaturePurpose, backbone: BackboneFunction)
+        -> FeatureTable
+    {
+        let table = features(of: images_BHWC, purpose: purpose, backbone: backbone)
+        let R = Float(table.count)
+        var tensors = table.tensors
+        for name in relativeNames {
+            precondition(table.count >= 2, "\(name): one reference has no others to differ from")
+            let mean = table[name].transposed(1, 0).meanOverLastAxis().reshaped(-1)
+            tensors[name] = (table[name] + -mean) * ((R + 1) / (R - 1)).squareRoot()
+            tensors[name + centreSuffix] = concatenated(
+                (0..<table.count).map { _ in mean.reshaped(1, -1) }, axis: 0)
+        }
+        return FeatureTable(tensors)
+    }
+
+    /// Features of images generated from one prompt.
+    ///
+    /// - Parameters:
+    ///   - images_BHWC: [B, H, W, 3] in [0, 1].
+    ///   - ownReferences: `referenceFeatures` of the prompt's references; not called unless a head is relative.
+    /// - Throws: what `ownReferences` throws.
+    public func generatedFeatures(
+        of images_BHWC: Tensor, purpose: FeaturePurpose, backbone: BackboneFunction,
+        ownReferences: () throws -> FeatureTable
+    ) rethrows -> FeatureTable {
+        let table = features(of: images_BHWC, purpose: purpose, backbone: backbone)
+        if relativeNames.isEmpty { return table }
+        let ownReferences = try ownReferences()
+        var tensors = table.tensors
+        for name in relativeNames {
+            tensors[name] = table[name] + -ownReferences[name + centreSuffix].rows(0..<1).reshaped(-1)
+        }
+        return FeatureTable(tensors)
+    }
+
+    private var relativeNames: [String] { heads.filter(\.isRelative).map(\.component.rawValue) }
+
+    /// What the active components read of some images. The backbone runs once, and only if a component reads it.
+    func features(of images_BHWC: Tensor, purpose: FeaturePurpose, backbone: BackboneFunction) -> FeatureTable {
+        let readsClassToken = rewardWeights.imageSimilarity > 0
+        let blocks = Set(heads.compactMap(\.blocks).joined()).sorted()
+        let readsBackbone = readsClassToken || heads.contains { $0.blocks != nil }
+        let features = readsBackbone ? backbone(images_BHWC, blocks, purpose) : nil
+        var tensors: [String: Tensor] = readsClassToken ? ["class": present(features).classToken_BD] : [:]
+        for head in heads {
+            tensors.merge(head.extract(features, images_BHWC: images_BHWC)) { first, _ in first }
+        }
+        return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
+    }
+}
+
+private let centreSuffix = ".centre"
