@@ -1,6 +1,9 @@
 """Follow the exact gradient of any critic and watch both terms of the distance: what follow.py asks, for populations matched by prompt.
 
-usage: RESEARCH_DIR=DIR python critics.py --terms [WEIGHT*]KIND:FEATURES[:RIDGE[:STEPS]],... [--lr X] [--start STEP] [--updates N]
+With --signal N: instead, how much of one GRPO update is signal. The gradients of N updates (--groups of --group images, --window steps from --start,
+branching) against the exact gradient of the same reward over N/2 batches, layer by layer, for all weights, a random A of rank 32, and biases.
+
+usage: RESEARCH_DIR=DIR python critics.py --terms [WEIGHT*]KIND:FEATURES[:RIDGE[:STEPS]],... [--lr X] [--start STEP] [--updates N] [--signal N]
 KIND: lda, w2, w2raw (against all references); w2m, gap, gapn, gaplda, cond (against those of the fakes' own prompts); mlp; sim.
 FEATURES, joined by +: cls, ucls, pmean, pstat, blkN, tex, texm, eng, thumb, rgb; eval is the evaluation backbone, an upper bound only.
 Sizes matter: 2e-5 to 6e-5. docs/decisions/007-learning.md has what came out; --prompts changes the distance's scale.
@@ -16,6 +19,8 @@ ap.add_argument("--fakes", type=int, default=512); ap.add_argument("--batch", ty
 ap.add_argument("--lr", type=float, default=3e-4); ap.add_argument("--start", type=int, default=6)
 ap.add_argument("--recent", type=int, default=12); ap.add_argument("--every", type=int, default=5)
 ap.add_argument("--threads", type=int, default=1); ap.add_argument("--decoded", action="store_true")
+ap.add_argument("--signal", type=int, default=0); ap.add_argument("--groups", type=int, default=4)
+ap.add_argument("--group", type=int, default=16); ap.add_argument("--window", type=int, default=2)
 o = ap.parse_args()
 torch.set_num_threads(o.threads)
 HELD = [l for l in (E / "validation.txt").read_text().split("\n") if l]
@@ -181,6 +186,50 @@ with torch.no_grad():  # unit spread on base images
     for t in terms:
         sc = torch.cat([t[1](u0[i:i+64], prompts0[i:i+64]) for i in range(0, min(256, len(u0)), 64)]); t[2] = float(sc.std())
 references = embedded(pixels(HELD))
+def reward(images, prompts): return sum(w * t(images, prompts) / s for w, t, s in terms)
+def signal_share():
+    import re
+    layers = {n: m for n, m in base.tr.named_modules() if isinstance(m, torch.nn.Linear) and re.fullmatch(
+        r".*(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff\.net\.2|norm1\.linear|norm_out\.linear|proj_out)$", n)}
+    for m in layers.values(): m.requires_grad_(True)
+    def taken():
+        g = {n: (m.weight.grad, m.bias.grad) for n, m in layers.items()}
+        for m in layers.values(): m.weight.grad = m.bias.grad = None
+        return g
+    g, draw = torch.Generator().manual_seed(7), random.Random(7)
+    exact, sampled = [], []
+    for _ in range(o.signal // 2):
+        prompts = draw.sample(POOL, o.batch)
+        with torch.no_grad(): z = denoised(torch.randn(o.batch, 16, 16, 16, generator=g), prompts, 0, o.start)
+        (-reward(decoded(denoised(z, prompts, o.start)) * 255, prompts).mean()).backward(); exact.append(taken())
+    for _ in range(o.signal):
+        rewards, groups = [], []
+        for _ in range(o.groups):
+            prompts = [draw.choice(POOL)] * o.group
+            with torch.no_grad():
+                z, steps = denoised(torch.randn(1, 16, 16, 16, generator=g), prompts[:1], 0, o.start).expand(o.group, -1, -1, -1), []
+                for k in range(o.start, o.start + o.window):
+                    mean, deviation = cps_mean(z, velocity(base.tr, base, z, sg[k], prompts), sg[k], sg[k + 1], 0.8)
+                    steps.append((k, z, mean + deviation * torch.randn(z.shape, generator=g))); z = steps[-1][2]
+                rewards.append(reward((decoded(denoised(z, prompts, o.start + o.window)) * 255).round(), prompts))
+            groups.append((prompts, steps))
+        r = torch.stack(rewards)
+        for a, (prompts, steps) in zip((r - r.mean(1, keepdim=True)) / (r.std() + 1e-4), groups):
+            for k, z, z2 in steps:
+                mean, _ = cps_mean(z, velocity(base.tr, base, z, sg[k], prompts), sg[k], sg[k + 1], 0.8)
+                (-(a * -((z2 - mean) ** 2).mean((1, 2, 3))).mean() / o.groups).backward()
+        sampled.append(taken())
+    torch.manual_seed(0); A = {n: torch.randn(32, m.in_features) / 32 for n, m in layers.items()}
+    kinds = {"all weights": lambda n, w, b: w, "random A, rank 32": lambda n, w, b: w @ A[n].T, "bias": lambda n, w, b: b}
+    sets = {"joint attention": r"\.attn\.", "feed-forward output": r"ff\.net", "modulations": r"norm1", "norm_out": r"norm_out", "proj_out": r"proj_out"}
+    for title, pattern in sets.items():
+        for kind, f in kinds.items():
+            flat = lambda gs: torch.stack([torch.cat([f(n, *g[n]).flatten() for n in layers if re.search(pattern, n)]) for g in gs])
+            e, c = flat(exact), flat(sampled); h = len(e) // 2
+            one = F.cosine_similarity(c, e.mean(0)[None])
+            print(f"{title}, {kind}: {e.shape[1]} numbers, one update {one.mean():.3f} +- {one.std() / len(one) ** .5:.3f}, "
+                  f"all {F.cosine_similarity(c.mean(0), e.mean(0), dim=0):.3f}, halves of the exact one {F.cosine_similarity(e[:h].mean(0), e[h:].mean(0), dim=0):.2f}", flush=True)
+if o.signal: signal_share(); raise SystemExit
 from peft import LoraConfig
 base.tr.add_adapter(LoraConfig(r=32, lora_alpha=64, init_lora_weights="gaussian",
     target_modules=r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"))
@@ -198,7 +247,7 @@ for update in range(1, o.updates + 1):
     prompts = rng.sample(POOL, o.batch)
     with torch.no_grad(): z = denoised(torch.randn(o.batch, 16, 16, 16, generator=g), prompts, 0, o.start)
     im = decoded(denoised(z, prompts, o.start)) * 255
-    loss = -sum(w * t(im, prompts).mean() / s for w, t, s in terms)
+    loss = -reward(im, prompts).mean()
     policy.zero_grad(); loss.backward(); policy.step()
     for _, t, _ in terms: t.fit(im.detach().round(), prompts) 
     if update % o.every == 0: measure(update)
