@@ -43,13 +43,13 @@ public struct CLIPTextConfiguration: Sendable, Equatable {
         self.projectionWidth = projectionWidth ?? file.projection_dim ?? 512
         normEpsilon = file.layer_norm_eps ?? 1e-5
         endTokenID = file.eos_token_id ?? 49407
+        try requireLayers(layerCount, headCount: headCount, width: width, path: path)
         try ConfigurationFile.requireSizes(
             [
                 "vocab_size": vocabularySize, "hidden_size": width, "intermediate_size": feedForwardWidth,
                 "num_hidden_layers": layerCount, "num_attention_heads": headCount,
                 "max_position_embeddings": positionCount, "projection_dim": self.projectionWidth,
             ], path: path)
-        try requireLayers(layerCount, headCount: headCount, width: width, path: path)
     }
 
     var layerSizes: CLIPLayerSizes {
