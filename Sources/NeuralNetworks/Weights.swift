@@ -18,19 +18,31 @@ public struct Weights {
     public let scope: String
     private let store: WeightStore
 
+    /// Models of this many bytes stay in their files, mapped, and are not copied: 1 GiB. Smaller ones are copied, which costs
+    /// little and makes them independent of what happens to the file.
+    public static let mappedByteCount = 1 << 30
+
     /// The tensors of a safetensors file, of a sharded model, or of a folder with one.
     ///
-    /// - Parameter rename: name in the file -> name in the model; nil leaves the tensor out on purpose.
+    /// A mapped file must not be written to while the model lives; replacing it by rename is fine.
+    ///
+    /// - Parameters:
+    ///   - mappedFrom: bytes of all tensors from which on they stay in the file.
+    ///   - rename: name in the file -> name in the model; nil leaves the tensor out on purpose.
     /// - Throws: `SafeTensorsError`.
     public init(
-        path: String, engine: any Engine, dtype: DType = .float32, rename: (String) -> String? = { $0 }
+        path: String, engine: any Engine, dtype: DType = .float32, mappedFrom: Int = Weights.mappedByteCount,
+        rename: (String) -> String? = { $0 }
     ) throws {
         let folder = try SafeTensorsFolder(path: path)
         var names: [String: String] = [:]
         for entry in folder.entries {
             if let name = rename(entry.name) { names[name] = entry.name }
         }
-        self.init(engine: engine, dtype: dtype, scope: "", store: WeightStore(folder: folder, names: names))
+        let isMapped = folder.entries.reduce(0) { $0 + $1.byteRange.count } >= mappedFrom
+        self.init(
+            engine: engine, dtype: dtype, scope: "",
+            store: WeightStore(folder: folder, names: names, isMapped: isMapped))
     }
 
     /// Tensors that exist already; tracked ones keep their history, also through a change of precision.
@@ -102,12 +114,14 @@ private final class WeightStore {
     let source: String
     private let folder: SafeTensorsFolder?
     private let names: [String: String]
+    private let isMapped: Bool
     private let parameters: Parameters
     private var taken: [String: Tensor] = [:]
     private var ignored: Set<String> = []
 
-    init(folder: SafeTensorsFolder, names: [String: String]) {
+    init(folder: SafeTensorsFolder, names: [String: String], isMapped: Bool) {
         source = folder.path
+        self.isMapped = isMapped
         self.folder = folder
         self.names = names
         parameters = Parameters()
@@ -115,6 +129,7 @@ private final class WeightStore {
 
     init(parameters: Parameters, source: String) {
         self.source = source
+        isMapped = false
         folder = nil
         names = Dictionary(uniqueKeysWithValues: parameters.names.map { ($0, $0) })
         self.parameters = parameters
@@ -141,9 +156,22 @@ private final class WeightStore {
             return tensor.converted(to: dtype)
         }
         guard let entry = folder[stored] else { throw missing(name) }
-        let isStoredAsWanted =
-            (entry.dtype == .float32 && dtype == .float32) || (entry.dtype == .bfloat16 && dtype == .bfloat16)
-        if isStoredAsWanted {
+        let storedType: DType? =
+            switch entry.dtype {
+            case .float32: .float32
+            case .bfloat16: .bfloat16
+            default: nil
+            }
+        if isMapped, let storedType {
+            let (bytes, owner) = try folder.bytes(of: stored).retained
+            // A file may be packed so that its elements straddle words; such a tensor is copied, as are small ones, which share pages.
+            let isAligned = Int(bitPattern: bytes.baseAddress) % storedType.byteCount == 0
+            if let owner, isAligned, bytes.count >= smallestMappedByteCount {
+                return engine.tensor(mapped: bytes, owner: owner, shape: entry.shape, dtype: storedType).converted(
+                    to: dtype)
+            }
+        }
+        if storedType == dtype {
             return try folder.withBytes(of: stored) { engine.tensor(bytes: $0, shape: entry.shape, dtype: dtype) }
         }
         return engine.tensor(try folder.floats(of: stored), shape: entry.shape, dtype: dtype)
@@ -170,3 +198,6 @@ private final class WeightStore {
             code: .missing, source: source, message: "tensor \(name) is not among the \(names.count) tensors\(hint)")
     }
 }
+
+/// 16 pages.
+private let smallestMappedByteCount = 1 << 16

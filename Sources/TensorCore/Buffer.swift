@@ -2,6 +2,8 @@ import Synchronization
 
 #if canImport(Glibc)
     import Glibc
+#elseif canImport(Darwin)
+    import Darwin
 #endif
 
 /// Memory of one tensor, owned by an engine. Never written after the tensor that holds it was handed out.
@@ -11,7 +13,7 @@ public protocol TensorBuffer: AnyObject, Sendable {
 }
 
 /// Host memory, aligned to 64 bytes, recycled through a pool: a step that repeats the shapes of the one before asks the
-/// system for nothing.
+/// system for nothing. Or bytes of a mapped file, aligned to their elements.
 ///
 /// `@unchecked Sendable`: an engine writes the bytes before the tensor leaves it and nobody writes them afterwards.
 public final class HostBuffer: TensorBuffer, @unchecked Sendable {
@@ -29,11 +31,30 @@ public final class HostBuffer: TensorBuffer, @unchecked Sendable {
         owner = nil
     }
 
-    /// Bytes that somebody else owns and keeps as long as `owner` lives, a mapped file for example.
-    public init(borrowing pointer: UnsafeRawPointer, byteCount: Int, owner: any AnyObject & Sendable) {
-        self.pointer = UnsafeMutableRawPointer(mutating: pointer)
-        self.byteCount = byteCount
+    /// Bytes of a file that is mapped read-only as long as `owner` lives. They are in memory only while they are read.
+    ///
+    /// - Precondition: the pages are a file's: `releasePages` gives them back, and they must be found there again.
+    public init(mapping bytes: UnsafeRawBufferPointer, owner: any AnyObject & Sendable) {
+        precondition(!bytes.isEmpty, "a mapped buffer without bytes")
+        pointer = UnsafeMutableRawPointer(mutating: bytes.baseAddress!)  // not empty, so it has an address
+        byteCount = bytes.count
         self.owner = owner
+    }
+
+    /// Whether the bytes are a mapped file's.
+    var isMapped: Bool { owner != nil }
+
+    /// After reading all of a mapped file's bytes, takes their pages out of this process; who reads them again finds them in the
+    /// file. Whole pages only: the first and the last may belong to neighbours as well. Nothing happens to other memory.
+    func releasePages() {
+        guard isMapped else { return }
+        let page = max(1, sysconf(Int32(_SC_PAGESIZE)))
+        let begin = (Int(bitPattern: pointer) + page - 1) / page * page
+        let end = (Int(bitPattern: pointer) + byteCount) / page * page
+        guard end > begin, let start = UnsafeMutableRawPointer(bitPattern: begin) else { return }
+        #if os(Linux)
+            madvise(start, end - begin, MADV_DONTNEED)
+        #endif
     }
 
     deinit {

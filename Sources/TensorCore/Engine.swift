@@ -117,6 +117,10 @@ public protocol Engine: AnyObject, Sendable {
     func tensor(_ values: [Float], shape: [Int], dtype: DType) -> Tensor
     /// Copies host bytes in; they hold `shape` elements of `dtype`.
     func tensor(bytes: UnsafeRawBufferPointer, shape: [Int], dtype: DType) -> Tensor
+    /// Takes in a mapped file's bytes, which stay valid and unwritten as long as `owner` lives: an engine in host memory reads
+    /// them where they are, another copies them. They hold `shape` elements of `dtype`, aligned to their size.
+    func tensor(mapped bytes: UnsafeRawBufferPointer, owner: any AnyObject & Sendable, shape: [Int], dtype: DType)
+        -> Tensor
     /// Copies values out.
     func values(of x: Tensor) -> [Float]
     /// Copies the raw bytes out, little-endian.

@@ -1,8 +1,10 @@
+import Foundation
 import NeuralNetworks
 import SafeTensors
-import TensorCore
 import TestSupport
 import Testing
+
+@testable import TensorCore
 
 @Suite struct WeightsTests {
     let engine = OpenBLASEngine.shared
@@ -81,6 +83,53 @@ import Testing
                 #expect(tensor.values == [1.5, -2, 0.25])
             }
         }
+    }
+
+    @Test("a mapped model computes what a copied one does, and its pages leave again once the weights are packed")
+    func mapped() throws {
+        let fast = OneDNNEngine.shared
+        let side = 2048
+        let values = Philox(seed: 1, purpose: .tests).normals(side * side)
+        try withTemporaryFolder { folder in
+            let path = folder + "/model.safetensors"
+            let wide = Parameters([
+                "w": fast.tensor(values, shape: [side, side]), "b": fast.tensor([Float](values.prefix(side)), shape: [side]),
+            ])
+            for stored in DType.allCases {
+                try wide.converted(to: stored).write(to: path)
+                let x = fast.tensor([Float](values.suffix(4 * side)), shape: [4, side], dtype: .float32)
+                for dtype in DType.allCases {
+                    func layer(_ threshold: Int) throws -> (weight: Tensor, bias: Tensor) {
+                        let weights = try Weights(path: path, engine: fast, dtype: dtype, mappedFrom: threshold)
+                        return (try weights.tensor("w", shape: [side, side]), try weights.tensor("b", shape: [side]))
+                    }
+                    let (copied, mapped) = (try layer(.max), try layer(0))
+                    #expect(!isMapped(copied.weight) && !isMapped(mapped.bias))
+                    #expect(isMapped(mapped.weight) == (stored == dtype))
+                    let input = x.converted(to: dtype)
+                    let expected = TensorCore.linear(input, weight: copied.weight, bias: copied.bias).values
+                    let resident = fileBytesInMemory()
+                    #expect(TensorCore.linear(input, weight: mapped.weight, bias: mapped.bias).values == expected)
+                    #expect(fileBytesInMemory() - resident < 2 << 20, "\(stored) as \(dtype)")
+                    // The way back finds the plain weight in the file again.
+                    let leaves = [copied.weight, mapped.weight].map { weight in
+                        let leaf = input.tracked()
+                        return TensorCore.linear(leaf, weight: weight).sum().gradients()[leaf]?.values
+                    }
+                    #expect(leaves[0] == leaves[1] && leaves[0] != nil)
+                    #expect(mapped.weight.values == copied.weight.values)
+                }
+            }
+        }
+    }
+
+    private func isMapped(_ tensor: Tensor) -> Bool { (tensor.buffer as? HostBuffer)?.isMapped == true }
+
+    /// Resident pages of files, in bytes.
+    private func fileBytesInMemory() -> Int {
+        let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+        let line = status.split(separator: "\n").first { $0.hasPrefix("RssFile:") }
+        return (line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) << 10
     }
 
     @Test("renaming maps a file's names to the model's")

@@ -107,6 +107,7 @@ extension OneDNNEngine {
             Primitive.reorder(
                 HostTensors.pointer(weight), TensorLayout(key.weight, tag: dnnl_oihw, weight.dtype), copy.pointer,
                 wanted)
+            buffer.releasePages()
             return copy
         }
     }

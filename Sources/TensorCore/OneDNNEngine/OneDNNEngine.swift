@@ -36,6 +36,12 @@ public final class OneDNNEngine: Engine {
         HostTensors.make(bytes: bytes, shape: shape, dtype: dtype, engine: self)
     }
 
+    public func tensor(
+        mapped bytes: UnsafeRawBufferPointer, owner: any AnyObject & Sendable, shape: [Int], dtype: DType
+    ) -> Tensor {
+        HostTensors.map(bytes, owner: owner, shape: shape, dtype: dtype, engine: self)
+    }
+
     public func values(of x: Tensor) -> [Float] {
         [Float](unsafeUninitializedCapacity: x.count) { target, initialized in
             kernel_to_float(x.dtype.kernel, HostTensors.pointer(x), x.count, target.baseAddress)
@@ -56,6 +62,7 @@ public final class OneDNNEngine: Engine {
             kernel_from_float(
                 dtype.kernel, HostTensors.pointer(x).assumingMemoryBound(to: Float.self), x.count, result.pointer)
         }
+        (x.buffer as? HostBuffer)?.releasePages()
         return result.tensor
     }
 }

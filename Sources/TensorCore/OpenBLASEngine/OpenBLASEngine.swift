@@ -27,6 +27,12 @@ public final class OpenBLASEngine: Engine {
         HostTensors.make(bytes: bytes, shape: shape, dtype: dtype, engine: self)
     }
 
+    public func tensor(
+        mapped bytes: UnsafeRawBufferPointer, owner: any AnyObject & Sendable, shape: [Int], dtype: DType
+    ) -> Tensor {
+        HostTensors.map(bytes, owner: owner, shape: shape, dtype: dtype, engine: self)
+    }
+
     public func values(of x: Tensor) -> [Float] { HostTensors.values(of: x) }
 
     public func bytes(of x: Tensor) -> [UInt8] { HostTensors.bytes(of: x) }
@@ -73,6 +79,18 @@ enum HostTensors {
         let buffer = HostBuffer(byteCount: bytes.count)
         if let source = bytes.baseAddress { buffer.pointer.copyMemory(from: source, byteCount: bytes.count) }
         return Tensor(engine: engine, buffer: buffer, shape: shape, dtype: dtype)
+    }
+
+    static func map(
+        _ bytes: UnsafeRawBufferPointer, owner: any AnyObject & Sendable, shape: [Int], dtype: DType,
+        engine: any Engine
+    ) -> Tensor {
+        precondition(
+            bytes.count == shape.reduce(1, *) * dtype.byteCount
+                && Int(bitPattern: bytes.baseAddress) % dtype.byteCount == 0,
+            "tensor: \(bytes.count) mapped bytes at \(Int(bitPattern: bytes.baseAddress)) for \(shape) \(dtype)")
+        return Tensor(
+            engine: engine, buffer: HostBuffer(mapping: bytes, owner: owner), shape: shape, dtype: dtype)
     }
 
     static func values(of x: Tensor) -> [Float] {
