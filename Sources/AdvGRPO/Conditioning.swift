@@ -15,6 +15,11 @@ public struct Conditioning: Sendable {
         self.text_BSD = text_BSD
         self.pooled_BP = pooled_BP
     }
+
+    /// Samples `range`, without copying.
+    func rows(_ range: Range<Int>) -> Conditioning {
+        Conditioning(text_BSD: text_BSD.rows(range), pooled_BP: pooled_BP.rows(range))
+    }
 }
 
 /// A prompt's conditioning and that of the empty prompt, one row each.
@@ -76,5 +81,19 @@ public struct GuidedVelocity: Sendable {
             .converted(to: .float32)
         let (negative, positive) = (both.rows(0..<B), both.rows(B..<2 * B))
         return negative + (positive - negative) * scale
+    }
+
+    /// v at `x_BCHW`, fp32, each branch a model call of its own on the lanes: one image alone keeps two processors busy.
+    public func callAsFunction(
+        _ x_BCHW: Tensor, timestep: Float, prompt: PromptConditioning, velocity: @escaping VelocityFunction,
+        lanes: Lanes
+    ) throws -> Tensor {
+        let B = x_BCHW.shape[0]
+        guard scale != 1 else { return self(x_BCHW, timestep: timestep, prompt: prompt, velocity: velocity) }
+        let both = prompt.batch(B, guided: true)
+        let velocities = try lanes.map(2) { branch in
+            velocity(x_BCHW, timestep, both.rows(branch * B..<(branch + 1) * B)).converted(to: .float32)
+        }
+        return velocities[0] + (velocities[1] - velocities[0]) * scale
     }
 }

@@ -54,10 +54,13 @@ struct ModelOptions: ParsableArguments {
             folder: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0)
         var transformer = policy.pipeline.transformer
         if let lora { transformer = try transformer.merged(LoRAAdapter(path: lora, engine: engine)) }
-        let side = size ?? policy.pipeline.defaultLatentSide * policy.pipeline.autoencoder.configuration.spatialFactor
+        let factor = policy.pipeline.autoencoder.configuration.spatialFactor
+        let side = size ?? policy.pipeline.defaultLatentSide * factor
+        // Products are efficient from a few hundred rows on; larger pieces would only leave threads without work.
+        let tokenSide = max(1, side / (factor * transformer.configuration.patchSize))
+        let chunks = Chunks(size: max(1, min(4, 256 / (tokenSide * tokenSide))))
         let generator = try ImageGenerator(
-            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed,
-            chunks: Chunks(size: 4))
+            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed, chunks: chunks)
         return Loaded(
             policy: policy, transformer: transformer, generator: generator, side: side,
             lanes: Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount))

@@ -71,6 +71,8 @@ public struct ImageGenerator: Sendable {
     ) throws -> Tensor {
         let velocity = DiffusionPolicy.velocity(of: transformer)
         let ranges = pieces(orders)
+        // A piece of one image is computed branch by branch, whoever does it, and on two threads where pieces do not occupy them.
+        let branchLanes = ranges.count < lanes.count ? lanes : Lanes(count: 1)
         return concatenated(
             try lanes.map(ranges.count) { piece in
                 let orders = orders[ranges[piece]]
@@ -81,9 +83,12 @@ public struct ImageGenerator: Sendable {
                 let conditioning = policy.conditioning(prompt)
                 for index in sigmas.indices.dropLast() {
                     let step = FlowStep(index, of: sigmas, kind: nil, noiseLevel: 0)
-                    x = step.mean(
-                        x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: conditioning, velocity: velocity)
-                    )
+                    let guided =
+                        orders.count == 1
+                        ? try guidance(
+                            x, timestep: step.timestep, prompt: conditioning, velocity: velocity, lanes: branchLanes)
+                        : guidance(x, timestep: step.timestep, prompt: conditioning, velocity: velocity)
+                    x = step.mean(x, velocity_BCHW: guided)
                 }
                 try progress(orders.count)
                 return x

@@ -93,5 +93,12 @@ struct FlowStepTests {
             return concatenated([negative, positive], axis: 0)
         }
         expectClose(v.values, try golden.floats("guidance/output"))
+        let apart = try guided(
+            engine.zeros(negative.shape), timestep: 1000, prompt: prompt,
+            velocity: { x, _, conditioning in
+                precondition(conditioning.text_BSD.shape[0] == x.shape[0])
+                return conditioning.text_BSD.values[0] < 0 ? negative : positive
+            }, lanes: Lanes(count: 2))
+        #expect(apart.values == v.values)
     }
 }
