@@ -28,6 +28,8 @@ public struct PolicySettings: Codable, Sendable, Equatable {
     public var ema = EMASettings()
     /// Whether the training forward applies guidance as the rollout does.
     public var guidanceInTraining = true
+    /// Whether the training forward keeps its activations or computes them again on the way back.
+    public var gradientCheckpointing = GradientCheckpointing.automatic
 
     /// The settings of a preset.
     public init(fidelity: Fidelity) {
@@ -79,6 +81,11 @@ public struct PolicySettings: Codable, Sendable, Equatable {
         .boolean(
             "guidanceInTraining", \.guidanceInTraining, "Whether the training forward applies guidance.",
             source: "method 1.3"),
+        .choice(
+            "gradientCheckpointing", \.gradientCheckpointing,
+            "Whether each block of the transformer is computed a second time in the backward pass instead of keeping its "
+                + "activations: same gradients, a third more time; automatic: where a piece would keep more than 1 GiB.",
+            source: "arXiv 1604.06174"),
     ]
 
     /// Combinations that make no sense.
@@ -98,6 +105,25 @@ public enum AdapterKind: String, Codable, Sendable, CaseIterable {
     case lora
     /// All weights of the transformer.
     case full
+}
+
+/// Whether the policy's training computes blocks a second time instead of keeping what their backward pass needs.
+public enum GradientCheckpointing: String, Codable, Sendable, CaseIterable {
+    /// Where one piece of work (a chunk at one window step) would keep more than 1 GiB.
+    case automatic
+    /// For every piece.
+    case always
+    /// For none.
+    case never
+
+    /// Bytes of activations that a piece may keep.
+    public var activationByteLimit: Int {
+        switch self {
+        case .automatic: 1 << 30
+        case .always: 0
+        case .never: .max
+        }
+    }
 }
 
 /// Over which rewards the advantage's standard deviation is taken.

@@ -31,8 +31,10 @@ public final class DiffusionPolicy: Sendable {
         folder: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64,
         withTextEncoder: Bool = true
     ) throws {
-        pipeline = try StableDiffusion3Pipeline(
+        var pipeline = try StableDiffusion3Pipeline(
             folder: folder, engine: engine, dtype: dtype, withTextEncoder: withTextEncoder)
+        pipeline.transformer.activationByteLimit = settings.gradientCheckpointing.activationByteLimit
+        self.pipeline = pipeline
         self.settings = settings
         self.engine = engine
         switch settings.adapter {

@@ -95,6 +95,65 @@ import Testing
         }
     }
 
+    /// Gradients of every leaf of the three ways to train, with blocks computed again where their activations exceed `limit`.
+    private func everyGradient(_ engine: any Engine, _ dtype: DType, limit: Int) throws -> [[Float]] {
+        let inputsGolden = try Golden("mmdit-a/golden.safetensors")
+        let upstream = try inputsGolden.tensor("grad_output", on: engine)
+        var base = try MMDiT(folder: Repository.fixtures + "/mmdit-a", engine: engine, dtype: dtype)
+        base.activationByteLimit = limit
+        let stored = try LoRAAdapter(path: Repository.fixtures + "/mmdit-a-lora", engine: engine)
+        let adapter = stored.replacing(stored.parameters.tracked())
+        let inputs = try Inputs(inputsGolden, on: engine)
+        var gradients: [[Float]] = []
+        func collect(_ output: Tensor, _ leaves: Parameters) {
+            gradients.append(output.values)
+            gradients += leaves.gradients(from: output.gradients(upstream: upstream)).entries.map(\.tensor.values)
+        }
+        collect(inputs.velocity(base, adapter: adapter), adapter.parameters)
+        collect(inputs.velocity(try base.merged(adapter)), adapter.parameters)
+        let weights = base.trainableParameters.tracked()
+        collect(try Inputs(inputsGolden, on: engine, tracked: true).velocity(try base.replacing(weights)), weights)
+        return gradients
+    }
+
+    @Test("computing blocks again in the backward pass gives the same gradients, bit for bit", arguments: DType.allCases)
+    func checkpointing(dtype: DType) throws {
+        for engine in testEngines {
+            let kept = try everyGradient(engine, dtype, limit: .max)
+            #expect(kept.contains { $0.contains { $0 != 0 } })
+            #expect(try everyGradient(engine, dtype, limit: 0) == kept, "\(engine.name)")
+        }
+    }
+
+    @Test("a tracked forward pass keeps the bytes that the configuration says, and with checkpointing a fraction of them")
+    func activationBytes() async {
+        // A process of its own: the pool counts the buffers of everybody.
+        await #expect(processExitsWith: .success) {
+            let engine = OneDNNEngine.shared
+            let golden = try Golden("mmdit-b/golden.safetensors")
+            var model = try MMDiT(folder: Repository.fixtures + "/mmdit-b", engine: engine)
+            model = try model.replacing(model.trainableParameters.tracked())
+            let inputs = try Inputs(golden, on: engine)
+            let patches = model.configuration.patchSize * model.configuration.patchSize
+            let B = inputs.latents.shape[0]
+            let predicted = model.configuration.activationByteCount(
+                samples: B, imageTokens: inputs.latents.shape[2] * inputs.latents.shape[3] / patches,
+                textTokens: inputs.text.shape[1], dtype: .float32)
+            func kept(_ limit: Int) -> Int {
+                model.activationByteLimit = limit
+                _ = inputs.velocity(model)  // packs the weights
+                HostBufferPool.trim()
+                let before = HostBufferPool.systemByteCount
+                let output = inputs.velocity(model)
+                HostBufferPool.trim()
+                return withExtendedLifetime(output) { HostBufferPool.systemByteCount - before }
+            }
+            let (all, few) = (kept(.max), kept(0))
+            print("kept \(all) bytes, predicted \(predicted), with checkpointing \(few)")
+            precondition(abs(all - predicted) < predicted / 4 && few < predicted / 5)
+        }
+    }
+
     @Test("bf16 stays within bf16's precision of the reference", arguments: cases)
     func bfloat16(name: String) throws {
         let golden = try Golden(name + "/golden.safetensors")

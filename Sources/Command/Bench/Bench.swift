@@ -1,5 +1,5 @@
-import AdvGRPO
-import ArgumentParser
+public import AdvGRPO
+public import ArgumentParser
 import Foundation
 import Runtime
 import TensorCore
@@ -9,8 +9,8 @@ struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Time the phases of one epoch on given models.",
         discussion: """
-            The work is that of tools/bench-vs-pytorch: one group, 10 steps with guidance 4.5, the first 2 of them stochastic and \
-            trained, one discriminator step, one policy update. MODELS holds transformer, vae, scheduler and dino; text \
+            The work is that of tools/bench-vs-pytorch unless options say otherwise: one group, 10 steps with guidance 4.5, the first \
+            2 of them stochastic and trained, one discriminator step, one policy update. MODELS holds transformer, vae, scheduler and dino; text \
             encoders are not needed, conditioning is random. Each phase counts with its fastest repetition. See docs/performance.md.
             """)
 
@@ -38,6 +38,18 @@ struct Bench: ParsableCommand {
     @Option(help: "Text tokens of the conditioning; what dino/config.json says (else 16) unless given.")
     var textTokens: Int?
 
+    @Option(help: "Side of the images in pixels; the model's default unless given.")
+    var size: Int?
+
+    @Option(help: "rollout.steps: denoising steps.")
+    var steps = 10
+
+    @Option(help: "rollout.window.size: stochastic steps at the start, which are trained.")
+    var window = 2
+
+    @Option(help: "policy.gradientCheckpointing: automatic, always or never.")
+    var checkpointing = GradientCheckpointing.automatic
+
     @Option(help: "rollout.chunkSize: images that one thread computes at once.")
     var chunk = 4
 
@@ -47,6 +59,7 @@ struct Bench: ParsableCommand {
     func validate() throws {
         for (name, value) in [
             ("threads", threads ?? 1), ("repeat", repetitions), ("text-tokens", textTokens ?? 1), ("chunk", chunk),
+            ("size", size ?? 1), ("steps", steps), ("window", window),
         ] where value < 1 {
             throw ValidationError("--\(name) must be at least 1, not \(value)")
         }
@@ -54,7 +67,10 @@ struct Bench: ParsableCommand {
     }
 
     func run() throws {
-        let work = try BenchWork(models: models, group: group, textTokens: textTokens)
+        var work = try BenchWork(models: models, group: group, textTokens: textTokens, size: size)
+        work.steps = steps
+        work.window = window
+        work.checkpointing = checkpointing
         let lanes = Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount)
         let beginning = ProcessorUse.now
         let references = try BenchReferences(count: work.images, side: work.imageSide)
@@ -86,6 +102,8 @@ struct Bench: ParsableCommand {
         self.phase.contains(phase) || (phase == .score && self.phase.contains(.discriminator))
     }
 }
+
+extension GradientCheckpointing: ExpressibleByArgument {}
 
 /// What is timed; raw values are those of the PyTorch peer.
 enum BenchPhase: String, CaseIterable, ExpressibleByArgument {

@@ -17,26 +17,29 @@ struct BenchWork {
     /// Images of the group, and references beside them in the discriminator's step.
     let images: Int
     let textTokens: Int
-    let steps = 10
+    var steps = 10
     let guidance = 4.5
     let noiseLevel = 0.8
     /// Stochastic steps, at the start; these are trained.
-    let window = 2
+    var window = 2
+    var checkpointing = GradientCheckpointing.automatic
     let discriminatorSteps = 1
     let patches = 64
     let headWidth = 512
     let loraRank = 32
     static let prompt = "bench"
 
-    /// Side of the latents and of the images.
-    var latentSide: Int { transformer.sampleSize }
-    var imageSide: Int { latentSide * autoencoder.spatialFactor }
+    /// Side of the images and of the latents.
+    let imageSide: Int
+    var latentSide: Int { imageSide / autoencoder.spatialFactor }
 
+    /// - Parameter size: side of the images, pixels; the model's default when nil.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
-    init(models: String, group: Int?, textTokens: Int?) throws {
+    init(models: String, group: Int?, textTokens: Int?, size: Int? = nil) throws {
         self.models = models
         transformer = try MMDiTConfiguration(path: models + "/transformer/config.json")
         autoencoder = try AutoencoderKLConfiguration(path: models + "/vae/config.json")
+        imageSide = size ?? transformer.sampleSize * autoencoder.spatialFactor
         backbone = try DINOv2(folder: models + "/dino", engine: Engines.default).configuration
         let sizes = try ConfigurationFile.read(Sizes.self, path: models + "/dino/config.json")
         images = group ?? sizes.group ?? 16
@@ -76,6 +79,7 @@ struct BenchWork {
         settings.method.discriminator.warmUp = WarmUpSettings()
         settings.method.policy.lora.rank = loraRank
         settings.method.policy.updatesPerEpoch = 1
+        settings.method.policy.gradientCheckpointing = checkpointing
         if let violation = settings.validate().first {
             throw CommandFailure("\(models) cannot be measured: \(violation.path) \(violation.message)")
         }

@@ -16,6 +16,9 @@ public struct MMDiT: Sendable {
     public let parameters: Parameters
     /// Precision of weights and activations.
     public let dtype: DType
+    /// Where a tracked forward pass would keep more bytes than this for its backward pass, each block is computed a second time
+    /// instead (`checkpointed`). The gradients are the same, bit for bit.
+    public var activationByteLimit = Int.max
     private let patchEmbedding: PatchEmbedding
     private let positionTable: Tensor
     private let timeEmbedder: EmbeddingPerceptron, textEmbedder: EmbeddingPerceptron
@@ -70,10 +73,12 @@ public struct MMDiT: Sendable {
     ///
     /// - Throws: `unusedTensors` or `wrongShape` when the model has no place for one.
     public func replacing(_ replacements: Parameters) throws -> MMDiT {
-        try MMDiT(
+        var model = try MMDiT(
             configuration,
             weights: Weights(
                 parameters.merging(replacements), source: "transformer", engine: positionTable.engine, dtype: dtype))
+        model.activationByteLimit = activationByteLimit
+        return model
     }
 
     /// The same model with an adapter's update added to its weights; tracked when the adapter is.
@@ -114,9 +119,16 @@ public struct MMDiT: Sendable {
 
         var x_BSD = patchEmbedding(latents_BCHW.converted(to: dtype)) + positions(height: H, width: W)
         var context_BTD = conditioning.context
+        let activationByteCount = configuration.activationByteCount(
+            samples: B, imageTokens: x_BSD.shape[1], textTokens: context_BTD.shape[1], dtype: dtype)
         for block in blocks {
-            (x_BSD, context_BTD) = block(
-                x_BSD, context_BTD: context_BTD, embedding_BD: activated_BD, adapter: adapter)
+            let (x, context) = (x_BSD, context_BTD)
+            let compute: @Sendable () -> [Tensor] = {
+                let streams = block(x, context_BTD: context, embedding_BD: activated_BD, adapter: adapter)
+                return [streams.x, streams.context]
+            }
+            let streams = activationByteCount > activationByteLimit ? checkpointed(compute) : compute()
+            (x_BSD, context_BTD) = (streams[0], streams[1])
         }
         x_BSD = modulatedLayerNorm(
             x_BSD, modulation: outputModulation(activated_BD, adapter: adapter), shift: ModulationRow.shiftContinuous,

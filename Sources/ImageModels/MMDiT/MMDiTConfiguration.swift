@@ -1,4 +1,5 @@
 public import NeuralNetworks
+public import TensorCore
 
 /// The `config.json` of diffusers' `SD3Transformer2DModel`, with the defaults of its constructor.
 public struct MMDiTConfiguration: Sendable, Equatable, Decodable {
@@ -31,6 +32,17 @@ public struct MMDiTConfiguration: Sendable, Equatable, Decodable {
 
     /// heads · head width.
     public var width: Int { headCount * headWidth }
+
+    /// Bytes that the blocks of one tracked forward pass keep for the backward pass.
+    ///
+    /// In units of the width, a token keeps its input; its normalised form; the raw query and key; query, key and value; the
+    /// attention's output and the same in its stream's order; the projection; the sum; the sum's normalised form; 4 before and 4
+    /// after the activation; the projection down: 21 with the next input. A second attention adds 9 an image token.
+    public func activationByteCount(samples: Int, imageTokens: Int, textTokens: Int, dtype: DType) -> Int {
+        let joint = 21 * (imageTokens + textTokens) * layerCount
+        let dual = 9 * imageTokens * dualAttentionLayers.count
+        return samples * (joint + dual) * width * dtype.byteCount
+    }
 
     /// diffusers' defaults.
     public init() {}
