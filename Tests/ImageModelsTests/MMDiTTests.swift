@@ -116,7 +116,7 @@ import Testing
         return gradients
     }
 
-    @Test("computing blocks again in the backward pass gives the same gradients, bit for bit", arguments: DType.allCases)
+    @Test("computing blocks again gives the same gradients, bit for bit", arguments: DType.allCases)
     func checkpointing(dtype: DType) throws {
         for engine in testEngines {
             let kept = try everyGradient(engine, dtype, limit: .max)
@@ -125,7 +125,7 @@ import Testing
         }
     }
 
-    @Test("a tracked forward pass keeps the bytes that the configuration says, and with checkpointing a fraction of them")
+    @Test("a tracked forward pass keeps the bytes that the configuration says, with checkpointing few")
     func activationBytes() async {
         // A process of its own: the pool counts the buffers of everybody.
         await #expect(processExitsWith: .success) {

@@ -93,7 +93,8 @@ import Testing
         try withTemporaryFolder { folder in
             let path = folder + "/model.safetensors"
             let wide = Parameters([
-                "w": fast.tensor(values, shape: [side, side]), "b": fast.tensor([Float](values.prefix(side)), shape: [side]),
+                "w": fast.tensor(values, shape: [side, side]),
+                "b": fast.tensor([Float](values.prefix(side)), shape: [side]),
             ])
             for stored in DType.allCases {
                 try wide.converted(to: stored).write(to: path)

@@ -13,8 +13,9 @@ import Testing
     }
 
     /// A scalar through two segments that share a tensor; nil where a leaf gets no gradient.
-    private func gradients(_ engine: any Engine, segment: (@escaping @Sendable () -> [Tensor]) -> [Tensor]) -> [[Float]?]
-    {
+    private func gradients(
+        _ engine: any Engine, segment: (@escaping @Sendable () -> [Tensor]) -> [Tensor]
+    ) -> [[Float]?] {
         let x = engine.normal([5, 6]).tracked()
         let weights = (1...2).map { engine.normal([6, 6], seed: $0).tracked() }
         let shared = engine.normal([5, 6], seed: 3).tracked()
