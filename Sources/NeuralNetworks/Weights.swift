@@ -24,7 +24,8 @@ public struct Weights {
 
     /// The tensors of a safetensors file, of a sharded model, or of a folder with one.
     ///
-    /// A mapped file must not be written to while the model lives; replacing it by rename is fine.
+    /// A mapped file must not be written to while the model lives: that would change its weights or, where the file gets
+    /// shorter, end the process. Replacing it by rename is fine.
     ///
     /// - Parameters:
     ///   - mappedFrom: bytes of all tensors from which on they stay in the file.

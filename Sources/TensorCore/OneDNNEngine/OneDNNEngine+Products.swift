@@ -15,7 +15,9 @@ struct ProductKey: Hashable, Sendable {
 
 extension OneDNNEngine {
     public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, activation: Activation?) -> Tensor {
-        let key = productKey(x, weight, transposeA: false, transposeB: true, bias, dtype: x.dtype, packsB: true)
+        // A mapped weight is large: multiplied where it lies it is 3 to 6% slower and takes no memory of ours.
+        let packsB = (weight.buffer as? HostBuffer)?.isMapped != true
+        let key = productKey(x, weight, transposeA: false, transposeB: true, bias, dtype: x.dtype, packsB: packsB)
         guard let activation else { return product(x, weight, key, bias: bias, dtype: x.dtype) }
         guard key.result == x.dtype, key.m > 0, key.n > 0, key.k > 0 else {
             return activate(product(x, weight, key, bias: bias, dtype: x.dtype), activation)
@@ -89,24 +91,20 @@ extension OneDNNEngine {
         }
     }
 
-    /// The weight in the layout the primitive wants, made once a buffer. A mapped weight is large: its plain pages are given back, and
-    /// the copy for the way back is made anew each time, which costs a tenth of the product and saves as much memory as the file has.
+    /// The weight in the layout the primitive wants, made once a buffer.
     private func packed(_ weight: Tensor, _ key: ProductKey, _ primitive: Primitive) -> HostBuffer {
         guard let buffer = weight.buffer as? HostBuffer, let wanted = primitive.layouts[DNNL_ARG_WEIGHTS] else {
             preconditionFailure("a weight of engine \(weight.engine.name) is not in host memory")
         }
-        func pack() -> HostBuffer {
+        return buffer.derivedBuffer(
+            DerivedKey(
+                maker: primitive.weightsName, offset: weight.offset, shape: [key.k, key.n, key.transposeB ? 1 : 0])
+        ) {
             let copy = HostBuffer(byteCount: wanted.byteCount)
             let plain = key.layoutB(weight.dtype)
             Primitive.reorder(HostTensors.pointer(weight), plain, copy.pointer, wanted)
-            buffer.releasePages()
             return copy
         }
-        if buffer.isMapped && !key.transposeB { return pack() }
-        return buffer.derivedBuffer(
-            DerivedKey(
-                maker: primitive.weightsName, offset: weight.offset, shape: [key.k, key.n, key.transposeB ? 1 : 0]),
-            pack)
     }
 }
 
