@@ -24,8 +24,10 @@ extension OneDNNEngine {
         }
         // Block by block, so that the activation finds its rows in cache. It is the same kernel that `activate` runs: what is
         // computed with and without gradients has the same bits.
+        // Not where the weight is beyond the cache: every block would fetch it again.
         let result = make([key.m, key.n], key.result)
-        let rows = OneDNN.rowsAreIndependent ? max(16, (1 << 16) / key.n / 16 * 16) : key.m
+        let isCached = key.n * key.k * key.operands.byteCount <= 4 << 20
+        let rows = OneDNN.rowsAreIndependent && isCached ? max(16, (1 << 16) / key.n / 16 * 16) : key.m
         for start in stride(from: 0, to: key.m, by: rows) {
             var block = key
             block.m = min(rows, key.m - start)
