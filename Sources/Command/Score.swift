@@ -17,7 +17,7 @@ struct Score: ParsableCommand {
             --reward pickscore --model PickScore_v1 --reward jpeg_compressibility. Prints a line for each image: its scores, then its path.
             """)
 
-    @Option(help: "A reward: \(scorable.map(\.rawValue).joined(separator: ", ")). May be repeated.")
+    @Option(help: "A reward. May be repeated.")
     var reward: [RewardComponent]
 
     @Option(help: "Folder of a reward's model, as transformers saves it. One for each reward that has a model.")
@@ -46,9 +46,6 @@ struct Score: ParsableCommand {
 
     @Argument(help: "PNG files.")
     var files: [String] = []
-
-    /// All but those of a run's discriminator.
-    private static let scorable = RewardComponent.allCases.filter { !$0.isAdversarial }
 
     func validate() throws {
         if let other = reward.first(where: \.isAdversarial) {
@@ -176,4 +173,7 @@ struct Score: ParsableCommand {
     }
 }
 
-extension RewardComponent: ExpressibleByArgument {}
+extension RewardComponent: ExpressibleByArgument {
+    /// What help and completion offer; a run's discriminator heads have a name but nothing to be scored with here.
+    public static var allValueStrings: [String] { allCases.filter { !$0.isAdversarial }.map(\.rawValue) }
+}
