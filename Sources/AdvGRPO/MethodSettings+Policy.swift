@@ -84,7 +84,7 @@ public struct PolicySettings: Codable, Sendable, Equatable {
         .choice(
             "gradientCheckpointing", \.gradientCheckpointing,
             "Whether each block of the transformer is computed a second time in the backward pass instead of keeping its "
-                + "activations: same gradients, a third more time; automatic: where a piece would keep more than 1 GiB.",
+                + "activations: same gradients, 40% more time; automatic: where a piece would keep more than 1 GiB.",
             source: "arXiv 1604.06174"),
     ]
 

@@ -28,3 +28,15 @@ public protocol ImageTextModel: Sendable {
     /// - Returns: fp32 [B, N].
     func logits(imageFeatures_BP: Tensor, textFeatures_NP: Tensor) -> Tensor
 }
+
+/// exp(scale) · cos(image, text) + bias: fp32 [B, P], [N, P] -> fp32 [B, N].
+///
+/// - Parameters:
+///   - logScale: one number, as `logit_scale` is stored.
+///   - bias: fp32, one number; nil adds none.
+/// - Source: transformers models/clip/modeling_clip.py `CLIPModel.forward`, models/siglip/modeling_siglip.py `SiglipModel.forward`.
+func scaledCosines(_ images_BP: Tensor, _ texts_NP: Tensor, logScale: Tensor, bias: Tensor? = nil) -> Tensor {
+    let cosines = linear(images_BP.unitNormalized(), weight: texts_NP.unitNormalized())
+    let scale = logScale.converted(to: .float32).activated(.exp).reshaped(1, 1)
+    return linear(cosines.reshaped(-1, 1), weight: scale, bias: bias).reshaped(cosines.shape[0], cosines.shape[1])
+}

@@ -15,7 +15,8 @@ public protocol TensorBuffer: AnyObject, Sendable {
 /// Host memory, aligned to 64 bytes, recycled through a pool: a step that repeats the shapes of the one before asks the
 /// system for nothing. Or bytes of a mapped file, aligned to their elements.
 ///
-/// `@unchecked Sendable`: an engine writes the bytes before the tensor leaves it and nobody writes them afterwards.
+/// `@unchecked Sendable`: an engine writes the bytes before the tensor leaves it and nobody writes them afterwards; those of a mapped
+/// file are never written. `releasePages` drops a copy that the next reader finds in the file again. What is derived is locked.
 public final class HostBuffer: TensorBuffer, @unchecked Sendable {
     /// First byte.
     public let pointer: UnsafeMutableRawPointer

@@ -77,8 +77,7 @@ extension ProcessTests {
             let schedule = Mishap.schedule(seed: seed)
             try await withWorkspace { workspace in
                 let run = workspace.files("run")
-                var train = try workspace.start(
-                    "train", "settings.yaml", "--run-dir", "run", "--set", "cluster.leaseSeconds=1")
+                var train = try begun(workspace)
                 for mishap in schedule {
                     try await Task.sleep(for: mishap.delay)
                     switch mishap.kind {
@@ -110,9 +109,11 @@ extension ProcessTests {
                 try await eventually("the end of all roles") { workspace.processes.isEmpty ? true : nil }
             }
             return workspace.exists("run/settings.yaml")
-                ? try workspace.start("train", "--resume", "--run-dir", "run")
-                : try workspace.start(
-                    "train", "settings.yaml", "--run-dir", "run", "--set", "cluster.leaseSeconds=1")
+                ? try workspace.start("train", "--resume", "--run-dir", "run") : try begun(workspace)
+        }
+
+        private func begun(_ workspace: Workspace) throws -> RunningProcess {
+            try workspace.start("train", "settings.yaml", "--run-dir", "run", "--set", "cluster.leaseSeconds=1")
         }
     }
 }

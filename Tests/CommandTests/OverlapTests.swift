@@ -13,38 +13,16 @@ extension ProcessTests {
     /// `rollout.overlap`: an epoch is sampled while the one before trains, and still everything has its bits.
     @Suite("Overlap", .timeLimit(.minutes(3)))
     struct OverlapTests {
-        private static let overlapping = ["--set", "rollout.overlap=true", "--set", "policy.clipRange=0.001"]
-
         private func start(_ workspace: Workspace, _ changes: String...) throws -> RunningProcess {
             try RunningProcess(
-                ["train", "settings.yaml", "--run-dir", "run"] + Self.overlapping + changes.flatMap { ["--set", $0] },
-                folder: workspace.path, name: "train")
-        }
-
-        /// What a run leaves that nothing happened to.
-        private func undisturbed() async throws -> (digests: [String: String], metrics: [[String: Double]]) {
-            let workspace = try Workspace()
-            defer { workspace.close() }
-            let finished = try await start(workspace).finish()
-            guard finished.exit == .status(0) else { throw TestFailure("\(finished.errors)\(workspace.logs())") }
-            let run = workspace.files("run")
-            return (try run.digests(step: 5), run.reproducibleMetrics)
-        }
-
-        private func expect(
-            _ run: RunFiles, _ finished: Finished,
-            _ expected: (digests: [String: String], metrics: [[String: Double]]), _ comment: Comment
-        ) throws {
-            #expect(finished.exit == .status(0), "\(comment): \(finished.errors)")
-            #expect(try run.digests(step: 5) == expected.digests, comment)
-            #expect(run.reproducibleMetrics == expected.metrics, comment)
-            #expect(try run.ledger(step: 5)["trained"] == 10, comment)
+                ["train", "settings.yaml", "--run-dir", "run"] + UndisturbedRun.overlapping.arguments
+                    + changes.flatMap { ["--set", $0] }, folder: workspace.path, name: "train")
         }
 
         @Test("groups are one update old, never more, and their discriminator is the newest")
         func staleness() async throws {
             let synchronous = try await UndisturbedRun.shared.result
-            let overlapped = try await undisturbed()
+            let overlapped = try await UndisturbedRun.overlapping.result
             #expect(overlapped.digests["policy.safetensors"] != synchronous.digests["policy.safetensors"])
             let (first, rest) = (overlapped.metrics[0], overlapped.metrics.dropFirst())
             #expect(first["policy.firstRatioMean"] == 1)
@@ -56,14 +34,14 @@ extension ProcessTests {
 
         @Test("kills, an interruption and other numbers of workers leave no trace")
         func disturbed() async throws {
-            let expected = try await undisturbed()
             for role in ["worker-0", "reward-server", "learner"] {
                 try await withWorkspace { workspace in
                     let run = workspace.files("run")
                     let train = try start(workspace)
                     try await epochs(3, of: run, train)
                     kill(try #require(workspace.processID(of: role)), SIGKILL)
-                    try expect(run, try await train.finish(), expected, "SIGKILL of \(role)")
+                    try await expectSameBits(
+                        run, of: try await train.finish(), workspace, as: .overlapping, "SIGKILL of \(role)")
                 }
             }
             try await withWorkspace { workspace in
@@ -73,11 +51,12 @@ extension ProcessTests {
                 train.signal(SIGINT)
                 #expect(try await train.finish().exit == .status(0))
                 let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
-                try expect(run, resumed, expected, "interrupted")
+                try await expectSameBits(run, of: resumed, workspace, as: .overlapping, "interrupted")
             }
             try await withWorkspace { workspace in
                 let finished = try await start(workspace, "cluster.workers=3", "cluster.learnerThreads=2").finish()
-                try expect(workspace.files("run"), finished, expected, "three workers")
+                try await expectSameBits(
+                    workspace.files("run"), of: finished, workspace, as: .overlapping, "three workers")
             }
         }
 

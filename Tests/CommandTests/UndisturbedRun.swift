@@ -1,10 +1,18 @@
 import Foundation
 import Testing
 
-/// The undisturbed run that disturbed ones are compared with; made once.
+/// An undisturbed run that disturbed ones are compared with; made once.
 actor UndisturbedRun {
-    static let shared = UndisturbedRun()
+    /// With the workspace's settings.
+    static let shared = UndisturbedRun([])
+    /// With `rollout.overlap`.
+    static let overlapping = UndisturbedRun(["rollout.overlap=true", "policy.clipRange=0.001"])
+
+    /// How it is told its settings on the command line.
+    let arguments: [String]
     private var task: Task<Result, any Error>?
+
+    private init(_ changes: [String]) { arguments = changes.flatMap { ["--set", $0] } }
 
     /// What it left.
     struct Result: Sendable {
@@ -19,7 +27,9 @@ actor UndisturbedRun {
             let made = Task { () throws -> Result in
                 let workspace = try Workspace()
                 defer { workspace.close() }
-                let finished = try await workspace.run("train", "settings.yaml", "--run-dir", "run")
+                let finished = try await RunningProcess(
+                    ["train", "settings.yaml", "--run-dir", "run"] + arguments, folder: workspace.path, name: "train"
+                ).finish()
                 guard finished.exit == .status(0) else {
                     throw TestFailure("undisturbed run: \(finished.errors)\(workspace.logs())")
                 }
@@ -35,16 +45,19 @@ actor UndisturbedRun {
 /// Expects a run to have ended well, without a process left, and as the undisturbed one did: trained files, metrics, every
 /// group trained once.
 func expectSameBits(
-    _ run: RunFiles, of finished: Finished, _ workspace: Workspace, _ comment: Comment? = nil
+    _ run: RunFiles, of finished: Finished, _ workspace: Workspace, as undisturbed: UndisturbedRun = .shared,
+    _ comment: Comment? = nil
 ) async throws {
     #expect(finished.exit == .status(0), "\(finished.errors)")
     #expect(workspace.processes.isEmpty, "processes are left")
-    try await expectSameBits(run, comment)
+    try await expectSameBits(run, as: undisturbed, comment)
 }
 
 /// Expects what a run left to be what the undisturbed one left.
-func expectSameBits(_ run: RunFiles, _ comment: Comment? = nil) async throws {
-    let expected = try await UndisturbedRun.shared.result
+func expectSameBits(
+    _ run: RunFiles, as undisturbed: UndisturbedRun = .shared, _ comment: Comment? = nil
+) async throws {
+    let expected = try await undisturbed.result
     let digests = try run.digests(step: 5)
     for name in [
         "policy.safetensors", "policy-moment1.safetensors", "policy-moment2.safetensors", "policy-average.safetensors",

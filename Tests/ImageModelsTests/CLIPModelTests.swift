@@ -75,6 +75,14 @@ import Testing
                 (#""image_size": 24"#, #""image_size": 25"#, "image size 25 is no multiple of the patch size 8"),
                 (#""image_size": 24"#, #""image_size": 4000000000000"#, "image size 4000000000000 is no multiple"),
                 (#""num_hidden_layers": 2"#, #""num_hidden_layers": -1"#, "num_hidden_layers is -1"),
+                (
+                    #""hidden_size": 12"#, #""hidden_size": 4611686018427387904"#,
+                    "entry \"hidden_size\" is 4611686018427387904, expected 1 to 1048576"
+                ),
+                (
+                    #""hidden_size": 16"#, #""hidden_size": 4611686018427387904"#,
+                    "entry \"hidden_size\" is 4611686018427387904, expected 1 to 1048576"
+                ),
                 (#""hidden_act": "gelu""#, #""hidden_act": "mish""#, "hidden_act mish is not supported"),
                 (#""hidden_size": 12"#, #""hidden_size": 13"#, "2 heads do not divide width 13"),
                 (#""vision_config""#, #""visions_config""#, "has no entry \"vision_config\""),

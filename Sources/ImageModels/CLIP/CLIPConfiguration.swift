@@ -43,12 +43,11 @@ public struct CLIPTextConfiguration: Sendable, Equatable {
         self.projectionWidth = projectionWidth ?? file.projection_dim ?? 512
         normEpsilon = file.layer_norm_eps ?? 1e-5
         endTokenID = file.eos_token_id ?? 49407
-        try requireLayers(layerCount, headCount: headCount, width: width, path: path)
+        try requireLayers(layerCount, layerSizes, path: path)
         try ConfigurationFile.requireSizes(
             [
-                "vocab_size": vocabularySize, "hidden_size": width, "intermediate_size": feedForwardWidth,
-                "num_hidden_layers": layerCount, "num_attention_heads": headCount,
-                "max_position_embeddings": positionCount, "projection_dim": self.projectionWidth,
+                "vocab_size": vocabularySize, "max_position_embeddings": positionCount,
+                "projection_dim": self.projectionWidth,
             ], path: path)
     }
 
@@ -90,7 +89,7 @@ public struct CLIPVisionConfiguration: Sendable, Equatable {
         headCount = file.num_attention_heads ?? 12
         activation = try Activation(named: file.hidden_act ?? "quick_gelu", path: path)
         normEpsilon = file.layer_norm_eps ?? 1e-5
-        try requireLayers(layerCount, headCount: headCount, width: width, path: path)
+        try requireLayers(layerCount, layerSizes, path: path)
         try requirePatches(patchSize, imageSize: imageSize, path: path)
     }
 
@@ -141,14 +140,18 @@ private struct CLIPVisionFile: Decodable {
     var hidden_act: String?
 }
 
-/// - Throws: `configuration` unless there are layers and heads divide the width.
-func requireLayers(_ layerCount: Int, headCount: Int, width: Int, path: String) throws(ModelError) {
+/// - Throws: `configuration` unless there are layers, heads divide the width, and all sizes are such as models have.
+func requireLayers(_ layerCount: Int, _ sizes: CLIPLayerSizes, path: String) throws(ModelError) {
+    let (headCount, width) = (sizes.headCount, sizes.width)
     guard layerCount > 0 else {
         throw ModelError(code: .configuration, source: path, message: "num_hidden_layers is \(layerCount)")
     }
     guard headCount > 0, width > 0, width % headCount == 0 else {
         throw ModelError(code: .configuration, source: path, message: "\(headCount) heads do not divide width \(width)")
     }
+    try ConfigurationFile.requireSizes(
+        ["hidden_size": width, "intermediate_size": sizes.feedForwardWidth, "num_hidden_layers": layerCount], path: path
+    )
 }
 
 /// - Throws: `configuration` unless patches divide the image, which is of a size that images have.

@@ -66,8 +66,6 @@ extension CLIPModel: ImageTextModel {
 
     /// exp(logit_scale) · cos(image, text).
     public func logits(imageFeatures_BP: Tensor, textFeatures_NP: Tensor) -> Tensor {
-        let cosines = linear(imageFeatures_BP.unitNormalized(), weight: textFeatures_NP.unitNormalized())
-        let scale = logitScale.converted(to: .float32).activated(.exp).reshaped(1, 1)
-        return linear(cosines.reshaped(-1, 1), weight: scale).reshaped(cosines.shape[0], cosines.shape[1])
+        scaledCosines(imageFeatures_BP, textFeatures_NP, logScale: logitScale)
     }
 }

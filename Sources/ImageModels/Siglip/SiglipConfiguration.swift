@@ -25,7 +25,7 @@ public struct SiglipConfiguration: Sendable, Equatable {
             headCount = file.num_attention_heads ?? 12
             activation = try Activation(named: file.hidden_act ?? "gelu_pytorch_tanh", path: path)
             normEpsilon = file.layer_norm_eps ?? 1e-6
-            try requireLayers(layerCount, headCount: headCount, width: width, path: path)
+            try requireLayers(layerCount, layerSizes, path: path)
         }
 
         var layerSizes: CLIPLayerSizes {
@@ -59,6 +59,8 @@ public struct SiglipConfiguration: Sendable, Equatable {
         text = try Tower(file.text_config, path: path)
         vocabularySize = file.text_config.vocab_size ?? 32000
         positionCount = file.text_config.max_position_embeddings ?? 64
+        try ConfigurationFile.requireSizes(
+            ["vocab_size": vocabularySize, "max_position_embeddings": positionCount], path: path)
         vision = try Tower(file.vision_config, path: path)
         imageSize = file.vision_config.image_size ?? 224
         patchSize = file.vision_config.patch_size ?? 16

@@ -67,9 +67,7 @@ extension SiglipModel: ImageTextModel {
 
     /// exp(logit_scale) · cos(image, text) + logit_bias.
     public func logits(imageFeatures_BP: Tensor, textFeatures_NP: Tensor) -> Tensor {
-        let cosines = linear(imageFeatures_BP.unitNormalized(), weight: textFeatures_NP.unitNormalized())
-        let scale = logitScale.converted(to: .float32).activated(.exp).reshaped(1, 1)
-        let logits = linear(cosines.reshaped(-1, 1), weight: scale, bias: logitBias.converted(to: .float32))
-        return logits.reshaped(cosines.shape[0], cosines.shape[1])
+        scaledCosines(
+            imageFeatures_BP, textFeatures_NP, logScale: logitScale, bias: logitBias.converted(to: .float32))
     }
 }
