@@ -1,6 +1,7 @@
+import Foundation
 public import NeuralNetworks
 
-/// T5's unigram tokenizer, from `tokenizer.json`.
+/// T5's unigram tokenizer, from `tokenizer.json` or `spiece.model`.
 ///
 /// Special tokens are taken out of the raw text; the rest is normalised by the file's rules and cut at white space; each
 /// word, marked with a leading `▁`, is segmented by the unigram model; `</s>` ends the sequence.
@@ -29,11 +30,38 @@ public struct T5Tokenizer: Sendable {
         case mark(Unicode.Scalar, isAlwaysPrepended: Bool)
     }
 
-    /// Loads a folder with `tokenizer.json`.
+    /// Loads a folder with `tokenizer.json` or, where there is none, `spiece.model`.
     ///
     /// - Throws: `configuration`, `unsupported`.
     public init(folder: String) throws(ModelError) {
         let path = folder + "/tokenizer.json"
+        if FileManager.default.fileExists(atPath: path) {
+            try self.init(tokenizerFile: path)
+        } else {
+            try self.init(sentencePieceFile: folder + "/spiece.model")
+        }
+    }
+
+    /// The pieces, then the sentinels in descending order; T5's own cuts, which the file does not hold.
+    private init(sentencePieceFile path: String) throws(ModelError) {
+        let file = try SentencePieceFile(path: path)
+        let sentinels = (0..<100).reversed().map { (text: "<extra_id_\($0)>", score: 0.0) }
+        let pieces = file.pieces + sentinels
+        let model = UnigramModel(pieces: pieces, unknownID: file.unknownID)
+        guard let end = model.id("</s>"), let pad = model.id("<pad>") else {
+            throw ModelError(code: .configuration, source: path, message: "has no </s> or no <pad>")
+        }
+        let written = ["<pad>", "</s>", pieces[Int(file.unknownID)].text] + sentinels.map(\.text)
+        special = written.compactMap { text in model.id(text).map { (Array(text.unicodeScalars), $0) } }
+            .sorted { $0.text.count > $1.text.count }
+        normalization = file.characterMap.map { [.characterMap($0)] } ?? []
+        cuts = [.whitespace, .mark("\u{2581}", isAlwaysPrepended: true)]
+        self.model = model
+        endTokenID = end
+        padTokenID = pad
+    }
+
+    private init(tokenizerFile path: String) throws(ModelError) {
         let file = try ConfigurationFile.read(TokenizerFile.self, path: path)
         guard file.model.type ?? "Unigram" == "Unigram", let pieces = file.model.vocab, let unknown = file.model.unk_id
         else {

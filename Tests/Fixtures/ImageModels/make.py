@@ -1,10 +1,11 @@
 """t5/: a tiny T5 v1.1 encoder as transformers saves and computes it. t5-tokenizer/: a small unigram tokenizer with a precompiled character
-map, as transformers saves it, and its ids for difficult texts.
+map, as transformers saves it, and its ids for difficult texts. t5-spiece/: the ids of a folder with spiece.model alone.
 
 usage: make.py CAPTIONS.txt (one caption a line, to train the vocabulary on)
 """
 import json
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -66,5 +67,18 @@ def tokenizer(captions: str) -> None:
         print(repr(entry["text"]), made.convert_ids_to_tokens(entry["ids"]))
 
 
+def sentence_piece() -> None:
+    """As the reference reads a folder with spiece.model alone: the file is SigLIP's fixture."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(HERE.parent / "siglip-a" / "spiece.model", folder)
+        made = T5Tokenizer.from_pretrained(folder)
+    texts = TEXTS + ["a bear<extra_id_0>and <extra_id_17><pad></s><unk>x", "<extra_id_100>"]
+    entries = [{"text": text, "ids": made(text).input_ids,
+                "padded": made(text, padding="max_length", max_length=12, truncation=True).input_ids} for text in texts]
+    (HERE / "t5-spiece").mkdir(exist_ok=True)
+    (HERE / "t5-spiece" / "golden.json").write_text(json.dumps({"entries": entries}) + "\n")
+
+
 encoder()
 tokenizer(sys.argv[1])
+sentence_piece()
