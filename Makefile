@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 60
 fuzz: dependencies
 	ADVGRPO_FUZZ_SECONDS=$(FUZZ_SECONDS) $(SWIFT_TEST) --filter FuzzTests
 
-# Kills, stops and interruptions at random times; CHAOS_FIRST=17 CHAOS_SEEDS=1 replays one seed.
+# Kills, stops, interruptions and faulty wires by seed; CHAOS_FIRST=17 CHAOS_SEEDS=1 replays one seed.
 CHAOS_SEEDS ?= 200
 CHAOS_FIRST ?= 0
 chaos: dependencies

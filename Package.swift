@@ -77,12 +77,15 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport",
             swiftSettings: strict),
+        .target(
+            name: "FaultyNetwork", dependencies: ["TestSupport"], path: "Tests/FaultyNetwork", swiftSettings: strict),
         tests("Platform"), tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
         tests("AdvGRPO", ["ImageModels"]),
         tests("MethodModels", ["AdvGRPO", "ImageModels", "NeuralNetworks", "Raster"]),
-        tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"), tests("Transport"),
+        tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"),
+        tests("Transport", ["FaultyNetwork"]),
         tests("Learner", ["AdvGRPO", "Protocol", "Runtime"]),
-        tests("Command", ["Runtime", "Raster", "SafeTensors"]),
+        tests("Command", ["FaultyNetwork", "Runtime", "Raster", "SafeTensors"]),
         tests(
             "Runtime",
             ["AdvGRPO", "Platform", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),

@@ -30,7 +30,11 @@ final class ClientCore: LoopParticipant {
     private var isFull = false
     private var socketCount = 1
     private var seenGeneration = 0
-    private var quietSince = ContinuousClock.now
+    /// Since when nothing was heard although something had been asked; nil when all that was asked is answered. A request
+    /// that failed at its deadline leaves it: else requests of short deadlines would never leave a half-open connection.
+    private var quietSince: ContinuousClock.Instant?
+    /// New sockets since the last connection.
+    private var attemptCount = 0
     private var nextCheck: ContinuousClock.Instant?
 
     init(
@@ -59,7 +63,7 @@ final class ClientCore: LoopParticipant {
                         remedy: "wait for some of them before sending more")))
             return
         }
-        if pending.isEmpty { quietSince = .now }
+        if quietSince == nil { quietSince = .now }
         let id = message.envelope.requestID
         let resend = ContinuousClock.now + options.resendInterval
         pending[id] = Pending(
@@ -82,13 +86,25 @@ final class ClientCore: LoopParticipant {
         monitor.update()
         if monitor.generation != seenGeneration {
             seenGeneration = monitor.generation
+            attemptCount = 0
             // What went out over an earlier connection may be lost.
             queue(pending.filter { $0.value.generation >= 0 && $0.value.generation != seenGeneration }.keys)
         }
         receive()
         if let check = nextCheck, check <= now { checkTimes(now) }
+        if let end = silenceEnd, end <= now { reconnect() }
         flush(now)
-        return nextCheck
+        return [nextCheck, silenceEnd].compactMap(\.self).min()
+    }
+
+    /// When a silent peer is tried through a new socket; nil while nobody waits for it.
+    ///
+    /// A connection that is known to have ended gets less patience: libzmq does not try again after bytes that break its
+    /// protocol. The patience doubles with every try, so that a handshake over a slow link comes to its end.
+    private var silenceEnd: ContinuousClock.Instant? {
+        guard !pending.isEmpty, let quietSince else { return nil }
+        let hasEnded = monitor.state == .lost || monitor.state == .refused
+        return quietSince + options.resendInterval * (hasEnded ? min(1 << min(attemptCount, 3), 5) : 5)
     }
 
     func close() {
@@ -100,10 +116,12 @@ final class ClientCore: LoopParticipant {
     }
 
     private func receive() {
+        var hasHeard = false
+        defer { if hasHeard { quietSince = pending.isEmpty ? nil : .now } }
         // Bounded, so that a fast peer cannot keep the loop from other work; what is left wakes the next poll at once.
         for _ in 0..<256 {
             guard let frames = socket.receive(maximumFrameCount: 16)?.frames else { return }
-            quietSince = .now
+            hasHeard = true
             // A malformed reply is dropped like a lost one: the request is sent again, and fails at its deadline at last.
             guard let reply = try? ReceivedMessage(frames: frames.suffix(3), limits: options.limits),
                 reply.envelope.isReply, let request = pending.removeValue(forKey: reply.envelope.requestID)
@@ -131,10 +149,7 @@ final class ClientCore: LoopParticipant {
                 repeated.append(id)
             }
         }
-        if !repeated.isEmpty {
-            if now - quietSince >= options.resendInterval * 5 { reconnect() }
-            queue(repeated)
-        }
+        queue(repeated)
         nextCheck = pending.values.lazy.map { min($0.deadline, $0.resend) }.min()
     }
 
@@ -160,6 +175,7 @@ final class ClientCore: LoopParticipant {
     /// A new socket; the old one is closed with what it had queued, which is in `pending` still.
     private func reconnect() {
         quietSince = .now
+        attemptCount += 1
         do throws(TransportError) {
             let fresh = try Self.makeSocket(context, endpoint, options)
             socketCount += 1

@@ -1,4 +1,6 @@
+import FaultyNetwork
 import Foundation
+import TestSupport
 import Testing
 
 #if canImport(Glibc)
@@ -34,7 +36,7 @@ struct Mishap: CustomStringConvertible {
 
     /// One to four mishaps.
     static func schedule(seed: UInt64) -> [Mishap] {
-        var generator = SplitMix64(state: seed)
+        var generator = SplitMix(state: seed)
         return (0..<Int.random(in: 1...4, using: &generator)).map { _ in
             Mishap(
                 kind: Kind.allCases.randomElement(using: &generator) ?? .kill,
@@ -45,34 +47,23 @@ struct Mishap: CustomStringConvertible {
     }
 }
 
-/// Steele, Lea and Flood 2014: a schedule has to be the same on every machine.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-}
-
 extension ProcessTests {
-    /// Kills, stops and interruptions at times drawn from a seed: the run ends with the bits of the undisturbed one.
+    /// Kills, stops and interruptions at times, and faults of the network at bytes, drawn from a seed: the run ends with the
+    /// bits of the undisturbed one.
     ///
     /// `ADVGRPO_CHAOS_SEEDS=200` tries more seeds, `ADVGRPO_CHAOS_FIRST=17` starts at another (`make chaos`).
     @Suite("Chaos", .timeLimit(.minutes(120)))
     struct ChaosTests {
-        static let seeds: Range<UInt64> = {
+        /// - Parameter count: seeds in every `make test`.
+        private static func seeds(_ count: UInt64) -> Range<UInt64> {
             func number(_ name: String, _ otherwise: UInt64) -> UInt64 {
                 ProcessInfo.processInfo.environment[name].flatMap(UInt64.init) ?? otherwise
             }
             let first = number("ADVGRPO_CHAOS_FIRST", 0)
-            return first..<first + number("ADVGRPO_CHAOS_SEEDS", 4)
-        }()
+            return first..<first + number("ADVGRPO_CHAOS_SEEDS", count)
+        }
 
-        @Test("whatever happens to its processes, a run ends with the same bits", arguments: seeds)
+        @Test("whatever happens to its processes, a run ends with the same bits", arguments: seeds(4))
         func chaos(seed: UInt64) async throws {
             let schedule = Mishap.schedule(seed: seed)
             try await withWorkspace { workspace in
@@ -99,6 +90,43 @@ extension ProcessTests {
                 }
                 let finished = try await train.finish()
                 try await expectSameBits(run, of: finished, workspace, "seed \(seed): \(schedule)")
+            }
+        }
+
+        @Test("whatever happens on the wires between its roles, a run ends with the same bits", arguments: seeds(2))
+        func wires(seed: UInt64) async throws {
+            try await withWorkspace { workspace in
+                #expect(try await workspace.run("keygen", "--out", "keys").exit == .status(0))
+                let (learnerPort, rewardPort) = (try Loopback.freePort(), try Loopback.freePort())
+                var proxies: [FaultyProxy] = []
+                /// A link of its own for every client of every server.
+                func link(to port: UInt16) throws -> String {
+                    let faults = WireFault.schedule(seed: seed, link: UInt64(proxies.count))
+                    proxies.append(try FaultyProxy(to: port, faults: faults))
+                    return "tcp://127.0.0.1:\(proxies[proxies.count - 1].port)"
+                }
+                func start(_ arguments: String...) throws -> RunningProcess {
+                    let secured = ["--set", "cluster.keys=keys", "--set", "cluster.leaseSeconds=1"]
+                    return try RunningProcess(
+                        arguments + secured, folder: workspace.path, name: "\(arguments[0])-\(proxies.count)")
+                }
+                let rewardServer = try start(
+                    "reward-server", "settings.yaml", "--run-dir", "run", "--bind", "tcp://127.0.0.1:\(rewardPort)")
+                let learner = try start(
+                    "learner", "settings.yaml", "--run-dir", "run", "--bind", "tcp://127.0.0.1:\(learnerPort)",
+                    "--reward-server", try link(to: rewardPort))
+                let workers = try (0..<2).map { index in
+                    try start(
+                        "rollout-worker", "settings.yaml", "--name", "worker-\(index)",
+                        "--connect", try link(to: learnerPort), "--reward-server", try link(to: rewardPort))
+                }
+                // The wires are those of the run's end, too: a worker may not hear of it.
+                defer { for role in workers + [rewardServer] { role.signal(SIGKILL) } }
+                let finished = try await learner.finish()
+                print("wires, seed \(seed): \(proxies.map(\.met.count)) faults on the links")
+                let story: Comment = "seed \(seed): \(proxies.map(\.met))\n\(finished.errors)"
+                #expect(finished.exit == .status(0), story)
+                try await expectSameBits(workspace.files("run"), story)
             }
         }
 

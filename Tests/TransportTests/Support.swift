@@ -68,11 +68,14 @@ final class Bench: Sendable {
         server = try Server(Endpoint(endpoint), on: serverLoop, options: options, handler: handler)
     }
 
-    func client(configure: (inout ClientOptions) -> Void = { _ in }) throws -> Client {
+    /// - Parameter endpoint: where it connects, if not to the server itself.
+    func client(
+        through endpoint: Endpoint? = nil, configure: (inout ClientOptions) -> Void = { _ in }
+    ) throws -> Client {
         var options = ClientOptions()
         if link == .curve { options.security = .curve(server: keys.server.publicKey, own: keys.client) }
         configure(&options)
-        return try Client(server.endpoint, on: clientLoop, options: options)
+        return try Client(endpoint ?? server.endpoint, on: clientLoop, options: options)
     }
 
     /// Ends the clients' loop first, then the server's.
