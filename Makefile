@@ -5,7 +5,7 @@ ADVGRPO = .build/release/advgrpo
 # One test at a time: many wait for processes and sockets, and on two cores waiting tests would starve the others.
 SWIFT_TEST = swift test -c release -Xswiftc -enable-testing --disable-xctest --no-parallel
 
-.PHONY: train test fuzz chaos build dependencies check clean
+.PHONY: train test fuzz chaos sanitize build dependencies check clean
 
 train: build
 	$(ADVGRPO) prepare-emoji --out data/emoji
@@ -25,6 +25,10 @@ CHAOS_SEEDS ?= 200
 CHAOS_FIRST ?= 0
 chaos: dependencies
 	ADVGRPO_CHAOS_SEEDS=$(CHAOS_SEEDS) ADVGRPO_CHAOS_FIRST=$(CHAOS_FIRST) $(SWIFT_TEST) --filter ChaosTests
+
+# ThreadSanitizer and AddressSanitizer over Protocol, Transport and Runtime.
+sanitize: dependencies
+	dev/sanitize
 
 build: dependencies
 	swift build -c release --product advgrpo
