@@ -17,7 +17,7 @@ public final class DiffusionPolicy: Sendable {
     /// Runs the models.
     public let engine: any Engine
     private let initialAdapter: LoRAAdapter?
-    private let prompts = Mutex<[String: PromptConditioning]>([:])
+    private let embeddings = Mutex<[String: Conditioning]>([:])
 
     /// Loads the pipeline.
     ///
@@ -94,9 +94,11 @@ public final class DiffusionPolicy: Sendable {
     ///
     /// - Throws: `ModelError` when names or shapes are not those of `initialParameters`.
     public func sampling(_ parameters: Parameters) throws -> SamplingPolicy {
-        SamplingPolicy(
-            velocity: Self.velocity(of: try transformer(parameters)),
-            windowVelocity: Self.velocity(of: try transformer(parameters.tracked())))
+        // Both have the same weights: merged once, packed once.
+        let tracked = try transformer(parameters.tracked())
+        return SamplingPolicy(
+            velocity: Self.velocity(of: try tracked.replacing(tracked.parameters.detached)),
+            windowVelocity: Self.velocity(of: tracked))
     }
 
     /// The policy as functions of its trained parameters, for the update.
@@ -112,15 +114,17 @@ public final class DiffusionPolicy: Sendable {
             reference: initialAdapter == nil ? nil : Self.velocity(of: pipeline.transformer))
     }
 
-    /// Conditioning of a prompt and of the empty prompt, computed once.
+    /// Conditioning of a prompt and of the empty prompt, each computed once.
     public func conditioning(_ prompt: String) -> PromptConditioning {
-        if let known = prompts.withLock({ $0[prompt] }) { return known }
-        let (negative, positive) = (pipeline.embedding([""]), pipeline.embedding([prompt]))
-        let conditioning = PromptConditioning(
-            positive: Conditioning(text_BSD: positive.text, pooled_BP: positive.pooled),
-            negative: Conditioning(text_BSD: negative.text, pooled_BP: negative.pooled))
-        prompts.withLock { $0[prompt] = conditioning }
-        return conditioning
+        PromptConditioning(positive: embedding(prompt), negative: embedding(""))
+    }
+
+    private func embedding(_ prompt: String) -> Conditioning {
+        if let known = embeddings.withLock({ $0[prompt] }) { return known }
+        let made = pipeline.embedding([prompt])
+        let embedding = Conditioning(text_BSD: made.text, pooled_BP: made.pooled)
+        embeddings.withLock { $0[prompt] = embedding }
+        return embedding
     }
 
     /// The rollout of these settings on this model.

@@ -152,6 +152,8 @@ public final class RolloutWorker: Sendable {
         let result: GroupResult
         do {
             if held?.digest != lease.weightsDigest || held?.version != lease.policyVersion {
+                // Before the next one comes: two versions of merged weights would be the most that a worker ever holds.
+                held = nil
                 held = try fetch(lease.policyVersion, expecting: lease.weightsDigest)
             }
             reporter.holds(held?.version)
