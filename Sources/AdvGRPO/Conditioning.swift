@@ -16,6 +16,11 @@ public struct Conditioning: Sendable {
         self.pooled_BP = pooled_BP
     }
 
+    /// Bytes of all elements.
+    public var byteCount: Int {
+        text_BSD.count * text_BSD.dtype.byteCount + pooled_BP.count * pooled_BP.dtype.byteCount
+    }
+
     /// Samples `range`, without copying.
     func rows(_ range: Range<Int>) -> Conditioning {
         Conditioning(text_BSD: text_BSD.rows(range), pooled_BP: pooled_BP.rows(range))

@@ -13,7 +13,8 @@ struct AdvGRPOCommand: AsyncParsableCommand {
             that says what to do, 64 wrong usage.
             """,
         subcommands: [
-            Train.self, LearnerCommand.self, RewardServerCommand.self, RolloutWorkerCommand.self, HealthCommand.self,
+            Train.self, Plan.self, LearnerCommand.self, RewardServerCommand.self, RolloutWorkerCommand.self,
+            HealthCommand.self,
             StatusCommand.self, Sample.self, Score.self, Evaluate.self, Bench.self, PrepareEmoji.self, Inspect.self,
             Keygen.self,
         ])

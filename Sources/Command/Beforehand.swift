@@ -21,6 +21,20 @@ enum Beforehand {
         try ReferenceLibrary(path: settings.data.references, required: prompts).checkImages()
     }
 
+    /// Makes sure that this machine has the memory that the run will need; warns where that is close, or not free now. Runs on the
+    /// reference engine are not looked at.
+    ///
+    /// - Throws: `CommandFailure` that says what to change; what loading models and references throws.
+    static func checkMemory(_ settings: Settings) throws {
+        guard settings.engine == .onednn else { return }
+        let plan = try MemoryPlan(settings)
+        if let shortage = plan.shortage {
+            guard !plan.isClearlyShort else { throw CommandFailure(shortage) }
+            note(shortage)
+        }
+        if let warning = plan.warning { note(warning) }
+    }
+
     /// Makes sure that the servers will be able to listen, by listening in their places and letting go again.
     ///
     /// - Throws: `TransportError` naming the endpoint, for example `addressInUse`.

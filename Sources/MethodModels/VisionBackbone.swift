@@ -65,6 +65,7 @@ public struct VisionBackbone: Sendable {
         let (B, H, W, side) = (
             images_BHWC.shape[0], images_BHWC.shape[1], images_BHWC.shape[2], network.configuration.imageSize
         )
+        guard images_BHWC.engine.computes else { return images_BHWC.engine.zeros([B, side, side, 3]) }
         let bytes = images_BHWC.values.map { UInt8(min(max($0, 0), 1) * 255) }
         let size = H * W * 3
         var pixels: [Float] = []

@@ -33,6 +33,9 @@ public struct Parameters: Sendable {
     /// Number of elements of all tensors.
     public var elementCount: Int { byName.values.reduce(0) { $0 + $1.count } }
 
+    /// Bytes of all elements.
+    public var byteCount: Int { byName.values.reduce(0) { $0 + $1.count * $1.dtype.byteCount } }
+
     /// As leaves of the gradient graph.
     public func tracked() -> Parameters { mapped { $1.tracked() } }
 

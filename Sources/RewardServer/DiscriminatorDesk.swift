@@ -30,7 +30,7 @@ public struct Scorer: Sendable {
         method = settings.method
         self.engine = engine
         seed = UInt64(settings.seed)
-        lanes = Lanes(count: settings.cluster.rewardServerThreads)
+        lanes = Lanes(count: settings.cluster.rewardServerThreads, engine: engine)
         let chunks = Chunks(size: settings.method.rollout.chunkSize)
         let vision = try VisionBackbone(
             folder: settings.rewardBackbone, engine: engine, dtype: settings.precision.dtype,
@@ -89,7 +89,7 @@ public struct DiscriminatorDesk {
     private let referenceImages: ReferenceImages
     private let reward: AdversarialReward
     /// nil until a learner has restored a state.
-    private var trainer: DiscriminatorTrainer?
+    var trainer: DiscriminatorTrainer?
     /// The answer to the last training, for a learner that asks again.
     private var lastTraining: (order: DiscriminatorTraining, answer: DiscriminatorTrained)?
     /// The last training's figures.
@@ -99,9 +99,15 @@ public struct DiscriminatorDesk {
 
     /// A desk without a discriminator until one is restored.
     public init(scorer: Scorer) {
+        self.init(
+            scorer: scorer,
+            referenceImages: scorer.references.images(
+                discriminator: scorer.untrained, backbone: scorer.referenceBackbone, lanes: scorer.lanes))
+    }
+
+    init(scorer: Scorer, referenceImages: ReferenceImages) {
         self.scorer = scorer
-        referenceImages = scorer.references.images(
-            discriminator: scorer.untrained, backbone: scorer.referenceBackbone, lanes: scorer.lanes)
+        self.referenceImages = referenceImages
         reward = AdversarialReward(settings: scorer.method.reward, references: referenceImages, seed: scorer.seed)
     }
 

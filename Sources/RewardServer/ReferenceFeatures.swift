@@ -11,7 +11,8 @@ import TensorCore
 ///
 /// Every tenth prompt's references are held out: they never train the discriminator, they measure it.
 final class ReferenceFeatures: Sendable {
-    private let library: ReferenceLibrary
+    /// References of a prompt, [R, H, W, 3] in [0, 1].
+    private let pictures: @Sendable (String) throws -> Tensor
     private let side: Int
     private let engine: any Engine
     /// The model's autoencoder, when references are to be seen through it.
@@ -34,13 +35,35 @@ final class ReferenceFeatures: Sendable {
         library: ReferenceLibrary, prompts texts: [String], side: Int, engine: any Engine, autoencoder: AutoencoderKL?
     ) {
         self.autoencoder = autoencoder
-        self.library = library
+        pictures = {
+            RGBImage.tensor(of: try library.references(of: $0, width: side, height: side), on: engine)
+        }
         self.side = side
         self.engine = engine
         prompts = texts.enumerated().map { index, text in
             ReferenceImages.Prompt(text: text, imageCount: library.paths(of: text).count, isHeldOut: index % 10 == 9)
         }
         paths = texts.flatMap { text in library.paths(of: text).indices.map { (text, $0) } }
+    }
+
+    /// The same without reading a picture.
+    func rehearsed() -> ReferenceFeatures {
+        let counts = Dictionary(prompts.map { ($0.text, $0.imageCount) }) { first, _ in first }
+        return ReferenceFeatures(
+            prompts: prompts, paths: paths, side: side, engine: engine, autoencoder: autoencoder
+        ) { [side, engine] in engine.zeros([counts[$0] ?? 0, side, side, 3]) }
+    }
+
+    private init(
+        prompts: [ReferenceImages.Prompt], paths: [(prompt: String, index: Int)], side: Int, engine: any Engine,
+        autoencoder: AutoencoderKL?, pictures: @escaping @Sendable (String) throws -> Tensor
+    ) {
+        self.prompts = prompts
+        self.paths = paths
+        self.side = side
+        self.engine = engine
+        self.autoencoder = autoencoder
+        self.pictures = pictures
     }
 
     /// The references as the method sees them, read by a discriminator's heads.
@@ -54,13 +77,15 @@ final class ReferenceFeatures: Sendable {
             let firsts = Set(missing).sorted()
             let tables = try lanes.map(firsts.count) { [self] piece in
                 // Images of a prompt are asked for together sooner or later: read them together.
-                let pictures = try library.references(of: paths[firsts[piece]].prompt, width: side, height: side)
-                return discriminator.referenceFeatures(of: seen(pictures), purpose: purpose, backbone: backbone)
+                let seen = seen(try pictures(paths[firsts[piece]].prompt))
+                return discriminator.referenceFeatures(of: seen, purpose: purpose, backbone: backbone)
             }
             return cache.withLock { cache in
                 for (first, table) in zip(firsts, tables) {
                     for index in 0..<table.count {
-                        cache[Key(image: first + index, purpose: purposeKey)] = table.rows([index])
+                        cache[Key(image: first + index, purpose: purposeKey)] = engine.noting(.caches) {
+                            table.rows([index])
+                        }
                     }
                 }
                 return FeatureTable(joining: images.compactMap { cache[Key(image: $0, purpose: purposeKey)] })
@@ -69,8 +94,7 @@ final class ReferenceFeatures: Sendable {
     }
 
     /// References as the reward sees them, [B, H, W, 3]: decoded ones are 8-bit again, as generated images are.
-    private func seen(_ pictures: [RGBImage]) -> Tensor {
-        let raw = RGBImage.tensor(of: pictures, on: engine)
+    func seen(_ raw: Tensor) -> Tensor {
         guard let autoencoder else { return raw }
         let decoded = autoencoder.decode(autoencoder.encode(raw))
         return RGBImage.tensor(of: RGBImage.images(of: decoded), on: engine)

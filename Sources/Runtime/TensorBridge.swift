@@ -67,6 +67,8 @@ extension RGBImage {
     /// - Parameter images_BHWC: [B, H, W, 3] in [0, 1]; values outside are clamped, then rounded to 8 bits.
     public static func images(of images_BHWC: Tensor) -> [RGBImage] {
         let (H, W) = (images_BHWC.shape[1], images_BHWC.shape[2])
+        // Floats, bytes, and bytes again image by image.
+        images_BHWC.engine.passing(6 * images_BHWC.count)
         let bytes = images_BHWC.values.map { UInt8((min(max($0, 0), 1) * 255).rounded()) }
         return (0..<images_BHWC.shape[0]).map { index in
             RGBImage(width: W, height: H, pixels: Array(bytes[index * H * W * 3..<(index + 1) * H * W * 3]))
@@ -79,6 +81,8 @@ extension RGBImage {
     public static func tensor(of images: [RGBImage], on engine: any Engine) -> Tensor {
         precondition(
             !images.isEmpty && images.allSatisfy { $0.width == images[0].width && $0.height == images[0].height })
+        // The array of floats grows: the last time, there are two of it.
+        engine.passing(9 * images.count * images[0].pixels.count)
         return engine.tensor(
             images.flatMap { $0.pixels.map { Float($0) / 255 } },
             shape: [images.count, images[0].height, images[0].width, 3])

@@ -110,6 +110,8 @@ public protocol Engine: AnyObject, Sendable {
     var name: String { get }
     /// Library, version and the kernel chosen for this processor; recorded in every snapshot.
     var kernel: String { get }
+    /// Whether tensors have values; those of a rehearsal only have shapes, and work on their elements may be left out.
+    var computes: Bool { get }
 
     // MARK: Memory
 

@@ -8,11 +8,16 @@ import Synchronization
 public final class Lanes: Sendable {
     /// Threads used, the calling one included.
     public let count: Int
+    private let trace: MemoryTrace?
 
-    /// - Parameter count: at least 1.
-    public init(count: Int) {
+    /// - Parameters:
+    ///   - count: at least 1.
+    ///   - engine: what the pieces run on, where that may be a rehearsal: its pieces run one after the other, and their memory is
+    ///     noted as that of pieces side by side.
+    public init(count: Int, engine: (any Engine)? = nil) {
         precondition(count >= 1, "Lanes: \(count) threads")
         self.count = count
+        trace = (engine as? RehearsalEngine)?.trace
     }
 
     /// The results of `body` for each index in `0..<pieces`, in order. Blocks the calling thread until all are done.
@@ -22,6 +27,7 @@ public final class Lanes: Sendable {
         -> [Result]
     {
         if count == 1 || pieces <= 1 { return try (0..<pieces).map(body) }
+        if let trace { return try trace.sideBySide(lanes: count, pieces: pieces, body) }
         let work = Work<Result>(pieces: pieces, body: body)
         let threads = (1..<min(count, pieces)).map { _ in OSThread.start(nil) { work.run() } }
         work.run()

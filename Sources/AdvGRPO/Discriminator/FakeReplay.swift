@@ -61,6 +61,9 @@ public struct FakeReplay: Sendable {
         return entries
     }
 
+    /// The features of one of the groups; nil where there are none.
+    public var anyFeatures: FeatureTable? { (waiting.values.first ?? kept.values.first)?.features }
+
     /// Every kept image, in order of the groups.
     var table: FeatureTable { FeatureTable(joining: kept.keys.sorted().compactMap { kept[$0]?.features }) }
 

@@ -26,6 +26,7 @@ public func textureTokens(_ images_BHWC: Tensor) -> Tensor {
         "textureTokens: \(images_BHWC.shape)")
     let pixels = images_BHWC.values
     let squares = (H / textureSquareSide) * (W / textureSquareSide)
+    guard images_BHWC.engine.computes else { return images_BHWC.engine.zeros([B, squares, textureTokenWidth]) }
     var tokens = [Float](repeating: 0, count: B * squares * textureTokenWidth)
     for image in 0..<B {
         let offset = image * H * W * 3

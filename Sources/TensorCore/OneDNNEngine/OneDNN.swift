@@ -116,39 +116,19 @@ struct TensorLayout: @unchecked Sendable, Equatable {
     }
 }
 
-/// A compiled operation. Safe to run on many threads at once: its scratch memory is given with each call.
-final class Primitive: @unchecked Sendable {
-    // `@unchecked Sendable`: immutable after `init`; dnnl_primitive_execute is thread-safe with user scratchpads.
-    private let handle: dnnl_primitive_t
-    private let scratchpad: TensorLayout
-    private let scratchByteCount: Int
+/// What an operation reads and writes and which memory it needs besides; known before it is compiled.
+struct PrimitiveMemory: Sendable {
     /// Layout of each argument by its DNNL_ARG number.
     private(set) var layouts: [Int32: TensorLayout] = [:]
     /// Names the layout of the weights; a packed copy is kept under it.
     let weightsName: String
-    /// What the library calls its implementation.
-    let implementation: String
+    /// Scratch memory of a call.
+    let scratchpad: TensorLayout
+    let scratchByteCount: Int
 
-    /// Compiles an operation descriptor, or returns nil where the library has no implementation.
-    ///
-    /// - Parameter arguments: DNNL_ARG numbers whose layouts the library may have chosen, and how to ask for them.
-    init?(
-        _ operation: UnsafeRawPointer, operands: DType, arguments: [(Int32, dnnl_query_t)],
-        bias: TensorLayout? = nil
+    fileprivate init(
+        _ description: dnnl_primitive_desc_t?, operands: DType, arguments: [(Int32, dnnl_query_t)], bias: TensorLayout?
     ) {
-        OneDNN.useOneThread()
-        var attributes: dnnl_primitive_attr_t?
-        OneDNN.check(dnnl_primitive_attr_create(&attributes), "attributes")
-        defer { dnnl_primitive_attr_destroy(attributes) }
-        OneDNN.check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "scratchpad mode")
-        var description: dnnl_primitive_desc_t?
-        guard dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, nil) == dnnl_success
-        else { return nil }
-        defer { dnnl_primitive_desc_destroy(description) }
-        var primitive: dnnl_primitive_t?
-        OneDNN.check(dnnl_primitive_create(&primitive, description), "primitive")
-        guard let primitive else { return nil }
-        handle = primitive
         for (argument, query) in arguments {
             guard let layout = dnnl_primitive_desc_query_md(description, query, 0) else { continue }
             layouts[argument] = TensorLayout(layout.pointee)
@@ -159,9 +139,65 @@ final class Primitive: @unchecked Sendable {
             dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)
             .map { TensorLayout($0.pointee) } ?? TensorLayout([1], strides: [1], .float32)
         scratchByteCount = scratchpad.byteCount
-        var text: UnsafePointer<CChar>?
-        dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &text)
-        implementation = text.map { String(cString: $0) } ?? ""
+    }
+
+    /// Bytes of a copy of an argument whose layout is not `layout`; nil where it is.
+    func byteCount(unless layout: TensorLayout, is argument: Int32) -> Int? {
+        guard let wanted = layouts[argument], wanted != layout else { return nil }
+        return wanted.byteCount
+    }
+}
+
+/// An operation as the library is asked for it: its descriptor, valid during the call that it is given to, the DNNL_ARG
+/// numbers whose layouts the library may choose and how to ask for them.
+struct PrimitiveOrder {
+    let operation: UnsafeRawPointer
+    let operands: DType
+    let arguments: [(Int32, dnnl_query_t)]
+    var bias: TensorLayout?
+
+    /// Has the library choose an implementation; nil where it has none.
+    fileprivate func withDescription<Result>(_ body: (dnnl_primitive_desc_t?, PrimitiveMemory) -> Result) -> Result? {
+        OneDNN.useOneThread()
+        var attributes: dnnl_primitive_attr_t?
+        OneDNN.check(dnnl_primitive_attr_create(&attributes), "attributes")
+        defer { dnnl_primitive_attr_destroy(attributes) }
+        OneDNN.check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "scratchpad mode")
+        var description: dnnl_primitive_desc_t?
+        guard dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, nil) == dnnl_success
+        else { return nil }
+        defer { dnnl_primitive_desc_destroy(description) }
+        return body(
+            description, PrimitiveMemory(description, operands: operands, arguments: arguments, bias: bias))
+    }
+
+    /// The memory of the operation, which is not compiled; nil where the library has no implementation.
+    var memory: PrimitiveMemory? { withDescription { $1 } }
+}
+
+/// A compiled operation. Safe to run on many threads at once: its scratch memory is given with each call.
+final class Primitive: @unchecked Sendable {
+    // `@unchecked Sendable`: immutable after `init`; dnnl_primitive_execute is thread-safe with user scratchpads.
+    private let handle: dnnl_primitive_t
+    /// Layouts and scratch memory.
+    let memory: PrimitiveMemory
+    /// What the library calls its implementation.
+    let implementation: String
+
+    /// Layout of each argument by its DNNL_ARG number.
+    var layouts: [Int32: TensorLayout] { memory.layouts }
+
+    /// Compiles an operation, or returns nil where the library has no implementation.
+    init?(_ order: PrimitiveOrder) {
+        let made = order.withDescription { description, memory in
+            var primitive: dnnl_primitive_t?
+            OneDNN.check(dnnl_primitive_create(&primitive, description), "primitive")
+            var text: UnsafePointer<CChar>?
+            dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &text)
+            return (primitive, memory, text.map { String(cString: $0) } ?? "")
+        }
+        guard let made, let primitive = made.0 else { return nil }
+        (handle, memory, implementation) = (primitive, made.1, made.2)
     }
 
     deinit { dnnl_primitive_destroy(handle) }
@@ -169,24 +205,25 @@ final class Primitive: @unchecked Sendable {
     /// Runs on the calling thread.
     func callAsFunction(_ arguments: (Int32, UnsafeMutableRawPointer)...) {
         OneDNN.useOneThread()
-        let scratch = scratchByteCount > 0 ? HostBuffer(byteCount: scratchByteCount) : nil
+        let scratch = memory.scratchByteCount > 0 ? HostBuffer(byteCount: memory.scratchByteCount) : nil
         withExtendedLifetime(scratch) {
             var list = arguments.map { argument, pointer in
                 guard let layout = layouts[argument] else {
                     preconditionFailure("oneDNN: argument \(argument) was not declared")
                 }
-                return dnnl_exec_arg_t(arg: argument, memory: Primitive.memory(layout, pointer))
+                return dnnl_exec_arg_t(arg: argument, memory: Primitive.handle(layout, pointer))
             }
             if let scratch {
                 list.append(
-                    dnnl_exec_arg_t(arg: DNNL_ARG_SCRATCHPAD, memory: Primitive.memory(scratchpad, scratch.pointer)))
+                    dnnl_exec_arg_t(
+                        arg: DNNL_ARG_SCRATCHPAD, memory: Primitive.handle(memory.scratchpad, scratch.pointer)))
             }
             OneDNN.check(dnnl_primitive_execute(handle, OneDNN.stream, Int32(list.count), list), implementation)
             for entry in list { dnnl_memory_destroy(entry.memory) }
         }
     }
 
-    private static func memory(_ layout: TensorLayout, _ pointer: UnsafeMutableRawPointer) -> dnnl_memory_t? {
+    private static func handle(_ layout: TensorLayout, _ pointer: UnsafeMutableRawPointer) -> dnnl_memory_t? {
         var memory: dnnl_memory_t?
         var descriptor = layout.descriptor
         OneDNN.check(dnnl_memory_create(&memory, &descriptor, OneDNN.engine, pointer), "memory")
@@ -195,8 +232,7 @@ final class Primitive: @unchecked Sendable {
 
     /// Memory for an argument whose layout is not `layout`; nil where it is.
     func buffer(unless layout: TensorLayout, is argument: Int32) -> HostBuffer? {
-        guard let wanted = layouts[argument], wanted != layout else { return nil }
-        return HostBuffer(byteCount: wanted.byteCount)
+        memory.byteCount(unless: layout, is: argument).map { HostBuffer(byteCount: $0) }
     }
 
     /// A copy of an argument in the layout the operation wants; nil where `layout` is that already.
@@ -221,8 +257,8 @@ final class Primitive: @unchecked Sendable {
         OneDNN.check(dnnl_primitive_create(&primitive, description), "reorder")
         defer { dnnl_primitive_destroy(primitive) }
         let list = [
-            dnnl_exec_arg_t(arg: DNNL_ARG_SRC, memory: memory(from, source)),
-            dnnl_exec_arg_t(arg: DNNL_ARG_DST, memory: memory(to, target)),
+            dnnl_exec_arg_t(arg: DNNL_ARG_SRC, memory: handle(from, source)),
+            dnnl_exec_arg_t(arg: DNNL_ARG_DST, memory: handle(to, target)),
         ]
         OneDNN.check(dnnl_primitive_execute(primitive, OneDNN.stream, 2, list), "reorder")
         for entry in list { dnnl_memory_destroy(entry.memory) }

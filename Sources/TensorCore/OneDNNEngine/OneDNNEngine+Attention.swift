@@ -51,7 +51,7 @@ extension OneDNNEngine {
 }
 
 /// Where each head of each sample lies in q [B, Sq, H·d] and k [B, Sk, H·d].
-private struct Heads {
+struct Heads {
     let B: Int, Sq: Int, Sk: Int, D: Int, d: Int, count: Int, elementSize: Int
 
     init(_ q: Tensor, _ k: Tensor, _ headCount: Int) {

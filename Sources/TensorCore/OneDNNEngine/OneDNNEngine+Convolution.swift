@@ -101,7 +101,7 @@ extension OneDNNEngine {
         guard let buffer = weight.buffer as? HostBuffer, let wanted = primitive.layouts[DNNL_ARG_WEIGHTS] else {
             preconditionFailure("a weight of engine \(weight.engine.name) is not in host memory")
         }
-        let derived = DerivedKey(maker: primitive.weightsName, offset: weight.offset, shape: key.weight)
+        let derived = DerivedKey(maker: primitive.memory.weightsName, offset: weight.offset, shape: key.weight)
         return buffer.derivedBuffer(derived) {
             let copy = HostBuffer(byteCount: wanted.byteCount)
             Primitive.reorder(
@@ -115,7 +115,7 @@ extension OneDNNEngine {
 
 extension ConvolutionGeometry {
     /// Whether each output pixel sees the input pixel at its own place only.
-    fileprivate func isPointwise(_ weight: Tensor) -> Bool {
+    func isPointwise(_ weight: Tensor) -> Bool {
         weight.shape[2] == 1 && weight.shape[3] == 1 && self == ConvolutionGeometry(padding: 0)
     }
 }
@@ -142,6 +142,16 @@ extension ConvolutionKey {
     }
 
     fileprivate func compile() -> Primitive {
+        guard let primitive = withOrder({ Primitive($0) }) else {
+            preconditionFailure("oneDNN has no convolution \(self)")
+        }
+        return primitive
+    }
+
+    /// What the convolution needs, without compiling it.
+    var memory: PrimitiveMemory? { withOrder(\.memory) }
+
+    private func withOrder<Result>(_ body: (PrimitiveOrder) -> Result) -> Result {
         var source = operand(input, pass == .inputGradient ? result : operands).descriptor
         var target = operand(output, pass == .forward ? result : operands).descriptor
         var kernel = TensorLayout(weight, tag: dnnl_format_tag_any, pass == .weightGradient ? .float32 : operands)
@@ -152,7 +162,7 @@ extension ConvolutionKey {
             after = [Int64(geometry.bottom), Int64(geometry.right)]
         var operation = dnnl_convolution_desc_t()
         let status: dnnl_status_t
-        var arguments: [(Int32, dnnl_query_t)]
+        let arguments: [(Int32, dnnl_query_t)]
         switch pass {
         case .forward:
             status = withUnsafePointer(to: &bias) { bias in
@@ -181,12 +191,10 @@ extension ConvolutionKey {
             ]
         }
         OneDNN.check(status, "convolution \(self)")
-        guard
-            let primitive = Primitive(
-                &operation, operands: operands, arguments: arguments, bias: hasBias ? TensorLayout(bias) : nil)
-        else {
-            preconditionFailure("oneDNN has no convolution \(self)")
+        let biasLayout = hasBias ? TensorLayout(bias) : nil
+        return withUnsafePointer(to: &operation) { operation in
+            body(
+                PrimitiveOrder(operation: operation, operands: operands, arguments: arguments, bias: biasLayout))
         }
-        return primitive
     }
 }

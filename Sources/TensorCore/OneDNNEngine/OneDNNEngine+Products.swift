@@ -100,7 +100,8 @@ extension OneDNNEngine {
         }
         return buffer.derivedBuffer(
             DerivedKey(
-                maker: primitive.weightsName, offset: weight.offset, shape: [key.k, key.n, key.transposeB ? 1 : 0])
+                maker: primitive.memory.weightsName, offset: weight.offset,
+                shape: [key.k, key.n, key.transposeB ? 1 : 0])
         ) {
             let copy = HostBuffer(byteCount: wanted.byteCount)
             let plain = key.layoutB(weight.dtype)
@@ -129,6 +130,14 @@ extension ProductKey {
     }
 
     fileprivate func compile() -> Primitive {
+        guard let primitive = withOrder({ Primitive($0) }) else { preconditionFailure("oneDNN has no product \(self)") }
+        return primitive
+    }
+
+    /// What the product needs, without compiling it.
+    var memory: PrimitiveMemory? { withOrder(\.memory) }
+
+    private func withOrder<Result>(_ body: (PrimitiveOrder) -> Result) -> Result {
         var a = TensorLayout([m, k], strides: transposeA ? [1, m] : [k, 1], operands).descriptor
         var b =
             packsB ? TensorLayout([k, n], tag: dnnl_format_tag_any, operands).descriptor : layoutB(operands).descriptor
@@ -139,13 +148,15 @@ extension ProductKey {
             dnnl_matmul_desc_init(&operation, &a, &b, hasBias ? bias : nil, &c)
         }
         OneDNN.check(status, "product \(self)")
-        let primitive = Primitive(
-            &operation, operands: operands,
-            arguments: [
-                (DNNL_ARG_SRC, dnnl_query_src_md), (DNNL_ARG_WEIGHTS, dnnl_query_weights_md),
-                (DNNL_ARG_DST, dnnl_query_dst_md),
-            ], bias: hasBias ? TensorLayout(bias) : nil)
-        guard let primitive else { preconditionFailure("oneDNN has no product \(self)") }
-        return primitive
+        let biasLayout = hasBias ? TensorLayout(bias) : nil
+        return withUnsafePointer(to: &operation) { operation in
+            body(
+                PrimitiveOrder(
+                    operation: operation, operands: operands,
+                    arguments: [
+                        (DNNL_ARG_SRC, dnnl_query_src_md), (DNNL_ARG_WEIGHTS, dnnl_query_weights_md),
+                        (DNNL_ARG_DST, dnnl_query_dst_md),
+                    ], bias: biasLayout))
+        }
     }
 }

@@ -1,0 +1,74 @@
+import AdvGRPO
+import NeuralNetworks
+import Protocol
+public import Runtime
+import SafeTensors
+public import TensorCore
+import Transport
+
+/// A reward server's computations on an engine that only notes their memory.
+public enum RewardServerRehearsal {
+    /// Loads the models, scores a group, fills the replay and trains.
+    ///
+    /// - Parameter epochCount: of the run; it bounds what is kept.
+    /// - Returns: bytes of the discriminator's state as it travels to the learner.
+    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation` naming the file or key.
+    public static func run(_ settings: Settings, engine: RehearsalEngine, epochCount: Int) throws -> Int {
+        let trace = engine.trace
+        let scorer = try trace.noting(.weights) { try Scorer(settings: settings, engine: engine) }
+        let method = settings.method
+        let references = scorer.references.rehearsed().images(
+            discriminator: scorer.untrained, backbone: scorer.referenceBackbone, lanes: scorer.lanes)
+        var desk = DiscriminatorDesk(scorer: scorer, referenceImages: references)
+        desk.trainer = trace.noting(.training) { scorer.freshTrainer }
+        let prompt = scorer.references.prompts[0].text
+
+        // One group as it is scored; the others of the replay and of an epoch only as they are kept.
+        let shape = [method.rollout.groupSize, method.rollout.resolution, method.rollout.resolution, 3]
+        let byteCount = shape.reduce(1, *)
+        func request(_ group: GroupID) -> ScoreRequest {
+            ScoreRequest(
+                group: group, prompt: prompt, policyVersion: PolicyVersion(rawValue: 0),
+                discriminatorVersion: nil,
+                images: TensorPayload(uint8s: [UInt8](repeating: 0, count: byteCount), shape: shape))
+        }
+        // Each worker may have one waiting; of the one at work there are bytes, an array of them, and floats.
+        let waiting = trace.holding(byteCount * settings.cluster.workers, .caches)
+        trace.passing(6 * byteCount)
+        let kept = min(method.discriminator.replayCapacity, method.rollout.groupsPerEpoch * epochCount)
+        let pastEpochs = (kept + method.rollout.groupsPerEpoch - 1) / method.rollout.groupsPerEpoch
+        let steps = min(2, method.discriminator.stepsPerTraining)
+        let rehearsed = method.discriminator.realBatch * steps * (pastEpochs + 1)
+        for epoch in 0...pastEpochs {
+            let groups = (0..<method.rollout.groupsPerEpoch).map { GroupID(epoch: epoch, index: $0) }
+            if epoch == 0 { _ = try desk.score(request(groups[0])) }
+            guard let example = desk.trainer?.replay.anyFeatures else { continue }
+            for group in groups {
+                let features = trace.noting(.caches) {
+                    FeatureTable(example.tensors.mapValues { engine.zeros($0.shape, dtype: $0.dtype) })
+                }
+                desk.trainer?.remember(
+                    GroupCoordinates(epoch: epoch, index: group.index), prompt: prompt, features: features)
+            }
+            _ = try desk.train(
+                DiscriminatorTraining(
+                    epoch: epoch, fromVersion: DiscriminatorVersion(rawValue: epoch), groups: groups,
+                    steps: steps))
+        }
+        // Sooner or later a run has drawn every reference; those that it has not by now are kept as large as one that it has.
+        let drawn = method.discriminator.realBatch * method.discriminator.stepsPerTraining * epochCount
+        let undrawn = min(references.training.count, drawn) - rehearsed
+        let row = try references.features([references.training[0]], .training)
+        let rest = trace.noting(.caches) {
+            (0..<max(0, undrawn)).map { _ in row.tensors.mapValues { engine.zeros($0.shape) } }
+        }
+        let stateByteCount = desk.trainer?.state.tensors.byteCount ?? 0
+        // On its way to the learner's snapshot, and in the socket's memory of what it has answered.
+        let snapshots = epochCount / settings.run.snapshotEvery + 1
+        let state = trace.holding(
+            stateByteCount + min(ServerOptions().maximumCachedByteCount, stateByteCount * snapshots), .caches)
+        _ = try desk.score(request(GroupID(epoch: pastEpochs + 1, index: 0)))
+        withExtendedLifetime((waiting, state, rest)) {}
+        return stateByteCount
+    }
+}

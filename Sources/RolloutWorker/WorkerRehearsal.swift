@@ -1,0 +1,46 @@
+import AdvGRPO
+import MethodModels
+import NeuralNetworks
+public import Runtime
+public import TensorCore
+
+/// A rollout worker's computations on an engine that only notes their memory.
+public enum WorkerRehearsal {
+    /// Loads the model, takes in two versions of the policy one after the other, and makes a group with each.
+    ///
+    /// - Parameter promptCount: prompts whose embeddings it keeps in the end.
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file; `NumericalFailure` never.
+    public static func run(_ settings: Settings, engine: RehearsalEngine, promptCount: Int) throws {
+        let trace = engine.trace
+        let seed = UInt64(settings.seed)
+        let policy = try trace.noting(.weights) {
+            try DiffusionPolicy(
+                folder: settings.model, engine: engine, dtype: settings.precision.dtype,
+                settings: settings.method.policy, seed: seed)
+        }
+        let rollout = try policy.rollout(settings.method.rollout, seed: seed)
+        let chunks = Chunks(size: settings.method.rollout.chunkSize)
+        let lanes = Lanes(count: settings.cluster.threadsPerWorker, engine: engine)
+        let conditioning = trace.noting(.caches) { policy.conditioning("a prompt") }
+        let embeddings = trace.holding(conditioning.positive.byteCount * max(0, promptCount - 1), .caches)
+
+        var held: SamplingPolicy?
+        for epoch in 0..<2 {
+            // Arrives in pieces, is put together, and becomes tensors.
+            held = nil
+            let arrived = trace.holding(policy.initialParameters.byteCount, .training)
+            let parameters = trace.noting(.training) { policy.initialParameters.mapped { engine.zeros($1.shape) } }
+            held = try trace.noting(.weights) {
+                try withExtendedLifetime(arrived) { try policy.sampling(parameters) }
+            }
+            guard let sampling = held else { continue }
+            let sample = try rollout.sample(
+                GroupCoordinates(epoch: epoch, index: 0), prompt: conditioning, engine: engine, chunks: chunks,
+                lanes: lanes, velocity: sampling.velocity, windowVelocity: sampling.windowVelocity)
+            let images = try policy.images(sample.finalLatents_BCHW, chunks: chunks, lanes: lanes)
+            // The images as floats and as bytes; the trajectory as bytes, and once more in the message.
+            trace.passing(5 * images.count + 8 * sample.trajectory.latents.count)
+        }
+        withExtendedLifetime((held, embeddings)) {}
+    }
+}
