@@ -60,7 +60,9 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
                 "Yams",
             ]),
-        module("MethodModels", ["AdvGRPO", "ImageModels", "Raster"]),
+        module(
+            "MethodModels",
+            ["AdvGRPO", "ImageModels", "Raster", "SafeTensors", .product(name: "Crypto", package: "swift-crypto")]),
         module("RolloutWorker", ["Platform", "Runtime", "MethodModels"]),
         module("RewardServer", ["Runtime", "MethodModels", "Datasets"]),
         module("Learner", ["Runtime", "MethodModels", "Datasets"]),

@@ -12,23 +12,25 @@ public enum LearnerRehearsal {
     ///
     /// - Parameters:
     ///   - discriminatorStateByteCount: of the reward server's state, which its snapshots hold.
+    ///   - prompts: of the run, at least one.
     ///   - promptCount: prompts whose embeddings it keeps in the end.
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError` naming the file.
     public static func run(
-        _ settings: Settings, engine: RehearsalEngine, discriminatorStateByteCount: Int, promptCount: Int
+        _ settings: Settings, engine: RehearsalEngine, discriminatorStateByteCount: Int, prompts: [String],
+        promptCount: Int
     ) throws {
         let trace = engine.trace
         let method = settings.method
         let policy = try trace.noting(.weights) {
             try DiffusionPolicy(
                 folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: method.policy,
-                seed: UInt64(settings.seed))
+                seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         }
         let lanes = Lanes(count: settings.cluster.learnerThreads, engine: engine)
         let images = try trace.noting(.weights) {
             try ImageRehearsal(settings, policy: policy, lanes: lanes, trace: trace)
         }
-        let conditioning = trace.noting(.caches) { policy.conditioning("a prompt") }
+        let conditioning = try trace.noting(.caches) { try policy.conditioning(policy.hardest(of: prompts)) }
         let embeddings = trace.holding(conditioning.positive.byteCount * max(0, promptCount - 1), .caches)
         var state = trace.noting(.training) {
             PolicyState(parameters: policy.initialParameters, settings: method.policy)

@@ -70,7 +70,7 @@ public enum LearnerService {
         logger.info("engine \(engine.name): \(engine.kernel), \(Processor.description)")
         let policy = try DiffusionPolicy(
             folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
-            seed: UInt64(settings.seed))
+            seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         let lanes = Lanes(count: settings.cluster.learnerThreads)
         let prompts = try PromptList(
             path: settings.data.prompts, without: settings.data.evaluationPrompts

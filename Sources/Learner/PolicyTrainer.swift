@@ -59,7 +59,7 @@ struct PolicyTrainer {
         let groups = try zip(results, prompts).map { result, prompt in
             ScoredGroup(
                 group: GroupCoordinates(epoch: result.group.epoch, index: result.group.index),
-                prompt: policy.conditioning(prompt),
+                prompt: try policy.conditioning(prompt),
                 trajectory: Trajectory(
                     stepIndices: result.stepIndices.int32s.map(Int.init),
                     latents: try result.latents.tensor(on: policy.engine),

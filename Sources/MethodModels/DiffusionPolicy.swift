@@ -18,6 +18,11 @@ public final class DiffusionPolicy: Sendable {
     public let engine: any Engine
     private let initialAdapter: LoRAAdapter?
     private let embeddings = Mutex<[String: Conditioning]>([:])
+    /// Where embeddings are kept between processes; nil where they are not.
+    private let cache: EmbeddingCache?
+    /// The text encoder, once a prompt needed it.
+    private let textEncoder: Mutex<SD3TextEncoder?>
+    private let loadTextEncoder: @Sendable () throws -> SD3TextEncoder
 
     /// Loads the pipeline.
     ///
@@ -26,13 +31,23 @@ public final class DiffusionPolicy: Sendable {
     ///   - dtype: precision of transformer and text encoders.
     ///   - seed: of the run; it draws the adapter's A.
     ///   - withTextEncoder: false where nobody asks for `conditioning`.
+    ///   - embeddings: folder that keeps embeddings of prompts between processes; the text encoder is loaded when a prompt is not
+    ///     there. nil or empty: loaded now.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
         folder: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64,
-        withTextEncoder: Bool = true
+        withTextEncoder: Bool = true, embeddings: String? = nil
     ) throws {
         var pipeline = try StableDiffusion3Pipeline(
-            folder: folder, engine: engine, dtype: dtype, withTextEncoder: withTextEncoder)
+            folder: folder, engine: engine, dtype: dtype, withTextEncoder: false)
+        loadTextEncoder = { try SD3TextEncoder(folder: folder, engine: engine, dtype: dtype) }
+        let root = withTextEncoder ? embeddings ?? "" : ""
+        cache = root.isEmpty ? nil : try EmbeddingCache(root: root, model: folder, engine: engine, dtype: dtype)
+        if withTextEncoder, cache == nil {
+            textEncoder = Mutex(try loadTextEncoder())
+        } else {
+            textEncoder = Mutex(nil)
+        }
         pipeline.transformer.activationByteLimit = settings.gradientCheckpointing.activationByteLimit
         self.pipeline = pipeline
         self.settings = settings
@@ -115,15 +130,39 @@ public final class DiffusionPolicy: Sendable {
     }
 
     /// Conditioning of a prompt and of the empty prompt, each computed once.
-    public func conditioning(_ prompt: String) -> PromptConditioning {
-        PromptConditioning(positive: embedding(prompt), negative: embedding(""))
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError` where the text encoder has to be loaded, or an embedding kept, and cannot.
+    public func conditioning(_ prompt: String) throws -> PromptConditioning {
+        PromptConditioning(positive: try embedding(prompt), negative: try embedding(""))
     }
 
-    private func embedding(_ prompt: String) -> Conditioning {
+    /// The first of some prompts that needs the text encoder, or the first of all.
+    ///
+    /// - Precondition: at least one prompt.
+    public func hardest(of prompts: [String]) -> String {
+        prompts.first { cache?.contains($0) != true } ?? prompts[0]
+    }
+
+    /// Whether a prompt needed the text encoder.
+    var hasTextEncoder: Bool { textEncoder.withLock { $0 != nil } }
+
+    private func embedding(_ prompt: String) throws -> Conditioning {
         if let known = embeddings.withLock({ $0[prompt] }) { return known }
-        let made = pipeline.embedding([prompt])
-        let embedding = Conditioning(text_BSD: made.text, pooled_BP: made.pooled)
+        let embedding = try cache?.embedding(prompt) ?? encoded(prompt)
         embeddings.withLock { $0[prompt] = embedding }
+        return embedding
+    }
+
+    private func encoded(_ prompt: String) throws -> Conditioning {
+        let encoder = try textEncoder.withLock { encoder in
+            if let encoder { return encoder }
+            let loaded = try engine.noting(.weights) { try loadTextEncoder() }
+            encoder = loaded
+            return loaded
+        }
+        let made = encoder([prompt])
+        let embedding = Conditioning(text_BSD: made.text, pooled_BP: made.pooled)
+        try cache?.keep(embedding, of: prompt)
         return embedding
     }
 

@@ -80,7 +80,7 @@ public struct ImageGenerator: Sendable {
                 var x =
                     initialLatents.map { $0.rows(ranges[piece]) }
                     ?? policy.engine.tensor(orders.flatMap { noise($0) }, shape: [orders.count] + latentShape)
-                let conditioning = policy.conditioning(prompt)
+                let conditioning = try policy.conditioning(prompt)
                 for index in sigmas.indices.dropLast() {
                     let step = FlowStep(index, of: sigmas, kind: nil, noiseLevel: 0)
                     let guided =

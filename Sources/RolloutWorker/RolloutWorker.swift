@@ -61,7 +61,7 @@ public final class RolloutWorker: Sendable {
         self.logger = logger
         policy = try DiffusionPolicy(
             folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
-            seed: UInt64(settings.seed))
+            seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
         chunks = Chunks(size: settings.method.rollout.chunkSize)
         lanes = Lanes(count: settings.cluster.threadsPerWorker)
@@ -203,7 +203,7 @@ public final class RolloutWorker: Sendable {
         reporter.enter(.rollingOut, .busy, group: lease.group)
         let begin = clock.now
         let sample = try rollout.sample(
-            group, prompt: policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks, lanes: lanes,
+            group, prompt: try policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks, lanes: lanes,
             velocity: weights.sampling.velocity, windowVelocity: weights.sampling.windowVelocity)
         let sampled = clock.now
         let images = TensorPayload(images: try policy.images(sample.finalLatents_BCHW, chunks: chunks, lanes: lanes))

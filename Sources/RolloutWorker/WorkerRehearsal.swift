@@ -8,20 +8,22 @@ public import TensorCore
 public enum WorkerRehearsal {
     /// Loads the model, takes in two versions of the policy one after the other, and makes a group with each.
     ///
-    /// - Parameter promptCount: prompts whose embeddings it keeps in the end.
+    /// - Parameters:
+    ///   - prompts: of the run, at least one.
+    ///   - promptCount: prompts whose embeddings it keeps in the end.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file; `NumericalFailure` never.
-    public static func run(_ settings: Settings, engine: RehearsalEngine, promptCount: Int) throws {
+    public static func run(_ settings: Settings, engine: RehearsalEngine, prompts: [String], promptCount: Int) throws {
         let trace = engine.trace
         let seed = UInt64(settings.seed)
         let policy = try trace.noting(.weights) {
             try DiffusionPolicy(
                 folder: settings.model, engine: engine, dtype: settings.precision.dtype,
-                settings: settings.method.policy, seed: seed)
+                settings: settings.method.policy, seed: seed, embeddings: settings.data.embeddings)
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: seed)
         let chunks = Chunks(size: settings.method.rollout.chunkSize)
         let lanes = Lanes(count: settings.cluster.threadsPerWorker, engine: engine)
-        let conditioning = trace.noting(.caches) { policy.conditioning("a prompt") }
+        let conditioning = try trace.noting(.caches) { try policy.conditioning(policy.hardest(of: prompts)) }
         let embeddings = trace.holding(conditioning.positive.byteCount * max(0, promptCount - 1), .caches)
 
         var held: SamplingPolicy?

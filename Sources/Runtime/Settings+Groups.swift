@@ -8,6 +8,8 @@ public struct DataSettings: Codable, Sendable, Equatable {
     public var prompts = "data/emoji/train.txt"
     /// Text file with one prompt a line that training never sees, nor their references.
     public var evaluationPrompts = "data/emoji/validation.txt"
+    /// Folder that keeps embeddings of prompts between processes and runs; empty keeps none.
+    public var embeddings = ""
 
     public init() {}
 
@@ -23,6 +25,10 @@ public struct DataSettings: Codable, Sendable, Equatable {
             "evaluationPrompts", \.evaluationPrompts,
             "Text file, one prompt a line; neither they nor their references are used in training.",
             source: "own"),
+        .path(
+            "embeddings", \.embeddings, mayBeEmpty: true,
+            "Folder that keeps embeddings of prompts between processes and runs, so that text encoders are loaded only for "
+                + "prompts that are not there; empty: none are kept.", source: "own"),
     ]
 }
 

@@ -67,6 +67,34 @@ extension ProcessTests {
             }
         }
 
+        @Test("embeddings that were kept on disk leave no trace in a run")
+        func keptEmbeddings() async throws {
+            try await withWorkspace { workspace in
+                func train(_ name: String, _ changes: String...) async throws -> (
+                    metrics: [[String: Double]], policy: Data
+                ) {
+                    let finished = try await RunningProcess(
+                        ["train", "settings.yaml", "--run-dir", name, "--set", "run.epochs=2"] + changes,
+                        folder: workspace.path, name: name
+                    ).finish()
+                    #expect(finished.exit == .status(0), "\(finished.errors)")
+                    let run = workspace.files(name)
+                    return (
+                        run.reproducibleMetrics,
+                        try Data(contentsOf: URL(fileURLWithPath: run.snapshot(2) + "/policy.safetensors"))
+                    )
+                }
+                let plain = try await train("plain")
+                let cold = try await train("cold", "--set", "data.embeddings=embeddings")
+                let names = FileManager.default.enumerator(atPath: workspace.path + "/embeddings")?.allObjects ?? []
+                let files = names.compactMap { $0 as? String }.filter { $0.hasSuffix(".safetensors") }
+                #expect(files.count > 1 && files.count <= Workspace.trainingPrompts.count + 1)
+                let warm = try await train("warm", "--set", "data.embeddings=embeddings")
+                #expect(plain.policy == cold.policy && cold.policy == warm.policy)
+                #expect(plain.metrics == cold.metrics && cold.metrics == warm.metrics)
+            }
+        }
+
         private func checkMetrics(_ run: RunFiles) throws {
             let lines = run.reproducibleMetrics
             try #require(lines.count == 3)

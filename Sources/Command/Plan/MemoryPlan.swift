@@ -55,13 +55,14 @@ struct MemoryPlan: Codable, Sendable, Equatable {
         let evaluated = settings.run.previewPrompts + settings.run.evaluation.prompts
         let learner = try rehearse("learner", count: 1, threads: cluster.learnerThreads) {
             try LearnerRehearsal.run(
-                settings, engine: $0, discriminatorStateByteCount: stateByteCount,
+                settings, engine: $0, discriminatorStateByteCount: stateByteCount, prompts: prompts,
                 promptCount: min(groups, prompts.count) + evaluated)
         }
         let workers = max(1, cluster.workers)
         let worker = try rehearse("rollout worker", count: cluster.workers, threads: cluster.threadsPerWorker) {
             try WorkerRehearsal.run(
-                settings, engine: $0, promptCount: min((groups + workers - 1) / workers, prompts.count))
+                settings, engine: $0, prompts: prompts,
+                promptCount: min((groups + workers - 1) / workers, prompts.count))
         }
         roles = [learner, rewardServer, worker]
         // The supervisor is a program without a role. Learner and workers map the same model, the reward server its own.

@@ -1,0 +1,107 @@
+import AdvGRPO
+import Crypto
+import Foundation
+import NeuralNetworks
+import SafeTensors
+import TensorCore
+
+/// Embeddings of prompts on disk, so that a text encoder that is larger than all else need not be loaded to find the same
+/// numbers again.
+///
+/// A prompt is one safetensors file `FOLDER/KEY/SHA256-OF-PROMPT.safetensors` with `text` [1, T, J] and `pooled` [1, P], fp32. KEY is the
+/// SHA-256 of everything that decides about the numbers: the bytes of all text encoders and tokenizers, the transformer's
+/// configuration, precision, and the engine with its kernels. Files are written whole or not at all, by any number of
+/// processes at once: all write the same bytes. One that is damaged is replaced.
+struct EmbeddingCache: Sendable {
+    private let folder: String
+    private let engine: any Engine
+
+    /// Reads the bytes of the model's text encoders once, which is less than loading them.
+    ///
+    /// - Parameters:
+    ///   - root: the cache's folder; made when it is missing.
+    ///   - model: the pipeline's folder.
+    /// - Throws: `ModelError` naming the file.
+    init(root: String, model: String, engine: any Engine, dtype: DType) throws {
+        self.engine = engine
+        // A rehearsal looks for what the engine it stands for would find.
+        let computing = engine.computes ? engine : Engines.default
+        var hash = SHA256()
+        hash.update(
+            data: Data("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n".utf8))
+        for part in ["text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3"] {
+            let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(model)/\(part)")) ?? []
+            for name in names.sorted() { try Self.add("\(part)/\(name)", of: model, to: &hash) }
+        }
+        for name in ["model_index.json", "transformer/config.json"] { try Self.add(name, of: model, to: &hash) }
+        folder = "\(root)/\(Self.hexadecimal(hash.finalize()))"
+        do {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        } catch {
+            throw ModelError(
+                code: .configuration, source: root,
+                message: "the embeddings' folder cannot be made: \(error.localizedDescription)")
+        }
+    }
+
+    private static func add(_ name: String, of model: String, to hash: inout SHA256) throws(ModelError) {
+        let path = "\(model)/\(name)"
+        do {
+            let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
+            defer { try? file.close() }
+            var byteCount = 0
+            var contents = SHA256()
+            while let bytes = try file.read(upToCount: 8 << 20), !bytes.isEmpty {
+                contents.update(data: bytes)
+                byteCount += bytes.count
+            }
+            hash.update(data: Data("\(name) \(byteCount) \(hexadecimal(contents.finalize()))\n".utf8))
+        } catch {
+            throw ModelError(
+                code: .configuration, source: path, message: "cannot be read: \(error.localizedDescription)")
+        }
+    }
+
+    private static func hexadecimal(_ digest: SHA256.Digest) -> String {
+        digest.map { String(UInt16($0) + 0x100, radix: 16).dropFirst() }.joined()
+    }
+
+    private func path(_ prompt: String) -> String {
+        "\(folder)/\(Self.hexadecimal(SHA256.hash(data: Data(prompt.utf8)))).safetensors"
+    }
+
+    /// Whether there is a file for a prompt; it may be damaged.
+    func contains(_ prompt: String) -> Bool { FileManager.default.fileExists(atPath: path(prompt)) }
+
+    /// A prompt's embedding; nil where there is none, or a damaged one.
+    func embedding(_ prompt: String) -> Conditioning? {
+        guard let file = try? SafeTensorsFile(path: path(prompt)), let text = file["text"], let pooled = file["pooled"],
+            text.shape.count == 3, pooled.shape.count == 2, text.shape[0] == 1, pooled.shape[0] == 1,
+            let texts = try? file.floats(of: "text"), let pools = try? file.floats(of: "pooled"),
+            file.metadata["prompt"] == prompt, file.metadata["sha256"] == Self.digest(texts, pools)
+        else { return nil }
+        return Conditioning(
+            text_BSD: engine.tensor(texts, shape: text.shape), pooled_BP: engine.tensor(pools, shape: pooled.shape))
+    }
+
+    /// Keeps a prompt's embedding.
+    ///
+    /// - Throws: `SafeTensorsError` naming the file.
+    func keep(_ embedding: Conditioning, of prompt: String) throws {
+        // What a rehearsal has is no embedding.
+        guard engine.computes else { return }
+        let tensors = Parameters(["text": embedding.text_BSD, "pooled": embedding.pooled_BP])
+        try tensors.write(
+            to: path(prompt),
+            metadata: [
+                "prompt": prompt, "sha256": Self.digest(embedding.text_BSD.values, embedding.pooled_BP.values),
+            ])
+    }
+
+    private static func digest(_ text: [Float], _ pooled: [Float]) -> String {
+        var hash = SHA256()
+        text.withUnsafeBytes { hash.update(bufferPointer: $0) }
+        pooled.withUnsafeBytes { hash.update(bufferPointer: $0) }
+        return hexadecimal(hash.finalize())
+    }
+}
