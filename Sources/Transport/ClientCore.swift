@@ -166,7 +166,8 @@ final class ClientCore: LoopParticipant {
                 isFull = true
                 break
             }
-            pending[id]?.generation = monitor.generation
+            // A connection takes messages a moment before it is reported: what left before any report went over the first.
+            pending[id]?.generation = max(1, monitor.generation)
             sent += 1
         }
         unsent.removeFirst(sent)
