@@ -35,6 +35,8 @@ struct EmbeddingCache: Sendable {
         }
         for name in ["model_index.json", "transformer/config.json"] { try Self.add(name, of: model, to: &hash) }
         folder = "\(root)/\(Self.hexadecimal(hash.finalize()))"
+        // A rehearsal writes nothing.
+        guard engine.computes else { return }
         do {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         } catch {

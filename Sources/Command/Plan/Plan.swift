@@ -6,8 +6,8 @@ struct Plan: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Predict the memory of every process of a run, and say whether this machine has it.",
         discussion: """
-            Each role is rehearsed with the run's settings, models and data on an engine that computes nothing: no weight is read and \
-            nothing is written. Columns are MiB of one process at its peak. Exit status 1 when the run will not fit.
+            Each role is rehearsed with the run's settings, models and data on an engine that computes nothing; nothing is written. \
+            Columns are MiB of one process at its peak. Exit status 1 when the run will not fit.
             """)
 
     @OptionGroup var settings: SettingsOptions

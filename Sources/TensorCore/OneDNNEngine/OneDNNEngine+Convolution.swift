@@ -9,6 +9,18 @@ struct ConvolutionKey: Hashable, Sendable {
     var geometry: ConvolutionGeometry
     var operands: DType, result: DType
     var hasBias: Bool
+
+    /// A pass over tensors of dtypes `a` and `b`; see `ProductKey` for what is computed in which precision.
+    init(
+        _ pass: Pass, _ a: DType, _ b: DType, input: [Int], weight: [Int], _ geometry: ConvolutionGeometry,
+        result: DType, hasBias: Bool = false
+    ) {
+        let narrow = a == .bfloat16 && b == .bfloat16 && OneDNN.multipliesBFloat16
+        (self.pass, self.input, self.weight, self.geometry) = (pass, input, weight, geometry)
+        operands = narrow ? .bfloat16 : .float32
+        self.result = narrow ? result : .float32
+        self.hasBias = hasBias
+    }
 }
 
 extension OneDNNEngine {
@@ -20,8 +32,9 @@ extension OneDNNEngine {
             let y = linear(pixels, weight: matrix, bias: bias, activation: nil)
             return y.reshaped(Array(x.shape.dropLast()) + [weight.shape[0]])
         }
-        let key = convolutionKey(
-            .forward, x.dtype, weight.dtype, x.shape, weight.shape, geometry, result: x.dtype, bias != nil)
+        let key = ConvolutionKey(
+            .forward, x.dtype, weight.dtype, input: x.shape, weight: weight.shape, geometry, result: x.dtype,
+            hasBias: bias != nil)
         let primitive = convolutions.primitive(key) { key.compile() }
         let result = make(key.output, key.result)
         let kernel = packed(weight, key, primitive)
@@ -51,9 +64,9 @@ extension OneDNNEngine {
     public func convolutionInputGradient(
         _ upstream: Tensor, weight: Tensor, inputShape: [Int], geometry: ConvolutionGeometry
     ) -> Tensor {
-        let key = convolutionKey(
-            .inputGradient, upstream.dtype, weight.dtype, inputShape, weight.shape, geometry, result: upstream.dtype,
-            false)
+        let key = ConvolutionKey(
+            .inputGradient, upstream.dtype, weight.dtype, input: inputShape, weight: weight.shape, geometry,
+            result: upstream.dtype)
         let primitive = convolutions.primitive(key) { key.compile() }
         let result = make(inputShape, key.result)
         let kernel = packed(weight, key, primitive)
@@ -70,8 +83,9 @@ extension OneDNNEngine {
     public func convolutionWeightGradient(
         _ upstream: Tensor, input: Tensor, weightShape: [Int], geometry: ConvolutionGeometry
     ) -> Tensor {
-        let key = convolutionKey(
-            .weightGradient, upstream.dtype, input.dtype, input.shape, weightShape, geometry, result: .float32, false)
+        let key = ConvolutionKey(
+            .weightGradient, upstream.dtype, input.dtype, input: input.shape, weight: weightShape, geometry,
+            result: .float32)
         let primitive = convolutions.primitive(key) { key.compile() }
         guard let layout = primitive.layouts[DNNL_ARG_DIFF_WEIGHTS] else { preconditionFailure("no weight layout") }
         let result = make(weightShape, .float32)
@@ -84,17 +98,6 @@ extension OneDNNEngine {
         }
         Primitive.reorder(blocked.pointer, layout, result.pointer, TensorLayout(weightShape, tag: dnnl_oihw, .float32))
         return withExtendedLifetime(blocked) { result.tensor }
-    }
-
-    private func convolutionKey(
-        _ pass: ConvolutionKey.Pass, _ a: DType, _ b: DType, _ input: [Int], _ weight: [Int],
-        _ geometry: ConvolutionGeometry,
-        result: DType, _ hasBias: Bool
-    ) -> ConvolutionKey {
-        let narrow = a == .bfloat16 && b == .bfloat16 && OneDNN.multipliesBFloat16
-        return ConvolutionKey(
-            pass: pass, input: input, weight: weight, geometry: geometry, operands: narrow ? .bfloat16 : .float32,
-            result: narrow ? result : .float32, hasBias: hasBias)
     }
 
     private func packed(_ weight: Tensor, _ key: ConvolutionKey, _ primitive: Primitive) -> HostBuffer {

@@ -11,23 +11,47 @@ struct ProductKey: Hashable, Sendable {
     var hasBias: Bool
     /// Whether b is a weight, which the library may lay out as it likes.
     var packsB: Bool
+
+    /// The product of two tensors.
+    ///
+    /// - Parameter dtype: of what the caller wants; the product itself may be fp32.
+    init(
+        _ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, hasBias: Bool, dtype: DType, packsB: Bool
+    ) {
+        (m, k) = transposeA ? (a.shape[1], a.shape[0]) : (a.shape[0], a.shape[1])
+        let (inner, n) = transposeB ? (b.shape[1], b.shape[0]) : (b.shape[0], b.shape[1])
+        precondition(k == inner, "matmul: \(a.shape) x \(b.shape), transposed \(transposeA), \(transposeB)")
+        self.n = n
+        (self.transposeA, self.transposeB) = (transposeA, transposeB)
+        // bfloat16 is multiplied as such only where the processor can and both operands are; otherwise as fp32.
+        let narrow = a.dtype == .bfloat16 && b.dtype == .bfloat16 && OneDNN.multipliesBFloat16
+        operands = narrow ? .bfloat16 : .float32
+        result = narrow ? dtype : .float32
+        self.hasBias = hasBias
+        self.packsB = packsB
+    }
+
+    /// Rows that are computed at once where an activation follows, so that it finds them in cache. All of them where the weight is
+    /// beyond the cache, which every block would fetch again.
+    var blockRows: Int {
+        let isCached = n * k * operands.byteCount <= 4 << 20
+        return OneDNN.rowsAreIndependent && isCached ? max(16, (1 << 16) / n / 16 * 16) : m
+    }
 }
 
 extension OneDNNEngine {
     public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, activation: Activation?) -> Tensor {
         // A mapped weight is large: multiplied where it lies it is 3 to 6% slower and takes no memory of ours.
         let packsB = (weight.buffer as? HostBuffer)?.isMapped != true
-        let key = productKey(x, weight, transposeA: false, transposeB: true, bias, dtype: x.dtype, packsB: packsB)
+        let key = ProductKey(
+            x, weight, transposeA: false, transposeB: true, hasBias: bias != nil, dtype: x.dtype, packsB: packsB)
         guard let activation else { return product(x, weight, key, bias: bias, dtype: x.dtype) }
         guard key.result == x.dtype, key.m > 0, key.n > 0, key.k > 0 else {
             return activate(product(x, weight, key, bias: bias, dtype: x.dtype), activation)
         }
-        // Block by block, so that the activation finds its rows in cache. It is the same kernel that `activate` runs: what is
-        // computed with and without gradients has the same bits.
-        // Not where the weight is beyond the cache: every block would fetch it again.
+        // It is the same kernel that `activate` runs: what is computed with and without gradients has the same bits.
         let result = make([key.m, key.n], key.result)
-        let isCached = key.n * key.k * key.operands.byteCount <= 4 << 20
-        let rows = OneDNN.rowsAreIndependent && isCached ? max(16, (1 << 16) / key.n / 16 * 16) : key.m
+        let rows = key.blockRows
         for start in stride(from: 0, to: key.m, by: rows) {
             var block = key
             block.m = min(rows, key.m - start)
@@ -41,22 +65,9 @@ extension OneDNNEngine {
     public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, dtype: DType) -> Tensor {
         // A layer's weight shows by its packed copy from the forward pass: its backward pass deserves one too.
         let packsB = !transposeA && (b.buffer as? HostBuffer)?.derived.withLock { !$0.isEmpty } == true
-        let key = productKey(a, b, transposeA: transposeA, transposeB: transposeB, nil, dtype: dtype, packsB: packsB)
+        let key = ProductKey(
+            a, b, transposeA: transposeA, transposeB: transposeB, hasBias: false, dtype: dtype, packsB: packsB)
         return product(a, b, key, bias: nil, dtype: dtype)
-    }
-
-    private func productKey(
-        _ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, _ bias: Tensor?, dtype: DType, packsB: Bool
-    ) -> ProductKey {
-        let (m, k) = transposeA ? (a.shape[1], a.shape[0]) : (a.shape[0], a.shape[1])
-        let (inner, n) = transposeB ? (b.shape[1], b.shape[0]) : (b.shape[0], b.shape[1])
-        precondition(k == inner, "matmul: \(a.shape) x \(b.shape), transposed \(transposeA), \(transposeB)")
-        // bfloat16 is multiplied as such only where the processor can and both operands are; otherwise as fp32.
-        let narrow = a.dtype == .bfloat16 && b.dtype == .bfloat16 && OneDNN.multipliesBFloat16
-        return ProductKey(
-            m: m, n: n, k: k, transposeA: transposeA, transposeB: transposeB,
-            operands: narrow ? .bfloat16 : .float32, result: narrow ? dtype : .float32, hasBias: bias != nil,
-            packsB: packsB)
     }
 
     private func product(_ a: Tensor, _ b: Tensor, _ key: ProductKey, bias: Tensor?, dtype: DType) -> Tensor {

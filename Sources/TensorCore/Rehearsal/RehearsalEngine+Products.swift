@@ -17,15 +17,16 @@ final class Derived: Sendable {
 
 extension RehearsalEngine {
     public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, activation: Activation?) -> Tensor {
-        let key = productKey(x, weight, false, true, bias, dtype: x.dtype, packsB: !isMapped(weight))
+        let key = ProductKey(
+            x, weight, transposeA: false, transposeB: true, hasBias: bias != nil, dtype: x.dtype,
+            packsB: (weight.buffer as? RehearsalBuffer)?.isMapped != true)
         guard activation != nil, key.result == x.dtype, key.m > 0, key.n > 0, key.k > 0 else {
             let y = product(x, weight, key, bias: bias, dtype: x.dtype)
             return activation == nil ? y : make(like: y)
         }
         // In blocks of rows, as the fast engine does it.
         let result = make([key.m, key.n], key.result)
-        let isCached = key.n * key.k * key.operands.byteCount <= 4 << 20
-        let rows = OneDNN.rowsAreIndependent && isCached ? max(16, (1 << 16) / key.n / 16 * 16) : key.m
+        let rows = key.blockRows
         for rowCount in Set([min(rows, key.m), key.m % rows]) where rowCount > 0 {
             var block = key
             block.m = rowCount
@@ -36,21 +37,9 @@ extension RehearsalEngine {
 
     public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, dtype: DType) -> Tensor {
         let packsB = !transposeA && (b.buffer as? RehearsalBuffer)?.derived.isEmpty == false
-        return product(
-            a, b, productKey(a, b, transposeA, transposeB, nil, dtype: dtype, packsB: packsB), bias: nil, dtype: dtype)
-    }
-
-    private func isMapped(_ x: Tensor) -> Bool { (x.buffer as? RehearsalBuffer)?.isMapped == true }
-
-    private func productKey(
-        _ a: Tensor, _ b: Tensor, _ transposeA: Bool, _ transposeB: Bool, _ bias: Tensor?, dtype: DType, packsB: Bool
-    ) -> ProductKey {
-        let narrow = a.dtype == .bfloat16 && b.dtype == .bfloat16 && OneDNN.multipliesBFloat16
-        let (m, k) = transposeA ? (a.shape[1], a.shape[0]) : (a.shape[0], a.shape[1])
-        return ProductKey(
-            m: m, n: transposeB ? b.shape[0] : b.shape[1], k: k, transposeA: transposeA, transposeB: transposeB,
-            operands: narrow ? .bfloat16 : .float32, result: narrow ? dtype : .float32, hasBias: bias != nil,
-            packsB: packsB)
+        let key = ProductKey(
+            a, b, transposeA: transposeA, transposeB: transposeB, hasBias: false, dtype: dtype, packsB: packsB)
+        return product(a, b, key, bias: nil, dtype: dtype)
     }
 
     private func product(_ a: Tensor, _ b: Tensor, _ key: ProductKey, bias: Tensor?, dtype: DType) -> Tensor {
@@ -111,8 +100,9 @@ extension RehearsalEngine {
             let y = linear(x.detached.reshaped(-1, x.shape[3]), weight: matrix, bias: bias, activation: nil)
             return y.reshaped(Array(x.shape.dropLast()) + [weight.shape[0]])
         }
-        let key = convolutionKey(
-            .forward, x.dtype, weight.dtype, x.shape, weight.shape, geometry, result: x.dtype, bias != nil)
+        let key = ConvolutionKey(
+            .forward, x.dtype, weight.dtype, input: x.shape, weight: weight.shape, geometry, result: x.dtype,
+            hasBias: bias != nil)
         let memory = convolutionMemory.value(key) { key.memory }
         let result = make(key.output, key.result)
         pack(weight, memory, DerivedKey(maker: memory?.weightsName ?? "", offset: weight.offset, shape: key.weight))
@@ -129,9 +119,9 @@ extension RehearsalEngine {
     public func convolutionInputGradient(
         _ upstream: Tensor, weight: Tensor, inputShape: [Int], geometry: ConvolutionGeometry
     ) -> Tensor {
-        let key = convolutionKey(
-            .inputGradient, upstream.dtype, weight.dtype, inputShape, weight.shape, geometry, result: upstream.dtype,
-            false)
+        let key = ConvolutionKey(
+            .inputGradient, upstream.dtype, weight.dtype, input: inputShape, weight: weight.shape, geometry,
+            result: upstream.dtype)
         let memory = convolutionMemory.value(key) { key.memory }
         let result = make(inputShape, key.result)
         pack(weight, memory, DerivedKey(maker: memory?.weightsName ?? "", offset: weight.offset, shape: key.weight))
@@ -142,24 +132,15 @@ extension RehearsalEngine {
     public func convolutionWeightGradient(
         _ upstream: Tensor, input: Tensor, weightShape: [Int], geometry: ConvolutionGeometry
     ) -> Tensor {
-        let key = convolutionKey(
-            .weightGradient, upstream.dtype, input.dtype, input.shape, weightShape, geometry, result: .float32, false)
+        let key = ConvolutionKey(
+            .weightGradient, upstream.dtype, input.dtype, input: input.shape, weight: weightShape, geometry,
+            result: .float32)
         let memory = convolutionMemory.value(key) { key.memory }
         let result = make(weightShape, .float32)
         let blocked = scratch(
             memory?.layouts[DNNL_ARG_DIFF_WEIGHTS]?.byteCount ?? result.count * 4)
         used(blocked, elements(upstream, key.operands), elements(input, key.operands), scratch(of: memory))
         return result
-    }
-
-    private func convolutionKey(
-        _ pass: ConvolutionKey.Pass, _ a: DType, _ b: DType, _ input: [Int], _ weight: [Int],
-        _ geometry: ConvolutionGeometry, result: DType, _ hasBias: Bool
-    ) -> ConvolutionKey {
-        let narrow = a == .bfloat16 && b == .bfloat16 && OneDNN.multipliesBFloat16
-        return ConvolutionKey(
-            pass: pass, input: input, weight: weight, geometry: geometry, operands: narrow ? .bfloat16 : .float32,
-            result: narrow ? result : .float32, hasBias: hasBias)
     }
 }
 
