@@ -59,13 +59,14 @@ public struct RolloutSettings: Codable, Sendable, Equatable {
             "window.size", \.window.size, 1...1000, unit: "steps", "Stochastic steps of a rollout; these are trained.",
             source: "method 1.4"),
         .make(
-            "window.start", .integerOr(WindowStart.words), "a step index, " + WindowStart.words.joined(separator: ", "),
+            "window.start", .integerOr(WindowStart.words),
+            "a step index in 0...999, " + WindowStart.words.joined(separator: ", "),
             "steps",
             "First stochastic step: always this one, drawn for every group from the first half of the steps, or drawn "
                 + "for every group from the steps in the noisier half of the noise range.", "method 1.4, 1.16"
         ) { group in
-            if case .fixed(let index) = group.window.start, index < 0 { return "must not be negative, not \(index)" }
-            return nil
+            guard case .fixed(let index) = group.window.start, !(0...999).contains(index) else { return nil }
+            return "must be a step index in 0...999, not \(index)"
         },
         .integer(
             "groupSize", \.groupSize, 2...4096, unit: "images", "Images of one prompt that are compared.",

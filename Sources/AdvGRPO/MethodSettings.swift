@@ -40,10 +40,11 @@ public struct MethodSettings: Codable, Sendable, Equatable {
         + PolicySettings.keys.nested(under: "policy", \.policy)
         + ScheduleSettings.keys.nested(under: "schedule", \.schedule)
 
-    /// Every violation: values out of range first, then combinations that make no sense.
+    /// Every violation: values out of range, or where there are none, combinations that make no sense.
     public func validate() -> [SettingViolation] {
-        Self.keys.violations(in: self)
-            + rollout.combinationViolations().map { $0.nested(under: "rollout") }
+        let outOfRange = Self.keys.violations(in: self)
+        guard outOfRange.isEmpty else { return outOfRange }
+        return rollout.combinationViolations().map { $0.nested(under: "rollout") }
             + reward.combinationViolations().map { $0.nested(under: "reward") }
             + discriminator.combinationViolations().map { $0.nested(under: "discriminator") }
             + policy.combinationViolations().map { $0.nested(under: "policy") }
