@@ -94,7 +94,7 @@ enum ConformanceCases {
         (1, 8, 8, 16, 16, 1, ConvolutionGeometry(padding: 0)),
         (2, 14, 14, 3, 24, 7, ConvolutionGeometry(stride: 7, padding: 0)),
         (1, 8, 8, 16, 16, 3, ConvolutionGeometry(stride: 2, top: 0, left: 0, bottom: 1, right: 1)),
-        (2, 16, 16, 64, 3, 3, ConvolutionGeometry(padding: 1)),
+        (2, 16, 16, 64, 3, 3, ConvolutionGeometry(padding: 1)), (3, 21, 13, 64, 96, 3, ConvolutionGeometry(padding: 1)),
     ].map { B, H, W, C, O, size, geometry in
         ConformanceCase("convolution \(B)x\(H)x\(W)x\(C) to \(O), \(size)x\(size) stride \(geometry.stride)") {
             engine, dtype in

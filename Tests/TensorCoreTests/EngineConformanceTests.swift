@@ -52,6 +52,24 @@ import Testing
         }
     }
 
+    @Test(
+        "an image's convolution does not depend on the images beside it",
+        arguments: [(16, 64, 64), (64, 64, 64), (32, 128, 128), (16, 256, 256), (64, 64, 3), (13, 48, 40)])
+    func imagesAreIndependent(_ side: Int, _ input: Int, _ output: Int) {
+        let engine = OneDNNEngine.shared
+        for dtype in DType.allCases {
+            let images = engine.normal([4, side, side, input], dtype)
+            let weight = engine.normal([output, input, 3, 3], dtype, seed: 1)
+            let geometry = ConvolutionGeometry(padding: 1)
+            let all = engine.convolution(images, weight: weight, bias: nil, geometry: geometry)
+            for count in 1...3 {
+                let part = engine.convolution(images.rows(0..<count), weight: weight, bias: nil, geometry: geometry)
+                let same = engine.bytes(of: part) == engine.bytes(of: all.rows(0..<count))
+                #expect(same, "\(count) images of 4, \(dtype)")
+            }
+        }
+    }
+
     @Test("activations are accurate to 2e-6", arguments: Activation.allCases)
     func activationsAreAccurate(_ activation: Activation) {
         let engine = OneDNNEngine.shared

@@ -106,6 +106,7 @@ struct TensorLayout: @unchecked Sendable, Equatable {
 
     /// A name that two layouts share only when they order elements alike.
     func name(_ dtype: DType) -> String {
+        if descriptor.format_kind == dnnl_format_kind_wino { return "\(dtype) \(descriptor.format_desc.wino_desc)" }
         let blocking = descriptor.format_desc.blocking
         let blocks = Int(blocking.inner_nblks)
         func first<Dimensions>(_ count: Int, of dimensions: Dimensions) -> [Int64] {
@@ -202,12 +203,13 @@ final class Primitive: @unchecked Sendable {
 
     deinit { dnnl_primitive_destroy(handle) }
 
-    /// Runs on the calling thread.
-    func callAsFunction(_ arguments: (Int32, UnsafeMutableRawPointer)...) {
+    /// Runs on the calling thread; an argument that is nil is not given.
+    func callAsFunction(_ arguments: (Int32, UnsafeMutableRawPointer?)...) {
         OneDNN.useOneThread()
         let scratch = memory.scratchByteCount > 0 ? HostBuffer(byteCount: memory.scratchByteCount) : nil
         withExtendedLifetime(scratch) {
-            var list = arguments.map { argument, pointer in
+            var list = arguments.compactMap { argument, pointer in
+                guard let pointer else { return nil as dnnl_exec_arg_t? }
                 guard let layout = layouts[argument] else {
                     preconditionFailure("oneDNN: argument \(argument) was not declared")
                 }
@@ -235,11 +237,20 @@ final class Primitive: @unchecked Sendable {
         memory.byteCount(unless: layout, is: argument).map { HostBuffer(byteCount: $0) }
     }
 
-    /// A copy of an argument in the layout the operation wants; nil where `layout` is that already.
-    func converted(_ source: UnsafeMutableRawPointer, _ layout: TensorLayout, to argument: Int32) -> HostBuffer? {
-        guard let copy = buffer(unless: layout, is: argument), let wanted = layouts[argument] else { return nil }
-        Primitive.reorder(source, layout, copy.pointer, wanted)
-        return copy
+    /// Copies an argument that lies in `layout` to a `buffer(unless:is:)` of it, if there is one.
+    func convert(
+        _ source: UnsafeMutableRawPointer, _ layout: TensorLayout, to buffer: HostBuffer?, of argument: Int32
+    ) {
+        guard let buffer, let wanted = layouts[argument] else { return }
+        Primitive.reorder(source, layout, buffer.pointer, wanted)
+    }
+
+    /// Copies a `buffer(unless:is:)` of an argument, if there is one, to where it shall lie in `layout`.
+    func convert(
+        _ buffer: HostBuffer?, of argument: Int32, to target: UnsafeMutableRawPointer, _ layout: TensorLayout
+    ) {
+        guard let buffer, let given = layouts[argument] else { return }
+        Primitive.reorder(buffer.pointer, given, target, layout)
     }
 
     /// Copies between layouts (and precisions).

@@ -87,13 +87,9 @@ extension OneDNNEngine {
             withFloats(bias) { bias in
                 let run = { (right: UnsafeMutableRawPointer) in
                     let rows = left + firstRow * key.k * key.operands.byteCount
-                    if let bias {
-                        primitive(
-                            (DNNL_ARG_SRC, rows), (DNNL_ARG_WEIGHTS, right),
-                            (DNNL_ARG_BIAS, UnsafeMutableRawPointer(mutating: bias)), (DNNL_ARG_DST, target))
-                    } else {
-                        primitive((DNNL_ARG_SRC, rows), (DNNL_ARG_WEIGHTS, right), (DNNL_ARG_DST, target))
-                    }
+                    primitive(
+                        (DNNL_ARG_SRC, rows), (DNNL_ARG_WEIGHTS, right),
+                        (DNNL_ARG_BIAS, bias.map { UnsafeMutableRawPointer(mutating: $0) }), (DNNL_ARG_DST, target))
                 }
                 if let right {
                     withExtendedLifetime(right) { run(right.pointer) }

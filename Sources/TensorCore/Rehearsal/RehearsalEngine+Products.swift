@@ -104,7 +104,7 @@ extension RehearsalEngine {
             .forward, x.dtype, weight.dtype, input: x.shape, weight: weight.shape, geometry, result: x.dtype,
             hasBias: bias != nil)
         let memory = convolutionMemory.value(key) { key.memory }
-        let result = make(key.output, key.result)
+        let result = make([x.shape[0]] + key.output.dropFirst(), key.result)
         pack(weight, memory, DerivedKey(maker: memory?.weightsName ?? "", offset: weight.offset, shape: key.weight))
         (weight.buffer as? RehearsalBuffer)?.releasePages()
         let operands = (elements(x, key.operands), floats(bias))
