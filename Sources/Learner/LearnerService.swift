@@ -84,11 +84,18 @@ public enum LearnerService {
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
         monitor.withLock { $0.rollout = rollout }
+        let rewardServer = try Client(
+            options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys))
+        // A run that is to end does not wait for the answers of a reward server that nobody may start again.
+        shutdown.onRequest { _ in
+            Task {
+                try await Task.sleep(for: patience)
+                rewardServer.close()
+            }
+        }
         let run = try TrainingRun(
             settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, monitor: monitor,
-            rewardServer: try Client(
-                options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys)),
-            prompts: prompts,
+            rewardServer: rewardServer, prompts: prompts,
             studio: try Studio(
                 settings: settings, directory: directory, policy: policy, lanes: lanes, shutdown: shutdown,
                 logger: logger),
@@ -103,6 +110,9 @@ public enum LearnerService {
         case .interrupted: logger.info("stopped after a snapshot")
         }
     }
+
+    /// How long a learner that is to end waits for its reward server.
+    private static let patience = Duration.seconds(30)
 
     /// Number of the first lease: beyond all that an earlier process of this run gave, as long as it gave fewer than a thousand
     /// per millisecond and the clock does not go back.

@@ -263,7 +263,8 @@ final class TrainingRun {
     /// Asks the reward server; a server that is gone, or has lost its state, sends the run back to its snapshot.
     ///
     /// - Parameter codes: failures that mean a lost state; nil for all of them.
-    /// - Throws: `RewardServerReset`; any other failure as it came.
+    /// - Throws: `RewardServerReset`; `Interruption` when a run that is to end has waited long enough; any other failure as it
+    ///   came.
     private static func asking<Answer>(_ what: String, resetting codes: [String]?, _ body: () throws -> Answer) throws
         -> Answer
     {
@@ -273,6 +274,8 @@ final class TrainingRun {
             throw RewardServerReset(reason: "\(what): \(failure.message)")
         } catch let error as TransportError where error.code == .deadlineExceeded {
             throw RewardServerReset(reason: "\(what): \(error)")
+        } catch let error as TransportError where error.code == .closed {
+            throw Interruption()
         }
     }
 

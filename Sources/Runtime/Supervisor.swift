@@ -79,23 +79,34 @@ public final class Supervisor: Sendable {
         do {
             for command in commands { running[command.name] = try start(command, isRestart: false) }
             let outcome = try supervise(&running)
-            try stopAll(&running, primaryFirst: false)
+            stopAll(&running)
             return outcome
         } catch {
-            try? stopAll(&running, primaryFirst: false)
+            stopAll(&running)
             throw error
         }
     }
 
     private func supervise(_ running: inout [String: ChildProcess]) throws(RuntimeError) -> Outcome {
+        let primary = commands[0].name
         var policies = [String: RestartPolicy](
             uniqueKeysWithValues: commands.map { ($0.name, RestartPolicy(limit: limits.restarts)) })
         var due: [String: ContinuousClock.Instant] = [:]
+        var stop: (reason: String, killsAt: ContinuousClock.Instant)?
+        var isKilled = false
         while true {
-            if let reason = shutdown.reason {
+            if stop == nil, let reason = shutdown.reason {
+                // The others are kept running until it has ended: its snapshot needs them.
                 logger.info("stopping", metadata: ["reason": "\(reason)"])
-                try stopAll(&running, primaryFirst: true)
-                return .interrupted(reason: reason)
+                stop = (reason, .now + limits.primaryStop)
+                running[primary]?.signal(SIGTERM)
+            }
+            if let stop {
+                guard let child = running[primary] else { return .interrupted(reason: stop.reason) }
+                if !isKilled, .now >= stop.killsAt || shutdown.signalCount > 1 {
+                    isKilled = true
+                    kill(child)
+                }
             }
             for command in commands {
                 guard let time = due[command.name], time <= .now else { continue }
@@ -105,56 +116,44 @@ public final class Supervisor: Sendable {
             guard let ended = nextEnd(.milliseconds(100)) else { continue }
             let name = ended.child.name
             running[name] = nil
+            if let stop, name == primary {
+                guard ended.exit == .status(0) || ended.exit == .signal(SIGTERM) else { throw failure(ended) }
+                return .interrupted(reason: stop.reason)
+            }
             switch policies[name]?.decide(ended.exit, uptime: .now - ended.child.started) ?? .giveUp {
             case .done:
-                if name == commands[0].name { return .completed }
+                if name == primary { return .completed }
                 logger.info("process ended", metadata: ["process": "\(name)"])
             case .restart(let wait):
                 logger.warning(
                     "\(name) \(ended.exit); starting it again", metadata: ["seconds": "\(wait.seconds)"])
                 due[name] = .now + wait
-            case .giveUp: throw failure(ended)
+            case .giveUp: if stop == nil { throw failure(ended) }
             }
         }
     }
 
-    /// SIGTERM, then after a while SIGKILL to the whole group.
-    ///
-    /// - Parameter primaryFirst: whether the primary process ends first, because its snapshot needs the others.
-    /// - Throws: `processFailed` if the primary process did not end in good order.
-    private func stopAll(_ running: inout [String: ChildProcess], primaryFirst: Bool) throws(RuntimeError) {
-        var primaryEnd: Ended?
-        if primaryFirst, let primary = running[commands[0].name] {
-            primaryEnd = stop([primary], limit: limits.primaryStop, &running).first
-        }
-        _ = stop(Array(running.values), limit: limits.stop, &running)
-        if let primaryEnd, primaryEnd.exit != .status(0), primaryEnd.exit != .signal(SIGTERM) {
-            throw failure(primaryEnd)
-        }
+    /// Ends a process that was asked to and did not.
+    private func kill(_ child: ChildProcess) {
+        logger.warning("\(child.name) did not stop in time; ending it")
+        child.signal(SIGKILL, wholeGroup: true)
     }
 
-    private func stop(
-        _ children: [ChildProcess], limit: Duration, _ running: inout [String: ChildProcess]
-    ) -> [Ended] {
-        for child in children { child.signal(SIGTERM) }
-        let deadline = ContinuousClock.now + limit
-        var killed = false
-        var stopped: [Ended] = []
-        while children.contains(where: { running[$0.name] != nil }) {
+    /// SIGTERM to all of them, then after a while SIGKILL to their groups.
+    private func stopAll(_ running: inout [String: ChildProcess]) {
+        for child in running.values { child.signal(SIGTERM) }
+        let killsAt = ContinuousClock.now + limits.stop
+        var isKilled = false
+        while !running.isEmpty {
             if let ended = nextEnd(.milliseconds(100)) {
                 running[ended.child.name] = nil
                 ended.child.signal(SIGKILL, wholeGroup: true)
-                stopped.append(ended)
             }
-            if !killed, ContinuousClock.now >= deadline || shutdown.signalCount > 1 {
-                killed = true
-                for child in children where running[child.name] != nil {
-                    logger.warning("\(child.name) did not stop in time; ending it")
-                    child.signal(SIGKILL, wholeGroup: true)
-                }
+            if !isKilled, .now >= killsAt || shutdown.signalCount > 1 {
+                isKilled = true
+                for child in running.values { kill(child) }
             }
         }
-        return stopped
     }
 
     private func nextEnd(_ limit: Duration) -> Ended? {

@@ -113,6 +113,28 @@ struct SupervisorTests {
         #expect(try other.text("learner.log") == "dying\ndying\n")
     }
 
+    @Test("what dies while the primary process ends is started again: its last work may need it")
+    func deathDuringShutdown() async throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path
+        let shutdown = ShutdownSignal()
+        let waiting = "while [ ! -e \(path)/again ]; do sleep 0.05; done"
+        let supervisor = try supervisor(
+            [
+                shell("learner", "trap '\(waiting); echo saved; exit 0' TERM; while true; do sleep 0.05; done"),
+                shell("reward-server", "sleep 0.5; kill -9 $(cat \(path)/victim.pid)"),
+                shell(
+                    "worker-0", "echo $$ > \(path)/victim.pid; exec sleep 60",
+                    restart: "touch \(path)/again; exec sleep 60"),
+            ], folder, shutdown: shutdown)
+        Task {
+            try await Task.sleep(for: .milliseconds(200))
+            shutdown.request("SIGINT")
+        }
+        #expect(try await run(supervisor).get() == .interrupted(reason: "SIGINT"))
+        #expect(try folder.text("learner.log") == "saved\n")
+    }
+
     @Test("on shutdown the primary process ends first, in good order; the stubborn are killed")
     func shutdown() async throws {
         let folder = try TemporaryFolder()
