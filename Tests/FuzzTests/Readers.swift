@@ -174,6 +174,8 @@ enum Readers {
         ModelFolder("mmdit-b") { _ = try MMDiT(folder: $0, engine: OpenBLASEngine.shared) },
         ModelFolder("vae-a") { _ = try AutoencoderKL(folder: $0, engine: OpenBLASEngine.shared) },
         ModelFolder("clip-a") { _ = try CLIPTextEncoder(folder: $0, engine: OpenBLASEngine.shared) },
+        ModelFolder("clip-dual-a") { _ = try CLIPModel(folder: $0, engine: OpenBLASEngine.shared) },
+        ModelFolder("siglip-a") { _ = try SiglipModel(folder: $0, engine: OpenBLASEngine.shared) },
         ModelFolder("ImageModels/t5") { _ = try T5Encoder(folder: $0, engine: OpenBLASEngine.shared) },
         ModelFolder("dino-reg") { _ = try DINOv2(folder: $0, engine: OpenBLASEngine.shared) },
         ModelFolder("dino-v3") { _ = try DINOv2(folder: $0, engine: OpenBLASEngine.shared) },

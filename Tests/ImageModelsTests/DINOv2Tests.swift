@@ -149,15 +149,26 @@ import Testing
     @Test("a configuration that contradicts the weights is refused")
     func contradiction() throws {
         let engine = OpenBLASEngine.shared
-        let folder = Repository.fixtures + "/dino-b"
         try withTemporaryFolder { temporary in
             let path = temporary + "/config.json"
-            for (json, message) in [
-                (#"{"embed_dim": 32}"#, "embed_dim is 32, the weights say 16"),
-                (#"{"num_heads": 2, "img_size": 60}"#, "image size 60 is no multiple of the patch size 14"),
-                (#"{"num_heads": 3}"#, "3 heads do not divide width 16"),
-                (#"{"num_heads": 2, "hidden_act": "relu"}"#, "hidden_act relu is not supported"),
+            for (name, json, message) in [
+                ("dino-b", #"{"embed_dim": 32}"#, "embed_dim is 32, the weights say 16"),
+                (
+                    "dino-b", #"{"num_heads": 2, "img_size": 60}"#,
+                    "image size 60 is no multiple of the patch size 14 up to 8192"
+                ),
+                ("dino-b", #"{"num_heads": 3}"#, "3 heads do not divide width 16"),
+                ("dino-b", #"{"num_heads": 2, "hidden_act": "relu"}"#, "hidden_act relu is not supported"),
+                (
+                    "dino-v3", #"{"num_heads": 8}"#,
+                    "rotary positions need heads whose width is a multiple of 4, not 2"
+                ),
+                (
+                    "dino-v3", #"{"num_heads": 2, "img_size": 1048576}"#,
+                    "image size 1048576 is no multiple of the patch size 16 up to 8192"
+                ),
             ] {
+                let folder = Repository.fixtures + "/" + name
                 try Data(json.utf8).write(to: URL(fileURLWithPath: path))
                 let error = #expect(throws: ModelError.self) {
                     try DINOv2Configuration(path: path, weights: Weights(path: folder, engine: engine))

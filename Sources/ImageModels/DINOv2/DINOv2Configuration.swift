@@ -89,14 +89,20 @@ public struct DINOv2Configuration: Sendable, Equatable {
         }
         tableSide = side
         resizesWithAntialiasing = weights.contains("blocks.0.attn.qkv.weight") || registerCount > 0
+        guard hasPositionTable || width / headCount % 4 == 0 else {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "rotary positions need heads whose width is a multiple of 4, not \(width / headCount)")
+        }
         // Without a table and a statement: the size DINOv3 was released for.
         let tableSize = hasPositionTable ? side * patchSize : 256
         self.imageSize =
             imageSize ?? file.img_size ?? file.image_size ?? file.pretrained_cfg?.input_size?.last ?? tableSize
-        guard (1...ConfigurationFile.largestSize).contains(self.imageSize), self.imageSize % patchSize == 0 else {
+        // As large as images may be; positions are made for all of it.
+        guard (1...8192).contains(self.imageSize), self.imageSize % patchSize == 0 else {
             throw ModelError(
                 code: .configuration, source: path,
-                message: "image size \(self.imageSize) is no multiple of the patch size \(patchSize)")
+                message: "image size \(self.imageSize) is no multiple of the patch size \(patchSize) up to 8192")
         }
         if let activation = file.hidden_act, activation != "gelu" {
             throw ModelError(code: .unsupported, source: path, message: "hidden_act \(activation) is not supported")

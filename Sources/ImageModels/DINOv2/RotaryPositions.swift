@@ -22,7 +22,6 @@ struct RotaryPositions {
         headCount = configuration.headCount
         let (grid, prefix) = (configuration.gridSize, configuration.prefixCount)
         let headWidth = configuration.width / configuration.headCount
-        precondition(headWidth % 4 == 0, "rotary positions: head width \(headWidth) is no multiple of 4")
         let quarter = headWidth / 4
         let periods = (0..<quarter).map { pow(temperature, 4 * Double($0) / Double(headWidth)) }
         let centres = (0..<grid).map { (Double($0) + 0.5) / Double(grid) * 2 - 1 }
