@@ -65,7 +65,7 @@ public final class HostBuffer: TensorBuffer, @unchecked Sendable {
 
 /// Names a derived object of a buffer: who made it, and for which view of the bytes.
 struct DerivedKey: Hashable, Sendable {
-    var maker: String
+    var maker: Int
     var offset: Int
     var shape: [Int]
 }

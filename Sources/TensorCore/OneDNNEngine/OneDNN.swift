@@ -121,8 +121,8 @@ struct TensorLayout: @unchecked Sendable, Equatable {
 struct PrimitiveMemory: Sendable {
     /// Layout of each argument by its DNNL_ARG number.
     private(set) var layouts: [Int32: TensorLayout] = [:]
-    /// Names the layout of the weights; a packed copy is kept under it.
-    let weightsName: String
+    /// Stands for the layout of the weights; a packed copy is kept under it.
+    let weightsLayout: Int
     /// Scratch memory of a call.
     let scratchpad: TensorLayout
     let scratchByteCount: Int
@@ -135,11 +135,22 @@ struct PrimitiveMemory: Sendable {
             layouts[argument] = TensorLayout(layout.pointee)
         }
         if let bias { layouts[DNNL_ARG_BIAS] = bias }
-        weightsName = layouts[DNNL_ARG_WEIGHTS]?.name(operands) ?? ""
+        weightsLayout = Self.number(layouts[DNNL_ARG_WEIGHTS]?.name(operands) ?? "")
         scratchpad =
             dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)
             .map { TensorLayout($0.pointee) } ?? TensorLayout([1], strides: [1], .float32)
         scratchByteCount = scratchpad.byteCount
+    }
+
+    private static let numbers = Mutex<[String: Int]>([:])
+
+    /// Stands for a name in this process: it is looked up with every call.
+    private static func number(_ name: String) -> Int {
+        numbers.withLock { numbers in
+            if let known = numbers[name] { return known }
+            numbers[name] = numbers.count
+            return numbers.count - 1
+        }
     }
 
     /// Bytes of a copy of an argument whose layout is not `layout`; nil where it is.
@@ -184,6 +195,13 @@ final class Primitive: @unchecked Sendable {
     let memory: PrimitiveMemory
     /// What the library calls its implementation.
     let implementation: String
+    /// Memory objects of earlier calls, for the next ones: always of the same arguments in the same order.
+    private let idle = Mutex<[MemoryObjects]>([])
+
+    private struct MemoryObjects: @unchecked Sendable {
+        // `@unchecked Sendable`: in the hands of one call at a time.
+        var list: [dnnl_exec_arg_t]
+    }
 
     /// Layout of each argument by its DNNL_ARG number.
     var layouts: [Int32: TensorLayout] { memory.layouts }
@@ -201,31 +219,45 @@ final class Primitive: @unchecked Sendable {
         (handle, memory, implementation) = (primitive, made.1, made.2)
     }
 
-    deinit { dnnl_primitive_destroy(handle) }
+    deinit {
+        for objects in idle.withLock({ $0 }) { for entry in objects.list { dnnl_memory_destroy(entry.memory) } }
+        dnnl_primitive_destroy(handle)
+    }
 
     /// Runs on the calling thread; an argument that is nil is not given.
     func callAsFunction(_ arguments: (Int32, UnsafeMutableRawPointer?)...) {
         OneDNN.useOneThread()
         let scratch = memory.scratchByteCount > 0 ? HostBuffer(byteCount: memory.scratchByteCount) : nil
+        let objects = idle.withLock { $0.popLast() } ?? described(arguments.compactMap { $1 == nil ? nil : $0 })
+        let list = objects.list
         withExtendedLifetime(scratch) {
-            var list = arguments.compactMap { argument, pointer in
-                guard let pointer else { return nil as dnnl_exec_arg_t? }
-                guard let layout = layouts[argument] else {
-                    preconditionFailure("oneDNN: argument \(argument) was not declared")
-                }
-                return dnnl_exec_arg_t(arg: argument, memory: Primitive.handle(layout, pointer))
+            var position = 0
+            for case (_, let pointer?) in arguments {
+                OneDNN.check(dnnl_memory_set_data_handle(list[position].memory, pointer), "memory")
+                position += 1
             }
             if let scratch {
-                list.append(
-                    dnnl_exec_arg_t(
-                        arg: DNNL_ARG_SCRATCHPAD, memory: Primitive.handle(memory.scratchpad, scratch.pointer)))
+                OneDNN.check(dnnl_memory_set_data_handle(list[position].memory, scratch.pointer), "memory")
             }
             OneDNN.check(dnnl_primitive_execute(handle, OneDNN.stream, Int32(list.count), list), implementation)
-            for entry in list { dnnl_memory_destroy(entry.memory) }
         }
+        idle.withLock { $0.append(objects) }
     }
 
-    private static func handle(_ layout: TensorLayout, _ pointer: UnsafeMutableRawPointer) -> dnnl_memory_t? {
+    /// Memory objects for the arguments of a call, which point nowhere yet.
+    private func described(_ arguments: [Int32]) -> MemoryObjects {
+        let scratch = memory.scratchByteCount > 0 ? [(DNNL_ARG_SCRATCHPAD, memory.scratchpad)] : []
+        let declared = arguments.map { argument in
+            guard let layout = layouts[argument] else {
+                preconditionFailure("oneDNN: argument \(argument) was not declared")
+            }
+            return (argument, layout)
+        }
+        return MemoryObjects(
+            list: (declared + scratch).map { dnnl_exec_arg_t(arg: $0, memory: Primitive.handle($1, nil)) })
+    }
+
+    private static func handle(_ layout: TensorLayout, _ pointer: UnsafeMutableRawPointer?) -> dnnl_memory_t? {
         var memory: dnnl_memory_t?
         var descriptor = layout.descriptor
         OneDNN.check(dnnl_memory_create(&memory, &descriptor, OneDNN.engine, pointer), "memory")

@@ -105,7 +105,7 @@ extension OneDNNEngine {
         guard let buffer = weight.buffer as? HostBuffer, let wanted = primitive.layouts[DNNL_ARG_WEIGHTS] else {
             preconditionFailure("a weight of engine \(weight.engine.name) is not in host memory")
         }
-        let derived = DerivedKey(maker: primitive.memory.weightsName, offset: weight.offset, shape: key.weight)
+        let derived = DerivedKey(maker: primitive.memory.weightsLayout, offset: weight.offset, shape: key.weight)
         return buffer.derivedBuffer(derived) {
             let copy = HostBuffer(byteCount: wanted.byteCount)
             Primitive.reorder(

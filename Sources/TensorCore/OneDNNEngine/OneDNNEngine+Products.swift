@@ -107,7 +107,7 @@ extension OneDNNEngine {
         }
         return buffer.derivedBuffer(
             DerivedKey(
-                maker: primitive.memory.weightsName, offset: weight.offset,
+                maker: primitive.memory.weightsLayout, offset: weight.offset,
                 shape: [key.k, key.n, key.transposeB ? 1 : 0])
         ) {
             let copy = HostBuffer(byteCount: wanted.byteCount)

@@ -55,7 +55,7 @@ extension RehearsalEngine {
             pack(
                 b, memory,
                 DerivedKey(
-                    maker: memory?.weightsName ?? "", offset: b.offset, shape: [key.k, key.n, key.transposeB ? 1 : 0]))
+                    maker: memory?.weightsLayout ?? 0, offset: b.offset, shape: [key.k, key.n, key.transposeB ? 1 : 0]))
         }
         let operands = (elements(a, key.operands), floats(bias), key.packsB ? nil : elements(b, key.operands))
         used(operands, scratch(of: memory))
@@ -105,7 +105,7 @@ extension RehearsalEngine {
             hasBias: bias != nil)
         let memory = convolutionMemory.value(key) { key.memory }
         let result = make([x.shape[0]] + key.output.dropFirst(), key.result)
-        pack(weight, memory, DerivedKey(maker: memory?.weightsName ?? "", offset: weight.offset, shape: key.weight))
+        pack(weight, memory, DerivedKey(maker: memory?.weightsLayout ?? 0, offset: weight.offset, shape: key.weight))
         (weight.buffer as? RehearsalBuffer)?.releasePages()
         let operands = (elements(x, key.operands), floats(bias))
         let copies = [
@@ -124,7 +124,7 @@ extension RehearsalEngine {
             result: upstream.dtype)
         let memory = convolutionMemory.value(key) { key.memory }
         let result = make(inputShape, key.result)
-        pack(weight, memory, DerivedKey(maker: memory?.weightsName ?? "", offset: weight.offset, shape: key.weight))
+        pack(weight, memory, DerivedKey(maker: memory?.weightsLayout ?? 0, offset: weight.offset, shape: key.weight))
         used(elements(upstream, key.operands), scratch(of: memory))
         return convert(result, to: upstream.dtype)
     }
