@@ -51,6 +51,18 @@ public struct CLIPModel: Sendable {
     }
 }
 
+extension CLIPModel {
+    /// What the vision tower's last `layerCount` layers read: all tokens, class token first, after the layers before them.
+    ///
+    /// - Parameter pixels_BCHW: normalised, [B, 3, H, H].
+    /// - Returns: fp32 [B, T, D].
+    public func visionStates(_ pixels_BCHW: Tensor, beforeLast layerCount: Int) -> Tensor {
+        visionTower.states(
+            pixels_BCHW.converted(to: dtype), layerCount: configuration.vision.layerCount - layerCount
+        ).converted(to: .float32)
+    }
+}
+
 extension CLIPModel: ImageTextModel {
     public var imageSize: Int { configuration.vision.imageSize }
     public var tokenLimit: Int { configuration.text.positionCount }

@@ -16,6 +16,8 @@ public struct CLIPTokenizer: Sendable {
     public let endTokenID: Int32
     /// Fills a sequence up to its length.
     public let padTokenID: Int32
+    /// Largest token of the vocabulary; a model must know it.
+    public let largestTokenID: Int32
     private let unknownTokenID: Int32
     private let specialTokens: [(text: [Unicode.Scalar], id: Int32)]
     private let bytes: [(inside: Int32, atEnd: Int32)]
@@ -43,6 +45,7 @@ public struct CLIPTokenizer: Sendable {
         startTokenID = try id(settings.start)
         endTokenID = try id(settings.end)
         padTokenID = try id(settings.pad)
+        largestTokenID = vocabulary.values.max() ?? 0
         unknownTokenID = try id(settings.unknown)
         var special: [(text: [Unicode.Scalar], id: Int32)] = []
         for token in Set([settings.start, settings.end, settings.pad, settings.unknown]).sorted() where !token.isEmpty {
