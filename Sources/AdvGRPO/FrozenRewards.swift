@@ -10,7 +10,8 @@ extension RewardComponent {
     public var isFrozen: Bool {
         switch self {
         case .pickScore, .siglip, .aesthetic, .jpegCompressibility: true
-        case .cls, .patch, .multilayer, .statistics, .texture, .thumbnail, .imageSimilarity: false
+        case .cls, .patch, .multilayer, .statistics, .texture, .thumbnail, .pickScoreAdversarial, .imageSimilarity:
+            false
         }
     }
 
@@ -18,7 +19,7 @@ extension RewardComponent {
     public var isAdversarial: Bool { !isFrozen && self != .imageSimilarity }
 
     /// Whether its value depends on the prompt, rather than on how the image looks alone.
-    public var readsPrompt: Bool { [.imageSimilarity, .pickScore, .siglip].contains(self) }
+    public var readsPrompt: Bool { [.pickScoreAdversarial, .imageSimilarity, .pickScore, .siglip].contains(self) }
 
     /// Whether it reads a model that no run trains.
     public var readsModel: Bool { self == .imageSimilarity || isFrozen && self != .jpegCompressibility }
@@ -26,7 +27,7 @@ extension RewardComponent {
     /// What a score is divided by where it enters a weighted sum, so that rewards are of the order of 1.
     public var divisor: Float {
         switch self {
-        case .pickScore: 26
+        case .pickScore, .pickScoreAdversarial: 26
         case .jpegCompressibility: 500
         case .cls, .patch, .multilayer, .statistics, .texture, .thumbnail, .imageSimilarity, .siglip, .aesthetic: 1
         }

@@ -8,6 +8,10 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
     public var betas = AdamBetas(0.5, 0.999)
     /// Width of the head's hidden layer.
     public var hiddenWidth = 512
+    /// Last layers of the vision tower that `pickscore_adversarial` tunes.
+    public var tunedLayers = 2
+    /// Learning rate of Adam for the tuned layers.
+    public var tunedLearningRate = 5e-6
     /// Optimiser steps each time the discriminator is trained.
     public var stepsPerTraining = 1
     /// References in one step; 0 takes as many as there are generated images in the epoch.
@@ -30,6 +34,7 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
         switch fidelity {
         case .released:
             precision = .bf16
+            tunedLayers = 1
         case .paper:
             globalLossWeight = 0.7
         case .fixed:
@@ -48,11 +53,18 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
             "hiddenWidth", \.hiddenWidth, 1...65536, unit: "features", "Width of the head's hidden layer.",
             source: "method 1.6"),
         .integer(
+            "tunedLayers", \.tunedLayers, 1...1024, unit: "layers",
+            "Last layers of the vision tower that `pickscore_adversarial` tunes.", source: "method 1.13, 1.16"),
+        .number(
+            "tunedLearningRate", \.tunedLearningRate, .above(0), "Learning rate of Adam for the tuned layers.",
+            source: "method 1.12"),
+        .integer(
             "stepsPerTraining", \.stepsPerTraining, 1...100_000, unit: "steps",
             "Optimiser steps each time the discriminator is trained.", source: "method 1.7; fixed: measured"),
         .integer(
             "realBatch", \.realBatch, 0...1_000_000, unit: "images",
-            "References in one step; 0: as many as the epoch has generated images.", source: "method 1.7"),
+            "References in one step; 0: as many as the epoch has generated images. `pickscore_adversarial` takes one of the prompt of "
+                + "each generated image in any case.", source: "method 1.7, 1.13"),
         .integer(
             "fakeBatch", \.fakeBatch, 0...1_000_000, unit: "images",
             "Generated images in one step; 0: all of the epoch.", source: "method 1.7"),

@@ -141,6 +141,8 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
     case texture
     /// A head on an 8 x 8 thumbnail and the colours of the image; needs no backbone.
     case thumbnail
+    /// How well image and prompt fit, by CLIP-H tuned on human choices whose last layers learn to prefer the references.
+    case pickScoreAdversarial = "pickscore_adversarial"
     /// Cosine to the nearest reference; no head.
     case imageSimilarity = "image_similarity"
     /// How well image and prompt fit, by CLIP-H tuned on human choices; frozen.
@@ -163,6 +165,9 @@ public enum RewardComponent: String, Codable, Sendable, CaseIterable {
             "Weight of the head on mean, deviation, maximum and minimum of the texture of 8 x 8 squares; no backbone."
         case .thumbnail:
             "Weight of the head on an 8 x 8 thumbnail and the mean and deviation of its colours; no backbone."
+        case .pickScoreAdversarial:
+            "Weight of PickScore / 26, its last layers tuned against the policy; `rewardModels.pickscore_adversarial` names the "
+                + "model."
         case .imageSimilarity: "Weight of the largest CLS cosine to the prompt's references; not adversarial."
         case .pickScore: "Weight of PickScore / 26, frozen; `rewardModels.pickscore` names the model."
         case .siglip: "Weight of SigLIP's logit of image and prompt, frozen; `rewardModels.siglip` names the model."
@@ -186,6 +191,8 @@ public struct RewardWeights: Codable, Sendable, Equatable {
     public var texture = 0.0
     /// Weight of `thumbnail`.
     public var thumbnail = 0.0
+    /// Weight of `pickscore_adversarial`.
+    public var pickScoreAdversarial = 0.0
     /// Weight of `image_similarity`.
     public var imageSimilarity = 0.0
     /// Weight of `pickscore`.
@@ -206,6 +213,7 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case statistics = "dino_statistics"
         case texture
         case thumbnail
+        case pickScoreAdversarial = "pickscore_adversarial"
         case imageSimilarity = "image_similarity"
         case pickScore = "pickscore"
         case siglip, aesthetic
@@ -221,6 +229,7 @@ public struct RewardWeights: Codable, Sendable, Equatable {
         case .statistics: statistics
         case .texture: texture
         case .thumbnail: thumbnail
+        case .pickScoreAdversarial: pickScoreAdversarial
         case .imageSimilarity: imageSimilarity
         case .pickScore: pickScore
         case .siglip: siglip

@@ -19,7 +19,7 @@ public struct ScheduleSettings: Codable, Sendable, Equatable {
         .choice(
             "kind", \.kind,
             "`released` and `paper`: discriminatorEpochs discriminator epochs, then one policy epoch; `trigger`: the "
-                + "discriminator learns whenever references score below generated images, else the policy; "
+                + "discriminator learns whenever the epoch's images score above references of their prompts, else the policy; "
                 + "`every-rollout`: each rollout trains both.", source: "method 1.8, 1.16"),
         .integer(
             "discriminatorEpochs", \.discriminatorEpochs, 1...1_000_000, unit: "epochs",

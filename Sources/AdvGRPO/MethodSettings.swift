@@ -70,6 +70,14 @@ public struct MethodSettings: Codable, Sendable, Equatable {
                         "must be at least 0.001 with rollout.overlap, or the ratios against a policy one update old are "
                         + "clipped; not \(policy.clipRange)"))
         }
+        if reward.weights.active.filter(\.isAdversarial) == [.pickScoreAdversarial], discriminator.realBatch != 0 {
+            violations.append(
+                .init(
+                    path: "discriminator.realBatch",
+                    message:
+                        "must be 0, not \(discriminator.realBatch): pickscore_adversarial learns from pairs and takes a "
+                        + "reference of the prompt of each of the fakeBatch generated images"))
+        }
         return violations
     }
 }

@@ -16,7 +16,7 @@ public struct EpochPlan: Sendable, Equatable {
 ///
 /// With k = `discriminatorEpochs`:
 /// - `released`, `paper`: epoch e trains the discriminator if (e + 1) mod (k + 1) ≠ 0, else the policy (k = 9 and 10).
-/// - `trigger`: the discriminator if the mean reward of the references is below that of the generated images (eq. 7).
+/// - `trigger`: the discriminator if the mean reward of the prompts' references is below that of the epoch's images (eq. 7).
 /// - `every-rollout`: both. Rewards are scored before the discriminator moves, so the policy learns from the version that
 ///   the previous epoch left.
 ///

@@ -97,6 +97,7 @@ public struct Evaluator: Sendable {
     private func separability(_ images_BHWC: Tensor, _ function: @escaping BackboneFunction) throws -> Double {
         guard prompts.count >= 2 else { return 0.5 }
         let seed: UInt64 = 1
+        let networks = FrozenNetworks(backbone: function)
         var method = Self.probe
         method.reward.relativeToReferences = references.allSatisfy { $0.count >= 2 }
         let untrained = try Discriminator(
@@ -104,9 +105,10 @@ public struct Evaluator: Sendable {
             engine: engine)
         let starts = references.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.count) }
         let referenceTable = FeatureTable(
-            joining: references.map {
+            joining: zip(prompts, references).map { prompt, pictures in
                 untrained.referenceFeatures(
-                    of: RGBImage.tensor(of: $0, on: engine), purpose: .training, backbone: function)
+                    of: RGBImage.tensor(of: pictures, on: engine), prompt: prompt, purpose: .training,
+                    networks: networks)
             })
         let all = ReferenceImages(
             prompts: prompts.enumerated().map { index, prompt in
@@ -122,7 +124,9 @@ public struct Evaluator: Sendable {
             let own = images_BHWC.rows(index * imagesPerPrompt..<(index + 1) * imagesPerPrompt)
             try trainer.remember(
                 group(index), prompt: prompt,
-                features: untrained.generatedFeatures(of: own, purpose: .training, backbone: function) {
+                features: untrained.generatedFeatures(
+                    of: own, prompt: prompt, purpose: .training, networks: networks
+                ) {
                     try all.features(all.images(of: prompt), .training)
                 })
         }

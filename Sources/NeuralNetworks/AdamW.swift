@@ -54,17 +54,16 @@ public struct AdamW: Sendable {
 
     /// One update.
     ///
+    /// - Parameter learningRate: of a parameter by its name; nil takes the settings' for all.
     /// - Precondition: parameters and gradients have the names this optimiser was made for; all are fp32.
     /// - Returns: the new parameters.
-    public mutating func update(_ parameters: Parameters, gradients: Parameters) -> Parameters {
+    public mutating func update(
+        _ parameters: Parameters, gradients: Parameters, learningRate: ((_ name: String) -> Double)? = nil
+    ) -> Parameters {
         precondition(
             parameters.names == firstMoment.names && gradients.names == parameters.names,
             "AdamW: other parameter names than at the start")
         updateCount += 1
-        let step = AdamStep(
-            learningRate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2,
-            epsilon: settings.epsilon,
-            weightDecay: settings.weightDecay, number: updateCount)
         var first: [String: Tensor] = [:]
         var second: [String: Tensor] = [:]
         let updated = parameters.mapped { name, parameter in
@@ -72,6 +71,10 @@ public struct AdamW: Sendable {
             else {
                 preconditionFailure("AdamW: nothing known about \(name)")
             }
+            let step = AdamStep(
+                learningRate: learningRate?(name) ?? settings.learningRate, beta1: settings.beta1,
+                beta2: settings.beta2, epsilon: settings.epsilon, weightDecay: settings.weightDecay,
+                number: updateCount)
             let result = parameter.engine.adam(
                 parameter: parameter.detached, gradient: gradient, moment1: moment1, moment2: moment2, step)
             first[name] = result.moment1

@@ -13,10 +13,10 @@ public import TensorCore
 public struct Scorer: Sendable {
     let method: MethodSettings
     let engine: any Engine
-    /// The backbone on all lanes, for the images of a group.
-    let backbone: BackboneFunction
-    /// The backbone on the calling thread, for references that are computed side by side.
-    let referenceBackbone: BackboneFunction
+    /// The frozen networks on all lanes, for the images of a group.
+    let networks: FrozenNetworks
+    /// The frozen networks on the calling thread, for references that are computed side by side.
+    let referenceNetworks: FrozenNetworks
     let lanes: Lanes
     private let frozen: [FrozenReward]
     let references: ReferenceFeatures
@@ -40,8 +40,17 @@ public struct Scorer: Sendable {
                 component, folder: settings.rewardModels[component] ?? "", engine: engine,
                 dtype: settings.precision.dtype, chunks: chunks)
         }
-        backbone = vision.function(lanes: lanes)
-        referenceBackbone = vision.function(lanes: Lanes(count: 1))
+        let tunable: TunableImageText? =
+            settings.method.reward.weights.pickScoreAdversarial > 0
+            ? try TunableImageText(
+                folder: settings.rewardModels.pickScoreAdversarial,
+                layerCount: settings.method.discriminator.tunedLayers, engine: engine, dtype: settings.precision.dtype,
+                chunks: chunks) : nil
+        func networks(_ lanes: Lanes) -> FrozenNetworks {
+            FrozenNetworks(backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes))
+        }
+        self.networks = networks(lanes)
+        referenceNetworks = networks(Lanes(count: 1))
         let prompts = try PromptList(
             path: settings.data.prompts, without: settings.data.evaluationPrompts
         ).prompts
@@ -58,8 +67,7 @@ public struct Scorer: Sendable {
         }
         untrained = try Discriminator(
             reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape,
-            seed: seed,
-            engine: engine)
+            encoder: tunable?.encoder, seed: seed, engine: engine)
     }
 
     /// Scores of the active frozen rewards.
@@ -102,7 +110,7 @@ public struct DiscriminatorDesk {
         self.init(
             scorer: scorer,
             referenceImages: scorer.references.images(
-                discriminator: scorer.untrained, backbone: scorer.referenceBackbone, lanes: scorer.lanes))
+                discriminator: scorer.untrained, networks: scorer.referenceNetworks, lanes: scorer.lanes))
     }
 
     init(scorer: Scorer, referenceImages: ReferenceImages) {
@@ -136,7 +144,7 @@ public struct DiscriminatorDesk {
         let images = scorer.engine.tensor(pixels, shape: payload.shape)
         let group = GroupCoordinates(epoch: request.group.epoch, index: request.group.index)
         let features = try reward.features(
-            of: images, prompt: request.prompt, discriminator: discriminator, backbone: scorer.backbone)
+            of: images, prompt: request.prompt, discriminator: discriminator, networks: scorer.networks)
         let scores = try reward.score(
             group, prompt: request.prompt, features: features.score, discriminator: discriminator,
             frozen: try scorer.frozenScores(payload, prompt: request.prompt))
@@ -151,7 +159,7 @@ public struct DiscriminatorDesk {
                 }))
     }
 
-    /// Makes the next version, or only measures the current one when no steps are asked for.
+    /// Makes the next version, or only compares the epoch's images with their prompts' references when no steps are asked for.
     public mutating func train(_ order: DiscriminatorTraining) throws -> DiscriminatorTrained {
         if let lastTraining, lastTraining.order == order { return lastTraining.answer }
         var next = try ready()
@@ -164,10 +172,11 @@ public struct DiscriminatorDesk {
         let groups = order.groups.map { GroupCoordinates(epoch: $0.epoch, index: $0.index) }
         do {
             guard order.steps > 0 else {
-                let separation = try next.measured(on: groups, references: referenceImages)
+                let separation = try next.compared(on: groups, references: referenceImages)
                 return DiscriminatorTrained(version: order.fromVersion, loss: 0, separation)
             }
-            let report = try next.train(groups: groups, references: referenceImages, steps: order.steps)
+            let report = try next.train(
+                groups: groups, references: referenceImages, steps: order.steps, lanes: scorer.lanes)
             trainer = next
             lastReport = report
             let answer = DiscriminatorTrained(

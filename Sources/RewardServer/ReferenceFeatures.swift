@@ -69,7 +69,7 @@ final class ReferenceFeatures: Sendable {
     /// The references as the method sees them, read by a discriminator's heads.
     ///
     /// - Parameter lanes: prompts whose features are not known yet are computed side by side.
-    func images(discriminator: Discriminator, backbone: @escaping BackboneFunction, lanes: Lanes) -> ReferenceImages {
+    func images(discriminator: Discriminator, networks: FrozenNetworks, lanes: Lanes) -> ReferenceImages {
         ReferenceImages(prompts: prompts) { [self] images, purpose in
             let purposeKey = purpose == .score ? 0 : 1
             let known = cache.withLock { cache in images.filter { cache[Key(image: $0, purpose: purposeKey)] != nil } }
@@ -77,8 +77,9 @@ final class ReferenceFeatures: Sendable {
             let firsts = Set(missing).sorted()
             let tables = try lanes.map(firsts.count) { [self] piece in
                 // Images of a prompt are asked for together sooner or later: read them together.
-                let seen = seen(try pictures(paths[firsts[piece]].prompt))
-                return discriminator.referenceFeatures(of: seen, purpose: purpose, backbone: backbone)
+                let prompt = paths[firsts[piece]].prompt
+                return discriminator.referenceFeatures(
+                    of: seen(try pictures(prompt)), prompt: prompt, purpose: purpose, networks: networks)
             }
             return cache.withLock { cache in
                 for (first, table) in zip(firsts, tables) {

@@ -18,7 +18,7 @@ public enum RewardServerRehearsal {
         let scorer = try trace.noting(.weights) { try Scorer(settings: settings, engine: engine) }
         let method = settings.method
         let references = scorer.references.rehearsed().images(
-            discriminator: scorer.untrained, backbone: scorer.referenceBackbone, lanes: scorer.lanes)
+            discriminator: scorer.untrained, networks: scorer.referenceNetworks, lanes: scorer.lanes)
         var desk = DiscriminatorDesk(scorer: scorer, referenceImages: references)
         desk.trainer = trace.noting(.training) { scorer.freshTrainer }
         let prompt = scorer.references.prompts[0].text
@@ -38,7 +38,6 @@ public enum RewardServerRehearsal {
         let kept = min(method.discriminator.replayCapacity, method.rollout.groupsPerEpoch * epochCount)
         let pastEpochs = (kept + method.rollout.groupsPerEpoch - 1) / method.rollout.groupsPerEpoch
         let steps = min(2, method.discriminator.stepsPerTraining)
-        let rehearsed = method.discriminator.realBatch * steps * (pastEpochs + 1)
         for epoch in 0...pastEpochs {
             let groups = (0..<method.rollout.groupsPerEpoch).map { GroupID(epoch: epoch, index: $0) }
             if epoch == 0 { _ = try desk.score(request(groups[0])) }
@@ -55,9 +54,7 @@ public enum RewardServerRehearsal {
                     epoch: epoch, fromVersion: DiscriminatorVersion(rawValue: epoch), groups: groups,
                     steps: steps))
         }
-        // Sooner or later a run has drawn every reference; those that it has not by now are kept as large as one that it has.
-        let drawn = method.discriminator.realBatch * method.discriminator.stepsPerTraining * epochCount
-        let undrawn = min(references.training.count, drawn) - rehearsed
+        let undrawn = unread(settings, scorer.references.prompts, steps: steps, epochs: pastEpochs + 1, of: epochCount)
         let row = try references.features([references.training[0]], .training)
         let rest = trace.noting(.caches) {
             (0..<max(0, undrawn)).map { _ in row.tensors.mapValues { engine.zeros($0.shape) } }
@@ -70,5 +67,22 @@ public enum RewardServerRehearsal {
         _ = try desk.score(request(GroupID(epoch: pastEpochs + 1, index: 0)))
         withExtendedLifetime((waiting, state, rest)) {}
         return stateByteCount
+    }
+
+    /// References that a run keeps features of and the rehearsal has not read: sooner or later a run has drawn every one, or has
+    /// come by every prompt. They are kept as large as one that has been read.
+    private static func unread(
+        _ settings: Settings, _ prompts: [ReferenceImages.Prompt], steps: Int, epochs: Int, of epochCount: Int
+    ) -> Int {
+        let method = settings.method
+        let drawing = method.discriminator.realBatch
+        // A rehearsal generates for the first prompt only.
+        let passed = min(prompts.count, method.rollout.groupsPerEpoch * epochCount)
+        let own = prompts[..<passed].dropFirst().reduce(0) { $0 + $1.imageCount }
+        if drawing == 0 { return own }
+        let training = prompts.filter { !$0.isHeldOut }.reduce(0) { $0 + $1.imageCount }
+        let drawn = min(training, drawing * method.discriminator.stepsPerTraining * epochCount)
+        let undrawn = drawn - drawing * steps * epochs
+        return method.reward.weights.pickScoreAdversarial > 0 ? max(own, undrawn) : undrawn
     }
 }

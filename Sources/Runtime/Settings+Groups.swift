@@ -36,6 +36,8 @@ public struct DataSettings: Codable, Sendable, Equatable {
 public struct RewardModelSettings: Codable, Sendable, Equatable {
     /// Of `pickscore`: a `CLIPModel` with its tokenizer.
     public var pickScore = ""
+    /// Of `pickscore_adversarial`: a `CLIPModel` with its tokenizer.
+    public var pickScoreAdversarial = ""
     /// Of `siglip`: a `SiglipModel` with its tokenizer.
     public var siglip = ""
     /// Of `aesthetic`: a `CLIPModel` with the predictor's file.
@@ -45,6 +47,7 @@ public struct RewardModelSettings: Codable, Sendable, Equatable {
 
     private enum CodingKeys: String, CodingKey {
         case pickScore = "pickscore"
+        case pickScoreAdversarial = "pickscore_adversarial"
         case siglip, aesthetic
     }
 
@@ -52,6 +55,7 @@ public struct RewardModelSettings: Codable, Sendable, Equatable {
     public subscript(component: RewardComponent) -> String? {
         switch component {
         case .pickScore: pickScore
+        case .pickScoreAdversarial: pickScoreAdversarial
         case .siglip: siglip
         case .aesthetic: aesthetic
         default: nil
@@ -64,6 +68,10 @@ public struct RewardModelSettings: Codable, Sendable, Equatable {
             "pickscore", \.pickScore, mayBeEmpty: true,
             "Folder of PickScore_v1 or another `CLIPModel` with its tokenizer; needed where its weight is above 0.",
             source: "method 3.6"),
+        .path(
+            "pickscore_adversarial", \.pickScoreAdversarial, mayBeEmpty: true,
+            "Folder of the `CLIPModel`, PickScore_v1 for example, whose last layers the run tunes; its files are not written to. "
+                + "Needed where its weight is above 0.", source: "method 1.13"),
         .path(
             "siglip", \.siglip, mayBeEmpty: true,
             "Folder of a `SiglipModel` with its tokenizer; needed where its weight is above 0.", source: "method 1.6"),

@@ -6,9 +6,9 @@ import Testing
 
 @Suite("discriminator features")
 struct DiscriminatorFeaturesTests {
-    private let noBackbone: BackboneFunction = { _, _, _ in
+    private let noBackbone = FrozenNetworks(backbone: { _, _, _ in
         preconditionFailure("the thumbnail needs no backbone")
-    }
+    })
 
     private func discriminator(relative: Bool) throws -> Discriminator {
         var settings = MethodSettings()
@@ -54,14 +54,14 @@ struct DiscriminatorFeaturesTests {
     func relative() throws {
         let discriminator = try discriminator(relative: true)
         let own = discriminator.referenceFeatures(
-            of: plain([[0.2, 0, 0], [0.4, 0, 0], [0.9, 0, 0]]), purpose: .training, backbone: noBackbone)
+            of: plain([[0.2, 0, 0], [0.4, 0, 0], [0.9, 0, 0]]), prompt: "", purpose: .training, networks: noBackbone)
         // Mean 0.5; (f - 0.5) sqrt(4 / 2).
         let root = Float(2).squareRoot()
         expectClose(
             (0..<3).map { own["thumbnail"].values[$0 * 198] }, [-0.3 * root, -0.1 * root, 0.4 * root], relative: 1e-5,
             "references")
         let generated = discriminator.generatedFeatures(
-            of: plain([[0.7, 0, 0], [0.5, 1, 0]]), purpose: .score, backbone: noBackbone
+            of: plain([[0.7, 0, 0], [0.5, 1, 0]]), prompt: "", purpose: .score, networks: noBackbone
         ) { own }
         expectClose(
             [0, 1, 198, 199].map { generated["thumbnail"].values[$0] }, [0.2, 0, 0, 1], relative: 1e-5, "generated")
@@ -71,11 +71,11 @@ struct DiscriminatorFeaturesTests {
     func absolute() throws {
         let discriminator = try discriminator(relative: false)
         let generated = try discriminator.generatedFeatures(
-            of: plain([[0.7, 0, 0]]), purpose: .score, backbone: noBackbone
+            of: plain([[0.7, 0, 0]]), prompt: "", purpose: .score, networks: noBackbone
         ) { throw MissingReferences(prompt: "asked for") }
         #expect(abs(generated["thumbnail"].values[0] - 0.7) < 1e-6)
         let references = discriminator.referenceFeatures(
-            of: plain([[0.2, 0, 0]]), purpose: .training, backbone: noBackbone)
+            of: plain([[0.2, 0, 0]]), prompt: "", purpose: .training, networks: noBackbone)
         #expect(abs(references["thumbnail"].values[0] - 0.2) < 1e-6)
     }
 }

@@ -18,7 +18,7 @@ struct DiscriminatorHeadTests {
     }
 
     /// A head's weights as the fixture stores them, tracked.
-    private func weights(_ golden: Golden, _ name: String, _ head: any DiscriminatorHead) throws -> HeadWeights {
+    private func weights(_ golden: Golden, _ name: String, _ head: any RandomHead) throws -> HeadWeights {
         var tensors: [String: Tensor] = [:]
         for layer in head.layers {
             for part in [".weight", ".bias"] {
@@ -156,7 +156,7 @@ struct DiscriminatorHeadTests {
         func read(_ statistics: [TokenStatistic]) throws -> [Float] {
             let head = StatisticsHead(
                 component: .texture, statistics: .texture(statistics), isRelative: false, hiddenWidth: 5)
-            let features = try #require(head.extract(nil, images_BHWC: image)["texture"])
+            let features = try #require(head.extract(FrozenFeatures(images_BHWC: image))["texture"])
             #expect(features.shape == [1, statistics.count * 20] && head.standardizedWidth == features.shape[1])
             return features.values
         }

@@ -27,11 +27,11 @@ struct DiscriminatorTrainerTests {
     }
 
     /// The backbone of these tests: never asked by the texture head.
-    private let backbone: BackboneFunction = { images, _, _ in
+    private let networks = FrozenNetworks(backbone: { images, _, _ in
         let B = images.shape[0]
         return BackboneFeatures(
             classToken_BD: images.reshaped(B, -1).sliced(axis: 1, 0..<6), patches_BND: images.reshaped(B, -1, 6))
-    }
+    })
 
     private func trainer(_ settings: MethodSettings) throws -> DiscriminatorTrainer {
         let discriminator = try Discriminator(
@@ -44,7 +44,7 @@ struct DiscriminatorTrainerTests {
     /// Four prompts with four references each, the last prompt held out.
     private func references(_ discriminator: Discriminator) -> ReferenceImages {
         let table = discriminator.features(
-            of: image(40, strength: 0.1, count: 16), purpose: .training, backbone: backbone)
+            of: image(40, strength: 0.1, count: 16), prompt: "", purpose: .training, networks: networks)
         let prompts = (0..<4).map { ReferenceImages.Prompt(text: "prompt \($0)", imageCount: 4, isHeldOut: $0 == 3) }
         return ReferenceImages(prompts: prompts) { images, _ in table.rows(images) }
     }
@@ -52,7 +52,8 @@ struct DiscriminatorTrainerTests {
     private func remember(_ trainer: inout DiscriminatorTrainer, epoch: Int, order: [Int] = [0, 1]) {
         for index in order {
             let features = trainer.discriminator.features(
-                of: image(50 + 10 * epoch + index, strength: 0.13, count: 4), purpose: .training, backbone: backbone)
+                of: image(50 + 10 * epoch + index, strength: 0.13, count: 4), prompt: "", purpose: .training,
+                networks: networks)
             trainer.remember(
                 GroupCoordinates(epoch: epoch, index: index), prompt: "prompt \(index)", features: features)
         }
@@ -149,6 +150,32 @@ struct DiscriminatorTrainerTests {
         #expect(try trainer.train(groups: groups(0), references: references).heldOut == measured)
     }
 
+    @Test("an epoch is compared with the references of its own prompts")
+    func compared() throws {
+        var trainer = try trainer(settings)
+        remember(&trainer, epoch: 0)
+        let references = references(trainer.discriminator)
+        let compared = try trainer.compared(on: groups(0), references: references)
+        let scores = { (table: FeatureTable) in trainer.discriminator.scores(table, draws: PatchDraws([])) }
+        // Prompts 0 and 1 have the references 0 to 7; four images and four references each.
+        let real = try #require(scores(try references.features(Array(0..<8), .training))[.texture])
+        let tables = try trainer.replay.waitingEntries(groups(0)).map(\.features)
+        let fake = try #require(scores(FeatureTable(joining: tables))[.texture])
+        #expect(compared == Separation(real: real, fake: fake, prompts: (0..<8).map { "prompt \($0 / 4)" }))
+        #expect(compared != (try trainer.measured(on: groups(0), references: references)))
+        #expect(throws: MissingGroups.self) { try trainer.compared(on: groups(1), references: references) }
+    }
+
+    @Test("separation of pairs: shares of pairs won, and each prompt's own area under the curve")
+    func pairs() {
+        // Prompt a: references 5, 6 against 1, 5.5; prompt b: 0 against 0. Pairs won: 5 > 1, 6 > 5.5, a tie.
+        let separation = Separation(real: [5, 0, 6], fake: [1, 0, 5.5], prompts: ["a", "b", "a"])
+        #expect(abs(separation.accuracy - 2.5 / 3) < 1e-12)
+        #expect(abs(separation.realMean - 11.0 / 3) < 1e-12 && abs(separation.fakeMean - 6.5 / 3) < 1e-12)
+        // a: of 5 and 6 against 1 and 5.5 three of four are won; b: a tie.
+        #expect(abs(separation.areaUnderCurve - (2 * 0.75 + 0.5) / 3) < 1e-12)
+    }
+
     @Test("forgets waiting groups of epochs long past")
     func bounded() throws {
         var trainer = try trainer(settings)
@@ -193,19 +220,19 @@ struct AdversarialRewardTests {
         let discriminator = try Discriminator(
             reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 6, depth: 2),
             seed: 1, engine: engine)
-        let backbone: BackboneFunction = { images, _, _ in
+        let networks = FrozenNetworks(backbone: { images, _, _ in
             let B = images.shape[0]
             return BackboneFeatures(
                 classToken_BD: images.reshaped(B, -1).sliced(axis: 1, 0..<6), patches_BND: images.reshaped(B, -1, 6))
-        }
+        })
         let referenceTable = discriminator.features(
-            of: image(60, strength: 0.2, count: 3), purpose: .score, backbone: backbone)
+            of: image(60, strength: 0.2, count: 3), prompt: "", purpose: .score, networks: networks)
         let references = ReferenceImages(prompts: [.init(text: "a", imageCount: 3)]) { images, _ in
             referenceTable.rows(images)
         }
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 1)
         let features = try reward.features(
-            of: image(61, strength: 0.2, count: 4), prompt: "a", discriminator: discriminator, backbone: backbone)
+            of: image(61, strength: 0.2, count: 4), prompt: "a", discriminator: discriminator, networks: networks)
         let group = GroupCoordinates(epoch: 2, index: 3)
         let scores = try reward.score(group, prompt: "a", features: features.score, discriminator: discriminator)
         #expect(scores.components.map(\.component) == [.cls, .patch, .imageSimilarity])

@@ -78,7 +78,7 @@ private struct ToyRun {
                 group, prompt: toyPrompt, engine: engine, chunks: Chunks(size: 4), lanes: lanes, velocity: velocity)
             let features = try reward.features(
                 of: sample.finalLatents_BCHW, prompt: "\(prompt)", discriminator: trainer.discriminator,
-                backbone: Self.backbone)
+                networks: FrozenNetworks(backbone: Self.backbone))
             let scores = try reward.score(
                 group, prompt: "\(prompt)", features: features.score, discriminator: trainer.discriminator)
             trainer.remember(group, prompt: "\(prompt)", features: features.training)

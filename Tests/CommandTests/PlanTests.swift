@@ -37,6 +37,10 @@ extension ProcessTests {
                 ["--set", "precision=bf16", "--set", "rollout.chunkSize=16"],
                 ["--set", "policy.gradientCheckpointing=always", "--set", "reward.weights.dino_patch=1"],
                 ["--set", "policy.adapter=full", "--set", "rollout.groupSize=8"],
+                [
+                    "--set", "reward.weights.pickscore_adversarial=1", "--set",
+                    "rewardModels.pickscore_adversarial=\(Repository.fixtures)/clip-dual-a",
+                ],
             ])
         func peaks(_ variation: [String]) async throws {
             let changes =

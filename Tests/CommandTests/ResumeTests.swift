@@ -73,6 +73,28 @@ extension ProcessTests {
             }
         }
 
+        @Test("a tuned PickScore has its bits after SIGKILL of the reward server, and after one of the supervisor")
+        func tunedPickScore() async throws {
+            let arguments = ["train", "settings.yaml", "--run-dir", "run"] + UndisturbedRun.tunedPickScore.arguments
+            try await withWorkspace { workspace in
+                try workspace.writeContraryPickScore()
+                let run = workspace.files("run")
+                let train = try RunningProcess(arguments, folder: workspace.path, name: "train")
+                try await epochs(3, of: run, train)
+                kill(try #require(workspace.processID(of: "reward-server")), SIGKILL)
+                try await expectSameBits(run, of: try await train.finish(), workspace, as: .tunedPickScore)
+            }
+            try await withWorkspace { workspace in
+                try workspace.writeContraryPickScore()
+                let run = workspace.files("run")
+                let train = try RunningProcess(arguments, folder: workspace.path, name: "train")
+                try await epochs(3, of: run, train)
+                train.signal(SIGKILL)
+                let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
+                try await expectSameBits(run, of: resumed, workspace, as: .tunedPickScore)
+            }
+        }
+
         @Test(
             "SIGKILL of a role before the first epoch is over changes nothing",
             arguments: ["reward-server", "learner", "worker-1"])

@@ -67,6 +67,25 @@ extension ProcessTests {
             }
         }
 
+        @Test("PickScore learns while it prefers the policy's images, and the policy while it does not")
+        func tunedPickScore() async throws {
+            let lines = try await UndisturbedRun.tunedPickScore.result.metrics
+            try #require(lines.count == 5)
+            for line in lines {
+                #expect(line["reward.mean"] == line["reward.pickscore_adversarial"] && line["reward.mean"] != 0)
+                #expect(line["trainsPolicy"] == 1 - (line["trainsDiscriminator"] ?? 1))
+            }
+            let trained = lines.filter { $0["trainsDiscriminator"] == 1 }
+            #expect(!trained.isEmpty && trained.count < 5, "\(lines.map { $0["trainsDiscriminator"] })")
+            #expect(
+                lines.last?["discriminatorVersion"] == Double(lines.dropLast().count { $0["trainsDiscriminator"] == 1 })
+            )
+            for line in trained {
+                let (accuracy, loss) = (line["discriminator.accuracy"] ?? -1, line["discriminator.loss"] ?? -1)
+                #expect((0...1).contains(accuracy) && loss > 0)
+            }
+        }
+
         @Test("embeddings that were kept on disk leave no trace in a run")
         func keptEmbeddings() async throws {
             try await withWorkspace { workspace in

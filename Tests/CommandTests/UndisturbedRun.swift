@@ -8,6 +8,13 @@ actor UndisturbedRun {
     /// With `rollout.overlap`.
     static let overlapping = UndisturbedRun(["rollout.overlap=true", "policy.clipRange=0.001"])
 
+    /// PickScore as the discriminator, with the schedule that compares.
+    static let tunedPickScore = UndisturbedRun([
+        "reward.weights.texture=0", "reward.weights.pickscore_adversarial=1",
+        "rewardModels.pickscore_adversarial=pickscore", "schedule.kind=trigger",
+        "discriminator.tunedLearningRate=0.001",
+    ])
+
     /// How it is told its settings on the command line.
     let arguments: [String]
     private var task: Task<Result, any Error>?
@@ -27,6 +34,7 @@ actor UndisturbedRun {
             let made = Task { () throws -> Result in
                 let workspace = try Workspace()
                 defer { workspace.close() }
+                try workspace.writeContraryPickScore()
                 let finished = try await RunningProcess(
                     ["train", "settings.yaml", "--run-dir", "run"] + arguments, folder: workspace.path, name: "train"
                 ).finish()

@@ -1,6 +1,7 @@
 import Foundation
 import Raster
 import Runtime
+import SafeTensors
 import TestSupport
 import Testing
 
@@ -83,6 +84,22 @@ final class Workspace: Sendable {
         try JSONEncoder().encode(references).write(to: URL(fileURLWithPath: path + "/data/prompt2img.json"))
         try write("data/train.txt", Self.trainingPrompts.joined(separator: "\n") + "\n")
         try write("data/test.txt", Self.evaluationPrompts.joined(separator: "\n") + "\n")
+    }
+
+    /// `pickscore`: the fixture's CLIPModel with its image directions turned round. It prefers what the policy makes from the
+    /// workspace's prompts; the fixture itself prefers the references.
+    func writeContraryPickScore() throws {
+        let folder = "\(path)/pickscore"
+        try FileManager.default.copyItem(atPath: Repository.fixtures + "/clip-dual-a", toPath: folder)
+        let file = try SafeTensorsFile(path: folder + "/model.safetensors")
+        let tensors = try file.entries.map { entry in
+            let sign: Float = entry.name == "visual_projection.weight" ? -1 : 1
+            let values = try file.floats(of: entry.name).map { $0 * sign }
+            return SafeTensor(
+                name: entry.name, dtype: .float32, shape: entry.shape,
+                bytes: values.withUnsafeBytes { SharedBytes(copying: $0) })
+        }
+        try SafeTensorsWriter.write(tensors, metadata: ["format": "pt"], to: folder + "/model.safetensors")
     }
 
     func write(_ name: String, _ text: String) throws {

@@ -142,6 +142,12 @@ struct SettingsTests {
             ("reward: {weights: {dino_patch: 0}}", "at least one weight"),
             ("reward: {weights: {dino_patch: 0, image_similarity: 1}}", "at least one weight of the discriminator's"),
             ("reward: {weights: {pickscore: 1}}", "rewardModels.pickscore"),
+            ("reward: {weights: {pickscore_adversarial: 1}}", "rewardModels.pickscore_adversarial"),
+            (
+                "{reward: {weights: {dino_patch: 0, pickscore_adversarial: 1}}, discriminator: {realBatch: 8}}",
+                "discriminator.realBatch must be 0, not 8: pickscore_adversarial learns from pairs"
+            ),
+            ("discriminator: {tunedLayers: 0}", "discriminator.tunedLayers"),
             ("reward: {layers: []}", "at least one number"), ("reward: {layers: [1, 1]}", "twice"),
             ("reward: {statistics: [meen]}", "must be a list of mean, deviation, maximum, minimum"),
             ("reward: {statistics: []}", "at least one entry"), ("reward: {statistics: [mean, mean]}", "twice"),

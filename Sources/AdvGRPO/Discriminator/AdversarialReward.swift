@@ -33,9 +33,6 @@ public struct AdversarialReward: Sendable {
         self.seed = seed
     }
 
-    /// Whether score and loss see differently prepared images.
-    public var preparesTwice: Bool { settings.resize == .trainPILScoreTensor }
-
     /// Features of a group's images: to score, and to remember for the discriminator's training.
     ///
     /// - Parameters:
@@ -43,14 +40,17 @@ public struct AdversarialReward: Sendable {
     ///   - prompt: what they were generated from.
     /// - Throws: `MissingReferences`, or what reading references throws.
     public func features(
-        of images_BHWC: Tensor, prompt: String, discriminator: Discriminator, backbone: BackboneFunction
+        of images_BHWC: Tensor, prompt: String, discriminator: Discriminator, networks: FrozenNetworks
     ) throws -> (score: FeatureTable, training: FeatureTable) {
         func features(_ purpose: FeaturePurpose) throws -> FeatureTable {
-            try discriminator.generatedFeatures(of: images_BHWC, purpose: purpose, backbone: backbone) {
+            try discriminator.generatedFeatures(
+                of: images_BHWC, prompt: prompt, purpose: purpose, networks: networks
+            ) {
                 try references.features(references.images(of: prompt), purpose)
             }
         }
         let score = try features(.score)
+        let preparesTwice = settings.resize == .trainPILScoreTensor && discriminator.readsBackbone
         return (score, preparesTwice ? try features(.training) : score)
     }
 

@@ -9,10 +9,10 @@ extension Discriminator {
     /// Features of all reference images of one prompt.
     ///
     /// - Parameter images_BHWC: [R, H, W, 3] in [0, 1]; at least two if a head is relative.
-    public func referenceFeatures(of images_BHWC: Tensor, purpose: FeaturePurpose, backbone: BackboneFunction)
-        -> FeatureTable
-    {
-        let table = features(of: images_BHWC, purpose: purpose, backbone: backbone)
+    public func referenceFeatures(
+        of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks
+    ) -> FeatureTable {
+        let table = features(of: images_BHWC, prompt: prompt, purpose: purpose, networks: networks)
         let R = Float(table.count)
         var tensors = table.tensors
         for name in relativeNames {
@@ -32,10 +32,10 @@ extension Discriminator {
     ///   - ownReferences: `referenceFeatures` of the prompt's references; not called unless a head is relative.
     /// - Throws: what `ownReferences` throws.
     public func generatedFeatures(
-        of images_BHWC: Tensor, purpose: FeaturePurpose, backbone: BackboneFunction,
+        of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks,
         ownReferences: () throws -> FeatureTable
     ) rethrows -> FeatureTable {
-        let table = features(of: images_BHWC, purpose: purpose, backbone: backbone)
+        let table = features(of: images_BHWC, prompt: prompt, purpose: purpose, networks: networks)
         if relativeNames.isEmpty { return table }
         let ownReferences = try ownReferences()
         var tensors = table.tensors
@@ -47,18 +47,27 @@ extension Discriminator {
 
     private var relativeNames: [String] { heads.filter(\.isRelative).map(\.component.rawValue) }
 
-    /// What the active components read of some images. The backbone runs once, and only if a component reads it.
-    func features(of images_BHWC: Tensor, purpose: FeaturePurpose, backbone: BackboneFunction) -> FeatureTable {
-        let readsClassToken = rewardWeights.imageSimilarity > 0
+    /// What the active components read of images of one prompt. A network runs once, and only if a component reads it.
+    func features(
+        of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks
+    ) -> FeatureTable {
         let blocks = Set(heads.compactMap(\.blocks).joined()).sorted()
-        let readsBackbone = readsClassToken || heads.contains { $0.blocks != nil }
-        let features = readsBackbone ? backbone(images_BHWC, blocks, purpose) : nil
-        var tensors: [String: Tensor] = readsClassToken ? ["class": present(features).classToken_BD] : [:]
-        for head in heads {
-            tensors.merge(head.extract(features, images_BHWC: images_BHWC)) { first, _ in first }
-        }
+        let features = FrozenFeatures(
+            images_BHWC: images_BHWC,
+            backbone: readsBackbone ? networks.backbone(images_BHWC, blocks, purpose) : nil,
+            trunk: readsPairs ? networks.trunk?(images_BHWC, prompt) : nil)
+        var tensors: [String: Tensor] = readsClassToken ? ["class": present(features.backbone).classToken_BD] : [:]
+        for head in heads { tensors.merge(head.extract(features)) { first, _ in first } }
         return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
     }
+
+    private var readsClassToken: Bool { rewardWeights.imageSimilarity > 0 }
+
+    /// Whether a component reads the backbone, which may be asked to prepare images in two ways.
+    var readsBackbone: Bool { readsClassToken || heads.contains { $0.blocks != nil } }
+
+    /// Whether a component reads images together with their prompt, and learns from pairs of one prompt.
+    var readsPairs: Bool { heads.contains { $0.pairsAtOnce != nil } }
 }
 
 private let centreSuffix = ".centre"

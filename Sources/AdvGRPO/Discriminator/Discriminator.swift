@@ -6,7 +6,7 @@ public import TensorCore
 public struct Discriminator: Sendable {
     /// Number of trainings so far.
     public internal(set) var version: Int
-    /// Trained weights of all heads, fp32, named `COMPONENT.LAYER.weight`.
+    /// Trained weights of all heads, fp32, named `COMPONENT.NAME`.
     public internal(set) var parameters: Parameters
     /// Fitted constants, named `COMPONENT.mean` and `COMPONENT.inverseDeviation`.
     public internal(set) var constants: Parameters
@@ -17,16 +17,17 @@ public struct Discriminator: Sendable {
 
     /// The untrained version 0.
     ///
-    /// Weights and biases are uniform in ±1/√(inputs), as PyTorch initialises `Linear`, from Philox(weights; component, layer).
+    /// Heads begin at random, tuned layers as their files have them.
     ///
+    /// - Parameter encoder: what `pickscore_adversarial` tunes; needed where its weight is above 0.
     /// - Throws: `SettingViolation` for a block the backbone does not have.
     public init(
-        reward: RewardSettings, discriminator: DiscriminatorSettings, backbone: BackboneShape, seed: UInt64,
-        engine: any Engine
+        reward: RewardSettings, discriminator: DiscriminatorSettings, backbone: BackboneShape,
+        encoder: TunedEncoder? = nil, seed: UInt64, engine: any Engine
     ) throws(SettingViolation) {
         var heads: [any DiscriminatorHead] = []
         for component in reward.weights.active {
-            if let head = try Self.head(component, reward, discriminator, backbone) { heads.append(head) }
+            if let head = try Self.head(component, reward, discriminator, backbone, encoder) { heads.append(head) }
         }
         self.heads = heads
         rewardWeights = reward.weights
@@ -38,7 +39,7 @@ public struct Discriminator: Sendable {
 
     private static func head(
         _ component: RewardComponent, _ reward: RewardSettings, _ discriminator: DiscriminatorSettings,
-        _ backbone: BackboneShape
+        _ backbone: BackboneShape, _ encoder: TunedEncoder?
     ) throws(SettingViolation) -> (any DiscriminatorHead)? {
         func blocks(_ layers: [Int], _ key: String) throws(SettingViolation) -> [Int] {
             guard let blocks = RewardSettings.blockIndices(layers, depth: backbone.depth) else {
@@ -71,6 +72,9 @@ public struct Discriminator: Sendable {
                     try blocks([reward.statisticsLayer], "statisticsLayer"), tokenWidth: width, reward.statistics))
         case .texture: return statisticsHead(.texture(reward.statistics))
         case .thumbnail: return statisticsHead(.thumbnail)
+        case .pickScoreAdversarial:
+            guard let encoder else { preconditionFailure("\(component.rawValue) without its dual encoder") }
+            return ImageTextHead(encoder: encoder)
         case .imageSimilarity, .pickScore, .siglip, .aesthetic, .jpegCompressibility: return nil
         }
     }
@@ -78,22 +82,9 @@ public struct Discriminator: Sendable {
     private static func initialParameters(_ heads: [any DiscriminatorHead], seed: UInt64, engine: any Engine)
         -> Parameters
     {
-        var tensors: [String: Tensor] = [:]
-        for head in heads {
-            let component = RewardComponent.allCases.firstIndex(of: head.component) ?? 0
-            for (number, layer) in head.layers.enumerated() {
-                let bound = 1 / Double(layer.input).squareRoot()
-                func uniform(_ shape: [Int], _ part: Int) -> Tensor {
-                    let stream = Philox(seed: seed, purpose: .weights, component, number, part)
-                    let values = (0..<shape.reduce(1, *)).map { Float((2 * stream.uniform($0) - 1) * bound) }
-                    return engine.tensor(values, shape: shape)
-                }
-                // parts from 1: the adapter's weights have part 0
-                tensors[head.prefix + layer.name + ".weight"] = uniform([layer.output, layer.input], 1)
-                tensors[head.prefix + layer.name + ".bias"] = uniform([layer.output], 2)
-            }
+        heads.reduce(Parameters()) { all, head in
+            all.merging(head.initialParameters(seed: seed, engine: engine).renamed { head.prefix + $0 })
         }
-        return Parameters(tensors)
     }
 
     private static func initialConstants(_ heads: [any DiscriminatorHead], engine: any Engine) -> Parameters {

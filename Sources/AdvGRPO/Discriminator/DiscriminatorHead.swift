@@ -9,14 +9,18 @@ protocol DiscriminatorHead: Sendable {
     var component: RewardComponent { get }
     /// Blocks whose outputs it reads; nil when it reads the pixels alone.
     var blocks: [Int]? { get }
-    /// Layers of the head by name, each (input, output) features.
-    var layers: [(name: String, input: Int, output: Int)] { get }
     /// Length of the feature vector that is standardised before the first layer; nil where nothing is.
     var standardizedWidth: Int? { get }
     /// Whether its one feature, named as the component, is a difference from the prompt's references.
     var isRelative: Bool { get }
-    /// What the head reads, by the names of the feature table. `features` is nil only if `blocks` is.
-    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor]
+    /// Pairs that are computed at once where the loss is a mean over pairs: row i of the references is one of the prompt of row i
+    /// of the generated images. Such a head reads the dual encoder, and with it the prompt. nil where references and generated
+    /// images are two heaps.
+    var pairsAtOnce: Chunks? { get }
+    /// Weights of version 0, fp32, by their names below the component's.
+    func initialParameters(seed: UInt64, engine: any Engine) -> Parameters
+    /// What the head reads, by the names of the feature table. The backbone's features are nil only if `blocks` is.
+    func extract(_ features: FrozenFeatures) -> [String: Tensor]
     /// The reward, fp32 [B].
     func score(_ features: FeatureTable, weights: HeadWeights, draws: PatchDraws) -> Tensor
     /// Loss on references and generated images, and the logits that tell them apart, fp32 [B] each.
@@ -29,7 +33,34 @@ protocol DiscriminatorHead: Sendable {
 extension DiscriminatorHead {
     var standardizedWidth: Int? { nil }
     var isRelative: Bool { false }
+    var pairsAtOnce: Chunks? { nil }
     var prefix: String { component.rawValue + "." }
+}
+
+/// A head of linear layers that starts at random.
+protocol RandomHead: DiscriminatorHead {
+    /// Layers of the head by name, each (input, output) features.
+    var layers: [(name: String, input: Int, output: Int)] { get }
+}
+
+extension RandomHead {
+    /// Weights and biases uniform in ±1/√(inputs), as PyTorch initialises `Linear`, from Philox(weights; component, layer).
+    func initialParameters(seed: UInt64, engine: any Engine) -> Parameters {
+        var tensors: [String: Tensor] = [:]
+        let component = RewardComponent.allCases.firstIndex(of: component) ?? 0
+        for (number, layer) in layers.enumerated() {
+            let bound = 1 / Double(layer.input).squareRoot()
+            func uniform(_ shape: [Int], _ part: Int) -> Tensor {
+                let stream = Philox(seed: seed, purpose: .weights, component, number, part)
+                let values = (0..<shape.reduce(1, *)).map { Float((2 * stream.uniform($0) - 1) * bound) }
+                return engine.tensor(values, shape: shape)
+            }
+            // parts from 1: the adapter's weights have part 0
+            tensors[layer.name + ".weight"] = uniform([layer.output, layer.input], 1)
+            tensors[layer.name + ".bias"] = uniform([layer.output], 2)
+        }
+        return Parameters(tensors)
+    }
 }
 
 /// Loss of one head in one step.
@@ -47,6 +78,11 @@ struct HeadWeights: Sendable {
     let constants: Parameters
     let prefix: String
     let dtype: DType
+
+    /// The head's own weights, by their names below the component's.
+    var own: Parameters {
+        parameters.filtered { $0.hasPrefix(prefix) }.renamed { String($0.dropFirst(prefix.count)) }
+    }
 
     private func tensor(_ name: String) -> Tensor {
         guard let tensor = parameters[prefix + name] ?? constants[prefix + name] else {

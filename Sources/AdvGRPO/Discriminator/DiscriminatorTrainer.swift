@@ -1,5 +1,5 @@
 public import NeuralNetworks
-import TensorCore
+public import TensorCore
 
 /// What one training of the discriminator did.
 public struct DiscriminatorReport: Sendable, Equatable {
@@ -10,16 +10,19 @@ public struct DiscriminatorReport: Sendable, Equatable {
     /// Separation of the images it trained on, logits of the last step before that step's update.
     public let training: Separation
     /// Separation of images that the previous version had never seen: the epoch's new images, which it scored, and held-out
-    /// references. This is the version the epoch's rewards come from.
+    /// references (where a head learns from pairs: the references of the images' own prompts). This is the version the epoch's
+    /// rewards come from.
     public let heldOut: Separation
 }
 
-/// Trains the discriminator's heads: hinge loss on references and generated images, Adam in fp32.
+/// Trains the discriminator's heads: hinge loss on references and generated images, pairwise loss where a head learns from pairs,
+/// Adam in fp32.
 ///
 /// Batches are a function of (seed, version, step): all of the epoch's images and their prompts' references, or draws
-/// without replacement from the replay (the epoch's images included) and from all training references.
+/// without replacement from the replay (the epoch's images included) and from all training references. A head that learns from
+/// pairs gets, for every generated image of the batch, a reference of its prompt.
 ///
-/// - Source: method.md 1.7; Adv-GRPO@8287f90 `train_sd3_fast_dino_patch.py`. Differences: fp32 weights (method.md 4.13), replay,
+/// - Source: method.md 1.7, 1.13; Adv-GRPO@8287f90 `train_sd3_fast_dino_patch.py`. Differences: fp32 weights (method.md 4.13), replay,
 ///   several steps a training; see docs/method.md.
 public struct DiscriminatorTrainer: Sendable {
     /// The current version.
@@ -66,7 +69,15 @@ public struct DiscriminatorTrainer: Sendable {
     /// - Parameter groups: scored and remembered.
     /// - Throws: `MissingGroups`, or what reading references throws.
     public func measured(on groups: [GroupCoordinates], references: ReferenceImages) throws -> Separation {
-        try measure(FeatureTable(joining: try replay.waitingEntries(groups).map(\.features)), references)
+        try measure(try replay.waitingEntries(groups), references)
+    }
+
+    /// How the current version scores an epoch's images beside references of the same prompts: what the schedule `trigger` asks.
+    ///
+    /// - Parameter groups: scored and remembered.
+    /// - Throws: `MissingGroups`, or what reading references throws.
+    public func compared(on groups: [GroupCoordinates], references: ReferenceImages) throws -> Separation {
+        try compare(try replay.waitingEntries(groups), references)
     }
 
     /// Makes the next version.
@@ -74,45 +85,47 @@ public struct DiscriminatorTrainer: Sendable {
     /// - Parameters:
     ///   - groups: of one epoch, all scored and remembered.
     ///   - steps: optimiser steps; the settings' number unless given.
+    ///   - lanes: pieces of a batch of pairs run on them; the result does not depend on how many there are.
     /// - Throws: `MissingGroups`, `MissingReferences`, `NumericalFailure`, or what reading references throws; the trainer is
     ///   then as it was before.
     public mutating func train(
-        groups: [GroupCoordinates], references: ReferenceImages, steps: Int? = nil
+        groups: [GroupCoordinates], references: ReferenceImages, steps: Int? = nil, lanes: Lanes = Lanes(count: 1)
     ) throws -> DiscriminatorReport {
         var next = self
-        let report = try next.advance(groups, references, steps ?? settings.stepsPerTraining)
+        let report = try next.advance(groups, references, steps ?? settings.stepsPerTraining, lanes)
         self = next
         return report
     }
 
     private mutating func advance(
-        _ groups: [GroupCoordinates], _ references: ReferenceImages, _ steps: Int
+        _ groups: [GroupCoordinates], _ references: ReferenceImages, _ steps: Int, _ lanes: Lanes
     ) throws -> DiscriminatorReport {
         precondition(steps >= 1, "discriminator: \(steps) steps")
         let version = discriminator.version
         let fresh = try replay.take(groups)
-        let newImages = FeatureTable(joining: fresh.map(\.features))
-        let heldOut = try measure(newImages, references)
-        let ownReferences = try fresh.flatMap { entry in
-            let images = try references.images(of: entry.prompt)
-            return (0..<entry.features.count).map { images[$0 % images.count] }
-        }
-        if version == 0 {
+        let heldOut = try measure(fresh, references)
+        if version == 0, discriminator.heads.contains(where: { $0.standardizedWidth != nil }) {
             let some = sample(references.training, Self.measuredImageLimit, Philox(seed: seed, purpose: .evaluation, 1))
-            discriminator.fitConstants(real: try references.features(some, .training), fake: newImages)
+            discriminator.fitConstants(
+                real: try references.features(some, .training), fake: FeatureTable(joining: fresh.map(\.features)))
         }
-        let fakes = settings.replayCapacity > 0 ? replay.table : newImages
+        let entries = settings.replayCapacity > 0 ? replay.keptEntries : fresh
+        let fakes = FeatureTable(joining: entries.map(\.features))
+        let partners = discriminator.readsPairs ? try partners(of: entries, references) : []
+        let ownReferences = try self.partners(of: fresh, references).map(\.reference)
         var lossSum = 0.0
         var separation: Separation?
         for step in 0..<steps {
             let fakeStream = Philox(seed: seed, purpose: .discriminatorBatches, version, step, 0)
             let realStream = Philox(seed: seed, purpose: .discriminatorBatches, version, step, 1)
-            let fakeCount = settings.fakeBatch == 0 ? newImages.count : settings.fakeBatch
+            let fakeCount = settings.fakeBatch == 0 ? ownReferences.count : settings.fakeBatch
             let fakeRows = sample(Array(0..<fakes.count), fakeCount, fakeStream)
             let realImages =
                 settings.realBatch == 0 ? ownReferences : sample(references.training, settings.realBatch, realStream)
-            let result = try update(
-                real: try references.features(realImages, .training), fake: fakes.rows(fakeRows), step: step)
+            let batch = Batch(
+                fake: fakes.rows(fakeRows), partners: partners.isEmpty ? [] : fakeRows.map { partners[$0] },
+                realImages: realImages)
+            let result = try update(batch, references, step: step, lanes)
             lossSum += result.loss
             separation = result.separation
         }
@@ -130,48 +143,162 @@ public struct DiscriminatorTrainer: Sendable {
 
     /// One step of Adam on the sum of the heads' losses; separation of the first head's logits.
     private mutating func update(
-        real: FeatureTable, fake: FeatureTable, step: Int
-    ) throws(NumericalFailure) -> (loss: Double, separation: Separation) {
+        _ batch: Batch, _ references: ReferenceImages, step: Int, _ lanes: Lanes
+    ) throws -> (loss: Double, separation: Separation) {
         let leaves = discriminator.parameters.tracked()
+        let version = discriminator.version
+        var parts: [HeadStep] = []
+        if let part = try heapStep(batch, references, leaves, step: step) { parts.append(part) }
+        for head in discriminator.heads {
+            guard let chunks = head.pairsAtOnce else { continue }
+            parts.append(try pairStep(head, batch, references, leaves, chunks, lanes))
+        }
+        guard let first = parts.first else {
+            preconditionFailure("discriminator: no component of the reward has a head")
+        }
+        let loss = parts.reduce(0) { $0 + $1.loss }
+        let gradients = parts.reduce(Parameters()) { $0.merging($1.gradients) }
+        guard loss.isFinite, gradients.norm.isFinite else {
+            throw NumericalFailure("not finite: discriminator of version \(version), step \(step), seed \(seed)")
+        }
+        let tuned = discriminator.heads.filter { $0.pairsAtOnce != nil }.map(\.prefix)
+        discriminator.parameters = optimizer.update(discriminator.parameters, gradients: gradients) {
+            [settings] name in
+            tuned.contains { name.hasPrefix($0) } ? settings.tunedLearningRate : settings.learningRate
+        }
+        return (loss, first.separation)
+    }
+
+    /// Loss and gradients of the heads to which references and generated images are two heaps; nil where there is none.
+    private func heapStep(
+        _ batch: Batch, _ references: ReferenceImages, _ leaves: Parameters, step: Int
+    ) throws -> HeadStep? {
+        let heads = discriminator.heads.filter { $0.pairsAtOnce == nil }
+        if heads.isEmpty { return nil }
+        let real = try references.features(batch.realImages, .training)
         let version = discriminator.version
         func draws(_ count: Int, _ side: Int) -> PatchDraws {
             // part 0 belongs to the scores
             PatchDraws((0..<count).map { Philox(seed: seed, purpose: .patches, version, $0, 1 + 2 * step + side) })
         }
-        let (realDraws, fakeDraws) = (draws(real.count, 0), draws(fake.count, 1))
-        let losses = discriminator.heads.map { head in
+        let (realDraws, fakeDraws) = (draws(real.count, 0), draws(batch.fake.count, 1))
+        let losses = heads.map { head in
             head.loss(
-                real: real, fake: fake, weights: discriminator.weights(head, leaves), realDraws: realDraws,
+                real: real, fake: batch.fake, weights: discriminator.weights(head, leaves), realDraws: realDraws,
                 fakeDraws: fakeDraws)
         }
-        guard let first = losses.first else {
-            preconditionFailure("discriminator: no component of the reward has a head")
+        let loss = losses.dropFirst().reduce(losses[0].loss) { $0 + $1.loss }
+        let own = leaves.filtered { name in heads.contains { name.hasPrefix($0.prefix) } }
+        return HeadStep(
+            loss: Double(loss.scalar), gradients: own.gradients(from: loss.gradients()),
+            separation: Separation(
+                real: losses[0].realLogits.detached.values, fake: losses[0].fakeLogits.detached.values))
+    }
+
+    /// Loss and gradients of a head that learns from pairs: pieces of some pairs, whose gradients are added in their order.
+    private func pairStep(
+        _ head: any DiscriminatorHead, _ batch: Batch, _ references: ReferenceImages, _ leaves: Parameters,
+        _ chunks: Chunks, _ lanes: Lanes
+    ) throws -> HeadStep {
+        let own = leaves.filtered { $0.hasPrefix(head.prefix) }
+        let weights = discriminator.weights(head, own)
+        let pieces = chunks.ranges(batch.fake.count)
+        var (real, fake): ([Float], [Float]) = ([], [])
+        var (loss, sum): (Double, Parameters?) = (0, nil)
+        for wave in Chunks(size: lanes.count).ranges(pieces.count) {
+            // Features that are not known yet are computed on the lanes themselves, so all are read before.
+            let tables = try pieces[wave].map { piece in
+                (
+                    real: try references.features(batch.partners[piece].map(\.reference), .training),
+                    fake: batch.fake.rows(Array(piece))
+                )
+            }
+            let results = try lanes.map(tables.count) { piece in
+                let (real, fake) = tables[piece]
+                let none = PatchDraws([])
+                let result = head.loss(real: real, fake: fake, weights: weights, realDraws: none, fakeDraws: none)
+                let share = result.loss * (Float(fake.count) / Float(batch.fake.count))
+                return (
+                    loss: Double(share.scalar), gradients: own.gradients(from: share.gradients()),
+                    real: result.realLogits.detached.values, fake: result.fakeLogits.detached.values
+                )
+            }
+            for result in results {
+                (real, fake) = (real + result.real, fake + result.fake)
+                loss += result.loss
+                sum =
+                    sum.map { total in
+                        total.mapped { name, tensor in result.gradients[name].map { tensor + $0 } ?? tensor }
+                    } ?? result.gradients
+            }
         }
-        let loss = losses.dropFirst().reduce(first.loss) { $0 + $1.loss }
-        let gradients = leaves.gradients(from: loss.gradients())
-        guard loss.scalar.isFinite, gradients.norm.isFinite else {
-            throw NumericalFailure("not finite: discriminator of version \(version), step \(step), seed \(seed)")
+        guard let sum else { preconditionFailure("discriminator: no pairs") }
+        return HeadStep(
+            loss: loss, gradients: sum,
+            separation: Separation(real: real, fake: fake, prompts: batch.partners.map(\.prompt)))
+    }
+
+    /// For each image of some groups a reference of its prompt: the prompt's own in turn, from the first again when there are fewer
+    /// than members.
+    private func partners(of entries: [FakeReplay.Entry], _ references: ReferenceImages) throws -> [Partner] {
+        try entries.flatMap { entry in
+            let images = try references.images(of: entry.prompt)
+            return (0..<entry.features.count).map {
+                Partner(prompt: entry.prompt, reference: images[$0 % images.count])
+            }
         }
-        discriminator.parameters = optimizer.update(discriminator.parameters, gradients: gradients)
-        let separation = Separation(
-            real: first.realLogits.detached.values, fake: first.fakeLogits.detached.values)
-        return (Double(loss.scalar), separation)
     }
 
     /// How the current version's score separates new images from held-out references (from all references where none is
-    /// held out).
-    private func measure(_ newImages: FeatureTable, _ references: ReferenceImages) throws -> Separation {
+    /// held out); where a head learns from pairs, from the references of their own prompts, whose scores alone compare.
+    private func measure(_ entries: [FakeReplay.Entry], _ references: ReferenceImages) throws -> Separation {
+        guard !discriminator.readsPairs else { return try compare(entries, references) }
         let pool = references.heldOut.isEmpty ? references.training : references.heldOut
         let chosen = sample(pool, Self.measuredImageLimit, Philox(seed: seed, purpose: .evaluation))
         let real = try references.features(chosen, .training)
-        func scores(_ table: FeatureTable, _ side: Int) -> [Float] {
-            let streams = (0..<table.count).map {
-                Philox(seed: seed, purpose: .evaluation, discriminator.version, $0, 1 + side)
-            }
-            return discriminator.adversarialScores(table, draws: PatchDraws(streams))
-        }
-        return Separation(real: scores(real, 0), fake: scores(newImages, 1))
+        return Separation(
+            real: scores(real, side: 0), fake: scores(FeatureTable(joining: entries.map(\.features)), side: 1))
     }
+
+    /// How the current version's score separates images from references of their own prompts.
+    private func compare(_ entries: [FakeReplay.Entry], _ references: ReferenceImages) throws -> Separation {
+        let partners = try partners(of: entries, references)
+        let real = try references.features(partners.map(\.reference), .training)
+        return Separation(
+            real: scores(real, side: 0), fake: scores(FeatureTable(joining: entries.map(\.features)), side: 1),
+            prompts: partners.map(\.prompt))
+    }
+
+    private func scores(_ table: FeatureTable, side: Int) -> [Float] {
+        let streams = (0..<table.count).map {
+            Philox(seed: seed, purpose: .evaluation, discriminator.version, $0, 1 + side)
+        }
+        return discriminator.adversarialScores(table, draws: PatchDraws(streams))
+    }
+}
+
+/// What one optimiser step reads.
+private struct Batch: Sendable {
+    let fake: FeatureTable
+    /// One a row of `fake`; none where no head learns from pairs.
+    let partners: [Partner]
+    /// For heads to which references are one heap.
+    let realImages: [Int]
+}
+
+/// The reference that a generated image is compared with.
+private struct Partner: Sendable {
+    let prompt: String
+    /// Its number.
+    let reference: Int
+}
+
+/// What some heads contribute to an optimiser step.
+private struct HeadStep {
+    let loss: Double
+    /// Of the heads' own weights.
+    let gradients: Parameters
+    let separation: Separation
 }
 
 extension DiscriminatorSettings {

@@ -64,8 +64,8 @@ public struct FakeReplay: Sendable {
     /// The features of one of the groups; nil where there are none.
     public var anyFeatures: FeatureTable? { (waiting.values.first ?? kept.values.first)?.features }
 
-    /// Every kept image, in order of the groups.
-    var table: FeatureTable { FeatureTable(joining: kept.keys.sorted().compactMap { kept[$0]?.features }) }
+    /// Every kept group, in order.
+    var keptEntries: [Entry] { kept.keys.sorted().compactMap { kept[$0] } }
 
     /// Forgets all but the newest groups.
     mutating func trim() {

@@ -30,6 +30,48 @@ public enum FeaturePurpose: Sendable, Equatable {
 public typealias BackboneFunction =
     @Sendable (_ images_BHWC: Tensor, _ blocks: [Int], _ purpose: FeaturePurpose) -> BackboneFeatures
 
+/// What the frozen part of a dual encoder says about images of one prompt.
+public struct TrunkFeatures: Sendable {
+    /// What the trained layers read, all tokens, fp32 [B, T, D].
+    public var states_BTD: Tensor
+    /// Direction of each image's prompt in the common space, of unit length, fp32 [B, P].
+    public var texts_BP: Tensor
+
+    /// Both features.
+    public init(states_BTD: Tensor, texts_BP: Tensor) {
+        self.states_BTD = states_BTD
+        self.texts_BP = texts_BP
+    }
+}
+
+/// The frozen part of a dual encoder as a function: images [B, H, W, 3] in [0, 1] and their prompt -> features. Resizing and
+/// normalising are its own, and the same for every purpose.
+public typealias TrunkFunction = @Sendable (_ images_BHWC: Tensor, _ prompt: String) -> TrunkFeatures
+
+/// The frozen networks as the heads of a discriminator read them.
+public struct FrozenNetworks: Sendable {
+    /// The vision transformer.
+    public let backbone: BackboneFunction
+    /// The dual encoder up to its trained layers; nil where no component reads it.
+    public let trunk: TrunkFunction?
+
+    /// Both networks.
+    public init(backbone: @escaping BackboneFunction, trunk: TrunkFunction? = nil) {
+        self.backbone = backbone
+        self.trunk = trunk
+    }
+}
+
+/// What the frozen networks say about a batch of images, as far as a discriminator's heads asked for it.
+struct FrozenFeatures {
+    /// The images, [B, H, W, 3] in [0, 1].
+    var images_BHWC: Tensor
+    /// nil where no head reads the backbone.
+    var backbone: BackboneFeatures?
+    /// nil where no head reads the dual encoder.
+    var trunk: TrunkFeatures?
+}
+
 /// Width and depth of a backbone.
 public struct BackboneShape: Sendable, Equatable {
     /// Features of a token.

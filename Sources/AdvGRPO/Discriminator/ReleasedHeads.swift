@@ -3,7 +3,7 @@ import TensorCore
 /// `dino_cls`: r = h(c), the head on the CLS token after the final norm.
 ///
 /// - Source: method.md 1.6, 1.7; Adv-GRPO@c752dbe `dino_cotrain_score`.
-struct ClassTokenHead: DiscriminatorHead {
+struct ClassTokenHead: RandomHead {
     let width: Int
     let hiddenWidth: Int
     let normalization: FeatureNormalization
@@ -14,8 +14,8 @@ struct ClassTokenHead: DiscriminatorHead {
         HeadWeights.perceptronLayers(input: width, hidden: hiddenWidth)
     }
 
-    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor] {
-        ["class": present(features).classToken_BD]
+    func extract(_ features: FrozenFeatures) -> [String: Tensor] {
+        ["class": present(features.backbone).classToken_BD]
     }
 
     private func logits(_ features: FeatureTable, _ weights: HeadWeights, _ purpose: FeaturePurpose) -> Tensor {
@@ -40,7 +40,7 @@ struct ClassTokenHead: DiscriminatorHead {
 /// Accuracy and logits are the CLS token's.
 ///
 /// - Source: method.md 1.6, 1.7; Adv-GRPO@8287f90 `dino_patch_cotrain_score`, `train_sd3_fast_dino_patch.py`.
-struct PatchHead: DiscriminatorHead {
+struct PatchHead: RandomHead {
     let width: Int
     let hiddenWidth: Int
     let reward: RewardSettings
@@ -53,8 +53,8 @@ struct PatchHead: DiscriminatorHead {
         HeadWeights.perceptronLayers(input: width, hidden: hiddenWidth)
     }
 
-    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor] {
-        ["class": present(features).classToken_BD, "patches": present(features).patches_BND]
+    func extract(_ features: FrozenFeatures) -> [String: Tensor] {
+        ["class": present(features.backbone).classToken_BD, "patches": present(features.backbone).patches_BND]
     }
 
     private func logits(
@@ -94,7 +94,7 @@ struct PatchHead: DiscriminatorHead {
 ///
 /// - Source: method.md 1.6, 1.7; Adv-GRPO@c752dbe `train_sd3_fast_dino_multi.py`. Difference: score and loss share one image
 ///   normalisation.
-struct MultilayerHead: DiscriminatorHead {
+struct MultilayerHead: RandomHead {
     let width: Int
     let hiddenWidth: Int
     let reward: RewardSettings
@@ -107,8 +107,8 @@ struct MultilayerHead: DiscriminatorHead {
             + [("fusion", blockNumbers.count, blockNumbers.count)]
     }
 
-    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor] {
-        let features = present(features)
+    func extract(_ features: FrozenFeatures) -> [String: Tensor] {
+        let features = present(features.backbone)
         return Dictionary(blockNumbers.map { (name($0), blockOutput(features, $0)) }) { first, _ in first }
     }
 

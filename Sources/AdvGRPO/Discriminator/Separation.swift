@@ -22,6 +22,27 @@ public struct Separation: Sendable, Equatable, Codable {
         fakeMean = Moments(fake.map(Double.init)).mean
         areaUnderCurve = AdvGRPO.areaUnderCurve(positive: real, negative: fake)
     }
+
+    /// Where values are comparable within one prompt only: row i of both lists belongs to the i-th prompt and is a pair. Accuracy is
+    /// then the share of pairs whose reference is above the generated image, ties counting one half; the area under the ROC
+    /// curve is the prompts' own, averaged over rows.
+    ///
+    /// - Precondition: three lists of one length, not empty.
+    public init(real: [Float], fake: [Float], prompts: [String]) {
+        precondition(
+            !real.isEmpty && real.count == fake.count && fake.count == prompts.count,
+            "separation: \(real.count) real, \(fake.count) fake, \(prompts.count) prompts")
+        let wins = zip(real, fake).reduce(0.0) { $0 + ($1.0 > $1.1 ? 1 : $1.0 == $1.1 ? 0.5 : 0) }
+        accuracy = wins / Double(real.count)
+        realMean = Moments(real.map(Double.init)).mean
+        fakeMean = Moments(fake.map(Double.init)).mean
+        let rows = Dictionary(grouping: prompts.indices) { prompts[$0] }.sorted { $0.key < $1.key }.map(\.value)
+        areaUnderCurve =
+            rows.reduce(0.0) { sum, rows in
+                sum + Double(rows.count)
+                    * AdvGRPO.areaUnderCurve(positive: rows.map { real[$0] }, negative: rows.map { fake[$0] })
+            } / Double(real.count)
+    }
 }
 
 /// Probability that a positive value exceeds a negative one, ties counting one half (Mann and Whitney).

@@ -24,7 +24,7 @@ enum ImageStatistics: Sendable {
 /// The vector is standardised with constants fitted at the first training; `Discriminator+Features` makes it relative to the
 /// prompt's references where that is asked for. One hinge on the image's logit instead of one on every token: it sees what the
 /// whole image looks like, and tells the tiny base model's images from references where the released heads do not (docs/method.md).
-struct StatisticsHead: DiscriminatorHead {
+struct StatisticsHead: RandomHead {
     let component: RewardComponent
     let statistics: ImageStatistics
     let isRelative: Bool
@@ -36,15 +36,15 @@ struct StatisticsHead: DiscriminatorHead {
         HeadWeights.perceptronLayers(input: statistics.width, hidden: hiddenWidth)
     }
 
-    func extract(_ features: BackboneFeatures?, images_BHWC: Tensor) -> [String: Tensor] {
+    func extract(_ features: FrozenFeatures) -> [String: Tensor] {
         let vector =
             switch statistics {
-            case .thumbnail: thumbnailVector(images_BHWC)
-            case .texture(let chosen): pooled(textureTokens(images_BHWC), chosen)
+            case .thumbnail: thumbnailVector(features.images_BHWC)
+            case .texture(let chosen): pooled(textureTokens(features.images_BHWC), chosen)
             case .blocks(let blocks, _, let chosen):
                 concatenated(
                     blocks.map { block in
-                        let tokens = blockOutput(present(features), block)
+                        let tokens = blockOutput(present(features.backbone), block)
                         return pooled(tokens.sliced(axis: 1, 1..<tokens.shape[1]), chosen)
                     }, axis: 1)
             }

@@ -33,7 +33,7 @@ public struct FrozenReward: Sendable {
             score = { images, _, lanes in
                 try lanes.map(images.count) { try -Float(images[$0].jpegBytes(quality: 95).count) / 1000 }
             }
-        case .cls, .patch, .multilayer, .statistics, .texture, .thumbnail, .imageSimilarity:
+        case .cls, .patch, .multilayer, .statistics, .texture, .thumbnail, .pickScoreAdversarial, .imageSimilarity:
             preconditionFailure("\(component.rawValue) is not a frozen reward")
         }
     }
