@@ -69,9 +69,8 @@ let package = Package(
         .executableTarget(
             name: "Command",
             dependencies: [
-                "RolloutWorker", "RewardServer", "Learner", "Datasets", "MethodModels", "Raster", "SafeTensors",
-                "Runtime",
-                "Transport", "Protocol", "Platform",
+                "RolloutWorker", "RewardServer", "Learner", "Datasets", "MethodModels", "Raster",
+                "SafeTensors", "Runtime", "Transport", "Protocol", "Platform",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -86,11 +85,14 @@ let package = Package(
         tests("MethodModels", ["AdvGRPO", "ImageModels", "NeuralNetworks", "Raster"]),
         tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"),
         tests("Transport", ["FaultyNetwork"]),
-        tests("Learner", ["AdvGRPO", "Protocol", "Runtime"]),
+        tests("Learner", ["AdvGRPO", "Protocol", "Runtime", "SafeTensors"]),
         tests("Command", ["FaultyNetwork", "Runtime", "Raster", "SafeTensors"]),
         tests(
             "Runtime",
-            ["AdvGRPO", "Platform", "Protocol", "Raster", "Yams", .product(name: "Logging", package: "swift-log")]),
+            [
+                "AdvGRPO", "FaultyNetwork", "NeuralNetworks", "Platform", "Protocol", "Raster", "SafeTensors",
+                "TensorCore", "Transport", "Yams", .product(name: "Logging", package: "swift-log"),
+            ]),
         .testTarget(
             name: "FuzzTests",
             dependencies: [

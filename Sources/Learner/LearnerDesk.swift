@@ -21,9 +21,12 @@ struct LearnerDesk: Sendable {
             case .leaseRequest:
                 let lease = try request.decoded(as: LeaseRequest.self)
                 request.reply(try monitor.withLock { try $0.answer(lease, now: monotonicMilliseconds()) })
-            case .weightsRequest:
-                let weights = try request.decoded(as: WeightsRequest.self)
-                request.reply(try monitor.withLock { try $0.answer(weights) })
+            case .manifestRequest:
+                let manifest = try request.decoded(as: ManifestRequest.self)
+                request.reply(try monitor.withLock { try $0.answer(manifest) }, isKept: false)
+            case .piecesRequest:
+                let pieces = try request.decoded(as: PiecesRequest.self)
+                request.reply(try monitor.withLock { try $0.answer(pieces) }, isKept: false)
             case .groupResult:
                 let result = try request.decoded(as: GroupResult.self)
                 request.reply(monitor.withLock { $0.answer(result, now: monotonicMilliseconds()) })
@@ -58,6 +61,7 @@ struct LearnerDesk: Sendable {
 
     private func health() -> Health {
         let status = status()
+        let weightsByteCount = monitor.withLock { $0.weightsByteCount }
         let serving = status.phase != .starting && status.stopping == nil
         return Health(
             role: .learner, serving: serving,
@@ -68,7 +72,7 @@ struct LearnerDesk: Sendable {
             counters: [
                 "groupsTrained": Double(status.ledger.trained), "groupsRefused": Double(status.ledger.refused),
                 "leasesExpired": Double(status.ledger.expired), "workers": Double(status.workers.count),
-                "images": Double(status.progress.images),
+                "images": Double(status.progress.images), "weightsBytesSent": Double(weightsByteCount),
             ],
             latency: latency.p50.flatMap { p50 in
                 latency.p99.map { .init(p50Milliseconds: p50.seconds * 1000, p99Milliseconds: $0.seconds * 1000) }

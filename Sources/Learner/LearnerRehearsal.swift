@@ -4,7 +4,6 @@ import MethodModels
 import NeuralNetworks
 public import Runtime
 public import TensorCore
-import Transport
 
 /// A learner's computations on an engine that only notes their memory.
 public enum LearnerRehearsal {
@@ -36,12 +35,8 @@ public enum LearnerRehearsal {
             PolicyState(parameters: policy.initialParameters, settings: method.policy)
         }
         let parameterByteCount = state.parameters.byteCount
-        // What workers fetch, and what the socket has answered them, in case they ask again.
+        // What workers fetch.
         let published = trace.holding(parameterByteCount, .training)
-        let replies = trace.holding(
-            min(
-                ServerOptions().maximumCachedByteCount,
-                parameterByteCount * settings.cluster.workers * min(settings.run.epochs, 1 << 20)), .caches)
         try images.show(state.average.parameters)
 
         let rollout = try policy.rollout(method.rollout, seed: UInt64(settings.seed))
@@ -78,7 +73,7 @@ public enum LearnerRehearsal {
         let discriminator = trace.holding(2 * discriminatorStateByteCount, .caches)
         trace.passing(parameterByteCount)
         try images.show(state.average.parameters)
-        withExtendedLifetime((embeddings, published, replies, results, discriminator)) {}
+        withExtendedLifetime((embeddings, published, results, discriminator)) {}
     }
 
     /// Groups whose pieces occupy all threads twice: more need no more memory.

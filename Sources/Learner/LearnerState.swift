@@ -4,13 +4,6 @@ import Runtime
 
 /// What the learner's sockets and its training thread share. Lives in a `Monitor`; nothing here blocks.
 struct LearnerState {
-    /// One version of the policy as workers fetch it.
-    struct PublishedWeights: Sendable {
-        var version: PolicyVersion
-        var digest: WeightsDigest
-        var chunks: [TensorChunk]
-    }
-
     /// A worker as the learner knows it.
     struct Worker: Sendable {
         var hello: Hello
@@ -32,6 +25,8 @@ struct LearnerState {
     var rollout: Rollout?
     var ledger: Ledger
     var weights: PublishedWeights?
+    /// Bytes of pieces given out since the start.
+    var weightsByteCount = 0
     /// The discriminator version that must score the current epoch.
     var discriminatorVersion = DiscriminatorVersion(rawValue: 0)
     var results: [GroupID: GroupResult] = [:]
@@ -108,22 +103,27 @@ extension LearnerState {
         return .lease(
             Lease(
                 group: entry.group, prompt: entry.prompt, memberCount: groupSize, policyVersion: weights.version,
-                weightsDigest: weights.digest, discriminatorVersion: discriminatorVersion, leaseID: lease,
+                weightsDigest: weights.digest, manifest: weights.manifestDigest,
+                discriminatorVersion: discriminatorVersion, leaseID: lease,
                 expiresInMilliseconds: ledger.leaseMilliseconds))
     }
 
-    /// A worker fetches a piece of the current weights.
-    func answer(_ request: WeightsRequest) throws(Failure) -> WeightsChunk {
-        guard let weights, weights.version == request.policyVersion else {
+    /// A worker or a relay fetches the manifest of the current weights.
+    func answer(_ request: ManifestRequest) throws(Failure) -> Manifest { try published().answer(request) }
+
+    /// A worker or a relay fetches pieces of the current weights.
+    mutating func answer(_ request: PiecesRequest) throws(Failure) -> Pieces {
+        let pieces = try published().answer(request)
+        weightsByteCount += pieces.tensors.byteCount
+        return pieces
+    }
+
+    private func published() throws(Failure) -> PublishedWeights {
+        guard let weights else {
             throw Failure(
-                code: "staleVersion",
-                message:
-                    "policy version \(request.policyVersion) is not the current one (\(weights?.version.rawValue ?? -1))",
-                remedy: "ask for a lease again")
+                code: "staleVersion", message: "no weights are published yet", remedy: "ask for a lease first")
         }
-        return WeightsChunk(
-            policyVersion: weights.version, chunkIndex: request.chunkIndex, chunkCount: weights.chunks.count,
-            digest: weights.digest, chunk: try weights.chunks.requested(request.chunkIndex))
+        return weights
     }
 
     /// A worker delivers a group.

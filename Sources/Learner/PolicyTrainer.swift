@@ -74,10 +74,10 @@ struct PolicyTrainer {
     }
 
     /// The version to sample with, as workers fetch it.
-    var published: LearnerState.PublishedWeights {
-        LearnerState.PublishedWeights(
-            version: sampling.version, digest: WeightsDigest(of: sampling.parameters),
-            chunks: TensorChunk.divide(TensorSet(sampling.parameters)))
+    ///
+    /// - Throws: `WireError` for more than a manifest can describe.
+    func published() throws(WireError) -> PublishedWeights {
+        try PublishedWeights(version: sampling.version, parameters: sampling.parameters)
     }
 
     /// Averaged weights, for previews, evaluation and export.

@@ -1,4 +1,5 @@
 import Protocol
+import Runtime
 
 /// The learner's whole view of a run: what `advgrpo status` prints and the progress line is made of.
 public struct RunStatus: Codable, Sendable, Equatable {

@@ -93,7 +93,7 @@ final class TrainingRun {
         let metrics = try MetricsWriter(directory: directory, resumingAfter: moment.record.epoch)
         if snapshots.steps().isEmpty { try snapshot(&moment) }
         try studio.showBefore(moment.trainer, epoch: moment.record.epoch) { self.enter($0) }
-        open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion)
+        try open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion)
         logger.info(
             "training from epoch \(moment.record.epoch) of \(settings.run.epochs), policy \(moment.trainer.version)")
 
@@ -106,7 +106,7 @@ final class TrainingRun {
             let epoch = try train(on: results, &moment)
             if !settings.method.rollout.overlap {
                 moment.trainer.sampleWithCurrent()
-                if !isOver(moment) { open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion) }
+                if !isOver(moment) { try open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion) }
             }
             try metrics.append(epoch, policyVersion: moment.trainer.version.rawValue)
             report(epoch, moment)
@@ -138,9 +138,10 @@ final class TrainingRun {
     /// Opens an epoch's groups to the workers, and publishes what they are to be sampled with.
     ///
     /// - Parameter version: the discriminator that is to score them, which may still be in training.
-    private func open(_ epoch: Int, _ moment: RunMoment, scoredBy version: DiscriminatorVersion) {
+    /// - Throws: `WireError` for weights that cannot be published.
+    private func open(_ epoch: Int, _ moment: RunMoment, scoredBy version: DiscriminatorVersion) throws {
         let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
-        let published = moment.trainer.published
+        let published = try moment.trainer.published()
         monitor.withLock { state in
             state.weights = published
             state.discriminatorVersion = version
@@ -220,7 +221,9 @@ final class TrainingRun {
             // The policy as it is now samples the next epoch while it is trained; the discriminator is waited for.
             moment.trainer.sampleWithCurrent()
             let next = DiscriminatorVersion(rawValue: scoredBy.rawValue + (plan.trainsDiscriminator ? 1 : 0))
-            if moment.record.epoch + 1 < settings.run.epochs { open(moment.record.epoch + 1, moment, scoredBy: next) }
+            if moment.record.epoch + 1 < settings.run.epochs {
+                try open(moment.record.epoch + 1, moment, scoredBy: next)
+            }
         }
         var step = try moment.trainer.train(
             moment.step, on: results, prompts: prompts, evidence: evidence, lanes: lanes)

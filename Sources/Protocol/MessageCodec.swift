@@ -12,7 +12,7 @@ public struct EncodedMessage: Sendable {
     public var envelope: Envelope
     /// Length, JSON and padding of the safetensors file.
     public let header: SharedBytes
-    /// The tensors' bytes; a single tensor is not copied.
+    /// The tensors' bytes; a single tensor, or several that lie one behind the other in memory, are not copied.
     public let data: SharedBytes
 
     /// Envelope, header, data.
@@ -38,22 +38,25 @@ public struct EncodedMessage: Sendable {
             let payload = tensors.required(name)
             return SafeTensor(name: name, dtype: payload.dtype, shape: payload.shape, bytes: payload.bytes)
         }
+        let encoded: (header: [UInt8], data: [SharedBytes])
         do throws(SafeTensorsError) {
-            let (headerBytes, data) = try SafeTensorsWriter.encode(pieces, metadata: metadata)
-            header = SharedBytes(copying: headerBytes)
-            self.data = SharedBytes.joined(data)
+            encoded = try SafeTensorsWriter.encode(pieces, metadata: metadata)
         } catch {
             throw WireError(error)
         }
-        guard header.count - SafeTensorsHeader.lengthByteCount <= limits.tensors.headerByteCount,
-            data.count <= limits.dataByteCount
+        // Before the tensors are put together: what is too large is not even copied.
+        let byteCount = encoded.data.reduce(0) { $0 + $1.count }
+        guard encoded.header.count - SafeTensorsHeader.lengthByteCount <= limits.tensors.headerByteCount,
+            byteCount <= limits.dataByteCount
         else {
             throw WireError(
                 .limitExceeded,
-                "\(Message.kind) has a header of \(header.count) and \(data.count) bytes of tensors, "
+                "\(Message.kind) has a header of \(encoded.header.count) and \(byteCount) bytes of tensors, "
                     + "allowed are \(limits.tensors.headerByteCount) and \(limits.dataByteCount)",
                 remedy: "send it in chunks")
         }
+        header = SharedBytes(copying: encoded.header)
+        data = SharedBytes.joined(encoded.data)
         envelope = Envelope(
             kind: Message.kind, requestID: requestID, deadlineMilliseconds: deadlineMilliseconds, isReply: isReply)
     }

@@ -1,11 +1,10 @@
-/// What a message is; requests and replies share one number space, and a number is never given a second meaning.
+/// What a message is; requests and replies share one number space, and a number is never given a second meaning: 5 and 6 were
+/// the weights of protocol version 1.
 public enum MessageKind: UInt16, Sendable, Hashable, CaseIterable {
     case hello = 1
     case welcome = 2
     case leaseRequest = 3
     case leaseAnswer = 4
-    case weightsRequest = 5
-    case weightsChunk = 6
     case groupResult = 7
     case groupFailure = 8
     case groupAcknowledgement = 9
@@ -26,4 +25,8 @@ public enum MessageKind: UInt16, Sendable, Hashable, CaseIterable {
     case stopRequest = 24
     case stopAcknowledgement = 25
     case failure = 26
+    case manifestRequest = 27
+    case manifest = 28
+    case piecesRequest = 29
+    case pieces = 30
 }

@@ -37,6 +37,7 @@ public final class RolloutWorker: Sendable {
     private let lanes: Lanes
     private let learner: Client
     private let rewardServer: Client
+    private let relay: Client?
     private let reporter: WorkerReporter
     private let shutdown: ShutdownSignal
     private let logger: Logger
@@ -47,16 +48,17 @@ public final class RolloutWorker: Sendable {
     /// - Parameters:
     ///   - name: unique among the run's workers; a new process of the same name takes over.
     ///   - learner, rewardServer: clients of the two servers.
+    ///   - relay: of a relay that is asked for weights before the learner is.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
         settings: Settings, name: String, engine: any Engine, learner: Client, rewardServer: Client,
-        shutdown: ShutdownSignal,
-        logger: Logger
+        relay: Client? = nil, shutdown: ShutdownSignal, logger: Logger
     ) throws {
         self.settings = settings
         self.name = name
         self.learner = learner
         self.rewardServer = rewardServer
+        self.relay = relay
         self.shutdown = shutdown
         self.logger = logger
         policy = try DiffusionPolicy(
@@ -86,9 +88,10 @@ public final class RolloutWorker: Sendable {
     ///   `NumericalFailure` never: a group that cannot be made is reported to the learner.
     public func run(patience: Duration = .seconds(60)) throws -> Ending {
         // The group in progress is abandoned: the learner leases it to somebody else.
-        shutdown.onRequest { [learner, rewardServer] _ in
+        shutdown.onRequest { [learner, rewardServer, relay] _ in
             learner.close()
             rewardServer.close()
+            relay?.close()
         }
         do {
             return try workUntilStopped(patience: patience)
@@ -100,12 +103,13 @@ public final class RolloutWorker: Sendable {
     private func workUntilStopped(patience: Duration) throws -> Ending {
         var isIntroduced = false
         var held: HeldWeights?
+        let store = WeightsStore(WeightsDownload(learner: learner, relay: relay, logger: logger))
         defer { reporter.stop() }
         while !shutdown.isRequested {
             do {
                 if !isIntroduced { try introduce(patience) }
                 isIntroduced = true
-                if let reason = try takeTurn(&held, patience) { return .stopped(reason: reason) }
+                if let reason = try takeTurn(&held, store, patience) { return .stopped(reason: reason) }
             } catch let failure as Failure where Self.isOfNewLearner(failure) {
                 // The learner was started again; introduce this worker again.
                 isIntroduced = false
@@ -135,26 +139,28 @@ public final class RolloutWorker: Sendable {
     /// Asks for work and does it.
     ///
     /// - Returns: why the learner says stop; nil when it does not.
-    private func takeTurn(_ held: inout HeldWeights?, _ patience: Duration) throws -> String? {
+    private func takeTurn(_ held: inout HeldWeights?, _ store: WeightsStore, _ patience: Duration) throws -> String? {
         reporter.enter(.waiting, .starved)
         let answer = try learner.requestBlocking(
             LeaseRequest(worker: name, policyVersion: held?.version, weightsDigest: held?.digest), deadline: patience)
         switch answer {
         case .stop(let reason): return reason
         case .wait(_, let milliseconds): shutdown.sleep(for: .milliseconds(min(milliseconds, 1000)))
-        case .lease(let lease): try work(on: lease, held: &held, patience: patience)
+        case .lease(let lease): try work(on: lease, held: &held, store, patience: patience)
         }
         return nil
     }
 
     /// Makes one group and delivers it; whatever goes wrong with it is told to the learner.
-    private func work(on lease: Lease, held: inout HeldWeights?, patience: Duration) throws {
+    private func work(
+        on lease: Lease, held: inout HeldWeights?, _ store: WeightsStore, patience: Duration
+    ) throws {
         let result: GroupResult
         do {
             if held?.digest != lease.weightsDigest || held?.version != lease.policyVersion {
                 // Before the next one comes: two versions of merged weights would be the most that a worker ever holds.
                 held = nil
-                held = try fetch(lease.policyVersion, expecting: lease.weightsDigest)
+                held = try fetch(lease, store)
             }
             reporter.holds(held?.version)
             guard let weights = held else { return }
@@ -182,18 +188,22 @@ public final class RolloutWorker: Sendable {
             // Start over from the learner's own weights, whatever was wrong with these.
             logger.warning("group \(lease.group) was refused: \(acknowledgement.reason ?? "no reason given")")
             held = nil
+            store.forget()
         }
     }
 
-    /// Fetches a version chunk by chunk, builds the transformer and digests what it was built from.
-    private func fetch(_ version: PolicyVersion, expecting digest: WeightsDigest) throws -> HeldWeights {
+    /// Fetches what is missing of a version, builds the transformer and digests what it was built from.
+    private func fetch(_ lease: Lease, _ store: WeightsStore) throws -> HeldWeights {
         reporter.enter(.loadingWeights, .blocked)
-        let parameters = try learner.weights(version).parameters(on: policy.engine)
+        let parameters = try store.parameters(lease.manifest, on: policy.engine)
         let actual = WeightsDigest(of: parameters)
-        guard actual == digest else {
-            throw Failure(code: "digestMismatch", message: "policy \(version) arrived as \(actual), expected \(digest)")
+        guard actual == lease.weightsDigest else {
+            store.forget()
+            throw Failure(
+                code: "digestMismatch",
+                message: "policy \(lease.policyVersion) arrived as \(actual), expected \(lease.weightsDigest)")
         }
-        return HeldWeights(version: version, digest: actual, sampling: try policy.sampling(parameters))
+        return HeldWeights(version: lease.policyVersion, digest: actual, sampling: try policy.sampling(parameters))
     }
 
     /// Samples, decodes and has the group scored.

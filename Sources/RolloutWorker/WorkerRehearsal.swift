@@ -26,15 +26,29 @@ public enum WorkerRehearsal {
         let conditioning = try trace.noting(.caches) { try policy.conditioning(policy.hardest(of: prompts)) }
         let embeddings = trace.holding(conditioning.positive.byteCount * max(0, promptCount - 1), .caches)
 
+        // Weights arrive in pieces, which stay for the next version if they are not too large.
+        let weightsByteCount = policy.initialParameters.byteCount
+        let staysHere = weightsByteCount <= WeightsStore.keptByteCount
+        let pieces = staysHere ? trace.holding(weightsByteCount, .training) : nil
         var held: SamplingPolicy?
         for epoch in 0..<2 {
-            // Arrives in pieces, is put together, and becomes tensors.
             held = nil
-            let arrived = trace.holding(policy.initialParameters.byteCount, .training)
-            let parameters = trace.noting(.training) { policy.initialParameters.mapped { engine.zeros($1.shape) } }
-            held = try trace.noting(.weights) {
-                try withExtendedLifetime(arrived) { try policy.sampling(parameters) }
+            var arrived =
+                staysHere
+                ? [:]
+                : policy.initialParameters.entries.reduce(into: [String: HeldMemory]()) {
+                    $0[$1.name] = trace.holding($1.tensor.count * $1.tensor.dtype.byteCount, .training)
+                }
+            let parameters = trace.noting(.training) {
+                policy.initialParameters.mapped { name, tensor in
+                    defer { arrived[name] = nil }
+                    // Put together first when it came in several pieces.
+                    let byteCount = tensor.count * tensor.dtype.byteCount
+                    if byteCount > PublishedWeights.pieceByteCount { trace.passing(byteCount) }
+                    return engine.zeros(tensor.shape)
+                }
             }
+            held = try trace.noting(.weights) { try policy.sampling(parameters) }
             guard let sampling = held else { continue }
             let sample = try rollout.sample(
                 GroupCoordinates(epoch: epoch, index: 0), prompt: conditioning, engine: engine, chunks: chunks,
@@ -43,6 +57,6 @@ public enum WorkerRehearsal {
             // The images as floats and as bytes; the trajectory as bytes, and once more in the message.
             trace.passing(5 * images.count + 8 * sample.trajectory.latents.count)
         }
-        withExtendedLifetime((held, embeddings)) {}
+        withExtendedLifetime((held, embeddings, pieces)) {}
     }
 }

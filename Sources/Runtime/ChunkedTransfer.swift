@@ -7,23 +7,16 @@ extension Client {
     /// Longest wait for one chunk.
     private static let chunkDeadline = Duration.seconds(60)
 
-    /// The weights of a policy version.
-    ///
-    /// - Throws: `Failure` (`staleVersion` when another version is current by now), `TransportError`, `WireError`.
-    public func weights(_ version: PolicyVersion) throws -> TensorSet {
-        try assembled(WeightsRequest(policyVersion: version, chunkIndex: 0))
-    }
-
     /// The state of a discriminator version.
     ///
-    /// - Throws: as `weights`.
+    /// - Throws: `Failure` as the server replied, `TransportError`, `WireError`.
     public func discriminatorState(_ version: DiscriminatorVersion) throws -> TensorSet {
         try assembled(DiscriminatorStateRequest(version: version, chunkIndex: 0))
     }
 
     /// Makes the reward server continue from a state.
     ///
-    /// - Throws: as `weights`.
+    /// - Throws: as `discriminatorState`.
     public func restoreDiscriminator(_ version: DiscriminatorVersion, _ state: TensorSet, runID: RunID) throws {
         let chunks = TensorChunk.divide(state)
         for (index, chunk) in chunks.enumerated() {

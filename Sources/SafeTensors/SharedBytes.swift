@@ -93,10 +93,12 @@ public struct SharedBytes: @unchecked Sendable {
         }
     }
 
-    /// The pieces as one run of bytes; a single non-empty piece is returned as it is, several are copied together.
+    /// The pieces as one run of bytes; those that lie one behind the other in the same owner's memory (a single one, too) are
+    /// not copied.
     public static func joined(_ pieces: [SharedBytes]) -> SharedBytes {
         let filled = pieces.filter { $0.count > 0 }
         if filled.count < 2 { return filled.first ?? SharedBytes() }
+        if let run = run(of: filled) { return run }
         return SharedBytes(count: filled.reduce(0) { $0 + $1.count }) { destination in
             var offset = 0
             for piece in filled {
@@ -106,6 +108,17 @@ public struct SharedBytes: @unchecked Sendable {
                 offset += piece.count
             }
         }
+    }
+
+    /// Non-empty pieces as the one run of memory that they are; nil when they are not.
+    private static func run(of pieces: [SharedBytes]) -> SharedBytes? {
+        guard let start = pieces[0].start, let owner = pieces[0].owner else { return nil }
+        var count = 0
+        for piece in pieces {
+            guard piece.start == start + count, piece.owner === owner else { return nil }
+            count += piece.count
+        }
+        return SharedBytes(start: start, count: count, owner: owner)
     }
 
     private init(start: UnsafeRawPointer?, count: Int, owner: (any AnyObject & Sendable)?) {

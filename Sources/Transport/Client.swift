@@ -73,7 +73,7 @@ public final class Client: Sendable {
             let coreID = coreID
             loop.submit { $0.participant(coreID, as: ClientCore.self)?.cancel(requestID) }
         }
-        return try Self.reply(to: message, try result.get())
+        return try Self.reply(to: Request.self, try result.get())
     }
 
     /// `request` for threads that may block, such as compute threads; never for the loop's own thread.
@@ -82,9 +82,23 @@ public final class Client: Sendable {
     public func requestBlocking<Request: WireRequest>(
         _ message: Request, deadline: Duration
     ) throws -> Request.Reply {
+        try begin(message, deadline: deadline).wait()
+    }
+
+    /// Sends a request whose reply is waited for later: for threads that may block and want several on their way at a time.
+    ///
+    /// - Parameter resendInterval: instead of the options'; for replies that are large, and slow to arrive for that alone.
+    /// - Throws: `WireError` for a request that breaks the rules.
+    public func begin<Request: WireRequest>(
+        _ message: Request, deadline: Duration, resendInterval: Duration? = nil
+    ) throws -> PendingReply<Request> {
+        let encoded = try encode(message)
         let outcome = Outcome<Result<ReceivedMessage, TransportError>>()
-        start(try encode(message), deadline: deadline) { outcome.set($0) }
-        return try Self.reply(to: message, try outcome.wait().get())
+        start(encoded, deadline: deadline, resendInterval: resendInterval) { outcome.set($0) }
+        let requestID = encoded.envelope.requestID
+        return PendingReply(outcome: outcome) { [loop, coreID] in
+            loop.submit { $0.participant(coreID, as: ClientCore.self)?.cancel(requestID) }
+        }
     }
 
     private func encode(_ message: some WireRequest) throws(WireError) -> EncodedMessage {
@@ -95,24 +109,52 @@ public final class Client: Sendable {
         return try EncodedMessage(message, runID: runID, clientID: id, requestID: requestID, limits: options.limits)
     }
 
-    private func start(_ message: EncodedMessage, deadline: Duration, completion: @escaping ClientCore.Completion) {
+    private func start(
+        _ message: EncodedMessage, deadline: Duration, resendInterval: Duration? = nil,
+        completion: @escaping ClientCore.Completion
+    ) {
         let begin = ContinuousClock.now
         let closed = TransportError(.closed, "the connection to \(endpoint) was closed")
         let coreID = coreID
+        let resendInterval = resendInterval ?? options.resendInterval
         let isAccepted = loop.submit { thread in
             guard let core = thread.participant(coreID, as: ClientCore.self) else {
                 return completion(.failure(closed))
             }
-            core.send(message, begin: begin, deadline: begin + deadline, completion: completion)
+            core.send(
+                message, begin: begin, deadline: begin + deadline, resendInterval: resendInterval,
+                completion: completion)
         }
         if !isAccepted { completion(.failure(closed)) }
     }
 
-    private static func reply<Request: WireRequest>(
-        to request: Request, _ reply: ReceivedMessage
+    fileprivate static func reply<Request: WireRequest>(
+        to request: Request.Type, _ reply: ReceivedMessage
     ) throws -> Request.Reply {
         if reply.envelope.kind == .failure { throw try reply.decoded(as: Failure.self) }
         return try reply.decoded(as: Request.Reply.self)
+    }
+}
+
+/// A request on its way. One that nobody waits for any more is forgotten.
+public final class PendingReply<Request: WireRequest>: Sendable {
+    private let outcome: Outcome<Result<ReceivedMessage, TransportError>>
+    private let cancel: @Sendable () -> Void
+    private let isTaken = Atomic(false)
+
+    init(outcome: Outcome<Result<ReceivedMessage, TransportError>>, cancel: @escaping @Sendable () -> Void) {
+        self.outcome = outcome
+        self.cancel = cancel
+    }
+
+    deinit { if !isTaken.load(ordering: .relaxed) { cancel() } }
+
+    /// Blocks the thread until the reply is there. To be called once.
+    ///
+    /// - Throws: as `Client.request`.
+    public func wait() throws -> Request.Reply {
+        isTaken.store(true, ordering: .relaxed)
+        return try Client.reply(to: Request.self, try outcome.wait().get())
     }
 }
 

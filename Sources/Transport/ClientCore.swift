@@ -53,7 +53,7 @@ final class ClientCore: LoopParticipant {
     /// Takes a request over; `completion` is called once, on this thread.
     func send(
         _ message: EncodedMessage, begin: ContinuousClock.Instant, deadline: ContinuousClock.Instant,
-        completion: @escaping Completion
+        resendInterval: Duration, completion: @escaping Completion
     ) {
         guard pending.count < options.maximumPendingCount else {
             completion(
@@ -65,10 +65,10 @@ final class ClientCore: LoopParticipant {
         }
         if quietSince == nil { quietSince = .now }
         let id = message.envelope.requestID
-        let resend = ContinuousClock.now + options.resendInterval
+        let resend = ContinuousClock.now + resendInterval
         pending[id] = Pending(
             message: message, begin: begin, deadline: deadline, completion: completion, resend: resend,
-            interval: options.resendInterval)
+            interval: resendInterval)
         unsent.append(id)
         let due = min(deadline, resend)
         nextCheck = nextCheck.map { min($0, due) } ?? due

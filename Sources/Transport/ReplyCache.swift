@@ -64,13 +64,17 @@ struct ReplyCache {
         inProgressByteCount += byteCount
     }
 
-    /// Notes the reply.
+    /// Notes the reply, or forgets the request when its reply is not to be kept.
     ///
     /// - Returns: where to send it.
-    mutating func finish(_ key: Key, _ reply: EncodedMessage) -> [SharedBytes] {
+    mutating func finish(_ key: Key, _ reply: EncodedMessage, isKept: Bool = true) -> [SharedBytes] {
         guard case .inProgress(let kind, let route, let byteCount) = entries[key] else { return [] }
         inProgressCount -= 1
         inProgressByteCount -= byteCount
+        guard isKept else {
+            entries[key] = nil
+            return route
+        }
         entries[key] = .finished(kind: kind, reply)
         finished.append(key)
         finishedByteCount += reply.header.count + reply.data.count

@@ -26,11 +26,11 @@ public final class Request: Sendable {
     private let runID: RunID?
     private let limits: WireLimits
     private let isAnswered = Atomic(false)
-    private let answer: @Sendable (EncodedMessage) -> Void
+    private let answer: @Sendable (_ reply: EncodedMessage, _ isKept: Bool) -> Void
 
     init(
         message: ReceivedMessage, peer: Peer, arrival: ContinuousClock.Instant, runID: RunID?, limits: WireLimits,
-        answer: @escaping @Sendable (EncodedMessage) -> Void
+        answer: @escaping @Sendable (_ reply: EncodedMessage, _ isKept: Bool) -> Void
     ) {
         self.message = message
         self.peer = peer
@@ -61,10 +61,13 @@ public final class Request: Sendable {
     }
 
     /// Answers. Encoding happens on the calling thread; of several answers the first counts.
-    public func reply(_ reply: some WireMessage) {
+    ///
+    /// - Parameter isKept: whether the reply is kept for repetitions of the request; else they are handled again. False for large
+    ///   replies that are made at no cost.
+    public func reply(_ reply: some WireMessage, isKept: Bool = true) {
         guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
         do {
-            answer(try encoded(reply))
+            answer(try encoded(reply), isKept)
         } catch {
             send(Failure(error))
         }
@@ -81,7 +84,7 @@ public final class Request: Sendable {
         let short = Failure(
             code: String(failure.code.prefix(64)), message: String(failure.message.prefix(4096)),
             remedy: failure.remedy.map { String($0.prefix(4096)) })
-        if let encoded = try? encoded(short) { answer(encoded) }
+        if let encoded = try? encoded(short) { answer(encoded, true) }
     }
 
     private func encoded(_ message: some WireMessage) throws(WireError) -> EncodedMessage {

@@ -37,9 +37,9 @@ public final class Server: Sendable {
             let core = try ServerCore(
                 context: thread.context, endpoint: endpoint, options: options, shared: shared, domain: domain,
                 handler: handler
-            ) { key, reply in
+            ) { key, reply, isKept in
                 // After the loop has ended nobody is left to reply to.
-                _ = queue.submit { $0.participant(id, as: ServerCore.self)?.finish(key, reply) }
+                _ = queue.submit { $0.participant(id, as: ServerCore.self)?.finish(key, reply, isKept: isKept) }
             }
             thread.add(core, id)
             return (id, core.boundEndpoint)

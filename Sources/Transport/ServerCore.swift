@@ -32,7 +32,7 @@ final class ServerCore: LoopParticipant {
     private let options: ServerOptions
     private let shared: ServerShared
     private let handler: @Sendable (Request) -> Void
-    private let submitReply: @Sendable (ReplyCache.Key, EncodedMessage) -> Void
+    private let submitReply: @Sendable (ReplyCache.Key, EncodedMessage, Bool) -> Void
     private let admission: Admission
     private var cache: ReplyCache
     private var arrivals: [ReplyCache.Key: ContinuousClock.Instant] = [:]
@@ -45,7 +45,7 @@ final class ServerCore: LoopParticipant {
     init(
         context: ContextPointer, endpoint: Endpoint, options: ServerOptions, shared: ServerShared, domain: String,
         handler: @escaping @Sendable (Request) -> Void,
-        submitReply: @escaping @Sendable (ReplyCache.Key, EncodedMessage) -> Void
+        submitReply: @escaping @Sendable (ReplyCache.Key, EncodedMessage, _ isKept: Bool) -> Void
     ) throws(TransportError) {
         // LINGER 3 s: the last replies of a process that ends still leave, also from a busy machine, and its end is not
         // held up for long by a peer that does not read.
@@ -87,9 +87,9 @@ final class ServerCore: LoopParticipant {
 
     func close() {}
 
-    /// Sends a reply and remembers it.
-    func finish(_ key: ReplyCache.Key, _ reply: EncodedMessage) {
-        let route = cache.finish(key, reply)
+    /// Sends a reply and, if it is to be kept, remembers it.
+    func finish(_ key: ReplyCache.Key, _ reply: EncodedMessage, isKept: Bool) {
+        let route = cache.finish(key, reply, isKept: isKept)
         let begin = arrivals.removeValue(forKey: key)
         shared.statistics.withLock { statistics in
             statistics.inProgressCount = cache.inProgressCount
@@ -168,7 +168,7 @@ final class ServerCore: LoopParticipant {
             let submitReply = submitReply
             handler(
                 Request(message: message, peer: peer, arrival: now, runID: runID, limits: options.limits) {
-                    submitReply(key, $0)
+                    submitReply(key, $0, $1)
                 })
         }
     }

@@ -26,6 +26,7 @@ struct ReaderFuzzTests {
     func messages() throws {
         try check(Readers.messages(), "WireError")
         try check(Readers.chunks(), "WireError")
+        try check(Readers.manifests(), "WireError", share: 0.05)
     }
 
     @Test("model folders whose configuration lies", arguments: Readers.modelFolders)

@@ -104,8 +104,6 @@ enum Readers {
         case .welcome: Welcome.self
         case .leaseRequest: LeaseRequest.self
         case .leaseAnswer: LeaseAnswer.self
-        case .weightsRequest: WeightsRequest.self
-        case .weightsChunk: WeightsChunk.self
         case .groupResult: GroupResult.self
         case .groupFailure: GroupFailure.self
         case .groupAcknowledgement: GroupAcknowledgement.self
@@ -126,6 +124,23 @@ enum Readers {
         case .stopRequest: StopRequest.self
         case .stopAcknowledgement: StopAcknowledgement.self
         case .failure: Failure.self
+        case .manifestRequest: ManifestRequest.self
+        case .manifest: Manifest.self
+        case .piecesRequest: PiecesRequest.self
+        case .pieces: Pieces.self
+        }
+    }
+
+    /// The text of a manifest, which describes what its pieces are put together to.
+    static func manifests() -> FuzzTarget {
+        let digest = String(repeating: "0f", count: 32)
+        let tensor = #"{"dtype":"F32","name":"a","pieces":["\#(digest)"],"shape":[2,3]}"#
+        let whole = #"{"pieceByteCount":64,"tensors":[\#(tensor)]}"#
+        return FuzzTarget("manifest", corpus: known("manifest") + [Array(whole.utf8)]) { bytes in
+            let manifest = try WeightsManifest(text: SharedBytes(copying: bytes))
+            precondition(manifest.pieces.reduce(0) { $0 + $1.byteCount } <= manifest.byteCount)
+            let again = try WeightsManifest(text: manifest.text)
+            precondition(again == manifest, "a manifest changed on its way")
         }
     }
 

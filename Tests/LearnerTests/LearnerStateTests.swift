@@ -1,6 +1,7 @@
 import AdvGRPO
 import Protocol
 import Runtime
+import SafeTensors
 import Testing
 
 @testable import Learner
@@ -14,7 +15,8 @@ struct LearnerStateTests {
         var state = LearnerState(
             runID: try #require(RunID(rawValue: "run-1")), groupSize: 2, settingsDigest: "settings",
             ledger: Ledger(leaseMilliseconds: 1000))
-        state.weights = .init(version: PolicyVersion(rawValue: 3), digest: digest, chunks: [])
+        state.weights = try PublishedWeights(
+            version: PolicyVersion(rawValue: 3), digest: digest, tensors: [], bytes: SharedBytes())
         state.discriminatorVersion = DiscriminatorVersion(rawValue: 5)
         state.ledger.open(epoch: 3, prompts: ["a", "b"], now: 0)
         state.isLeasing = true

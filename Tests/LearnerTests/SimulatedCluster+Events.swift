@@ -1,5 +1,6 @@
 import Protocol
 import Runtime
+import SafeTensors
 
 @testable import Learner
 
@@ -189,7 +190,8 @@ extension SimulatedCluster {
     }
 
     private mutating func openEpoch() {
-        learner?.weights = .init(version: PolicyVersion(rawValue: epoch), digest: Self.digest(epoch), chunks: [])
+        learner?.weights = try? PublishedWeights(
+            version: PolicyVersion(rawValue: epoch), digest: Self.digest(epoch), tensors: [], bytes: SharedBytes())
         learner?.discriminatorVersion = DiscriminatorVersion(rawValue: epoch)
         learner?.epoch = epoch
         learner?.results = [:]

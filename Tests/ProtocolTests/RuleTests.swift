@@ -63,7 +63,25 @@ struct RuleTests {
         func refused(_ message: some WireMessage) { #expect(failure { _ = try encode(message) } == .invalidValue) }
         let version = PolicyVersion(rawValue: 0)
         refused(LeaseRequest(worker: "", policyVersion: nil, weightsDigest: nil))
-        refused(WeightsRequest(policyVersion: version, chunkIndex: -1))
+        refused(DiscriminatorStateRequest(version: DiscriminatorVersion(rawValue: 0), chunkIndex: -1))
+        refused(PiecesRequest(pieces: []))
+        refused(PiecesRequest(pieces: [pieceDigest, pieceDigest]))
+        refused(
+            PiecesRequest(
+                pieces: (0...1024).map {
+                    PieceDigest(
+                        bytes: [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] + [UInt8](repeating: 0, count: 30))
+                }))
+        refused(Pieces([]))
+        var renamed = Pieces([SharedBytes()])
+        renamed.tensors = ["1": TensorPayload(uint8s: [1], shape: [1])]
+        refused(renamed)
+        var floats = Pieces([SharedBytes()])
+        floats.tensors = ["0000": counting([1])]
+        refused(floats)
+        var unnamed = Manifest(text: sampleManifest.text)
+        unnamed.tensors = ["other": TensorPayload(uint8s: [1], shape: [1])]
+        refused(unnamed)
         refused(LeaseAnswer.wait(reason: "", retryInMilliseconds: -1))
         refused(Heartbeat(worker: "w", state: .waiting, busySeconds: .infinity))
         refused(Heartbeat(worker: "w", state: .waiting, group: GroupID(epoch: -1, index: 0)))
@@ -73,13 +91,14 @@ struct RuleTests {
                 group: group, prompt: "", policyVersion: version,
                 images: TensorPayload(uint8s: [0, 0], shape: [1, 1, 1, 2])))
         refused(Scores(discriminatorVersion: DiscriminatorVersion(rawValue: 0), rewards: TensorPayload(floats: [.nan])))
-        refused(WeightsChunk(policyVersion: version, chunkIndex: 2, chunkCount: 2, digest: digest, chunk: sampleChunk))
+        let discriminator = DiscriminatorVersion(rawValue: 0)
+        refused(DiscriminatorState(version: discriminator, chunkIndex: 2, chunkCount: 2, chunk: sampleChunk))
         for part in [
             TensorPart(shape: [3], elementOffset: 0), TensorPart(shape: [4], elementOffset: 1),
             TensorPart(shape: [8], elementOffset: -1), TensorPart(shape: [1 << 62, 4], elementOffset: 0),
         ] {
             let chunk = TensorChunk(tensors: ["t": counting([4])], part: part)
-            refused(WeightsChunk(policyVersion: version, chunkIndex: 0, chunkCount: 1, digest: digest, chunk: chunk))
+            refused(DiscriminatorState(version: discriminator, chunkIndex: 0, chunkCount: 1, chunk: chunk))
         }
         refused(
             DiscriminatorTrained(

@@ -4,6 +4,7 @@ import SafeTensors
 
 let run = RunID(rawValue: "run-2026.1_a")!
 let digest = WeightsDigest(bytes: (0..<32).map { UInt8($0 * 8) })
+let pieceDigest = PieceDigest(bytes: (0..<32).map { UInt8(255 - $0) })
 let group = GroupID(epoch: 12, index: 3)
 
 /// F32 tensor that counts 0, 0.5, 1, ...
@@ -19,7 +20,19 @@ let sampleResult = GroupResult(
 
 let sampleLease = Lease(
     group: group, prompt: "a \"red\" fox / émoji 🦊\n", memberCount: 4, policyVersion: PolicyVersion(rawValue: 5),
-    weightsDigest: digest, leaseID: LeaseID(rawValue: 77), expiresInMilliseconds: 60_000)
+    weightsDigest: digest, manifest: pieceDigest, leaseID: LeaseID(rawValue: 77), expiresInMilliseconds: 60_000)
+
+/// Six bytes in pieces of four, and an empty tensor.
+let sampleManifest: WeightsManifest = {
+    let last = PieceDigest(bytes: [UInt8](repeating: 1, count: 32))
+    // Three bf16 values, and none.
+    return try! WeightsManifest(
+        pieceByteCount: 4,
+        tensors: [
+            .init(name: "a/\"b\"", dtype: .bfloat16, shape: [3], pieces: [pieceDigest, last]),
+            .init(name: "c", dtype: .float32, shape: [0, 2], pieces: []),
+        ])
+}()
 
 let sampleChunk = TensorChunk(tensors: ["blocks.0.lora_A.weight": counting([2, 3]), "b": counting([])])
 
@@ -38,12 +51,13 @@ let samples: [(name: String, message: any WireMessage)] = [
     ("leaseAnswer-lease", LeaseAnswer.lease(sampleLease)),
     ("leaseAnswer-wait", LeaseAnswer.wait(reason: "all groups are leased", retryInMilliseconds: 250)),
     ("leaseAnswer-stop", LeaseAnswer.stop(reason: "the run is finished")),
-    ("weightsRequest", WeightsRequest(policyVersion: PolicyVersion(rawValue: 5), chunkIndex: 1)),
+    ("manifestRequest", ManifestRequest(manifest: pieceDigest)),
+    ("manifest", Manifest(text: sampleManifest.text)),
     (
-        "weightsChunk",
-        WeightsChunk(
-            policyVersion: PolicyVersion(rawValue: 5), chunkIndex: 1, chunkCount: 2, digest: digest, chunk: sampleChunk)
+        "piecesRequest",
+        PiecesRequest(pieces: [pieceDigest, PieceDigest(bytes: [UInt8](repeating: 1, count: 32))])
     ),
+    ("pieces", Pieces([SharedBytes(copying: [1, 2, 3] as [UInt8]), SharedBytes(copying: [4] as [UInt8])])),
     ("groupResult", sampleResult),
     (
         "groupFailure",

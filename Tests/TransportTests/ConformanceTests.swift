@@ -56,18 +56,34 @@ struct ConformanceTests {
 
     @Test("a large reply arrives unchanged", arguments: Link.allCases)
     func largeReply(link: Link) async throws {
-        let weights = TensorPayload(floats: (0..<2 << 20).map { Float($0) }, shape: [1 << 10, 2 << 10])
-        let digest = WeightsDigest(bytes: [UInt8](repeating: 9, count: 32))
-        let chunk = TensorChunk(tensors: ["w": weights])
-        let bench = try Bench(link) { request in
-            request.reply(
-                WeightsChunk(
-                    policyVersion: PolicyVersion(rawValue: 1), chunkIndex: 0, chunkCount: 1, digest: digest,
-                    chunk: chunk))
-        }
-        let request = WeightsRequest(policyVersion: PolicyVersion(rawValue: 1), chunkIndex: 0)
+        let weights = SharedBytes(copying: (0..<2 << 20).map { Float($0) })
+        let bench = try Bench(link) { $0.reply(Pieces([weights])) }
+        let request = PiecesRequest(pieces: [PieceDigest(bytes: [UInt8](repeating: 9, count: 32))])
         let reply = try await bench.client().request(request, deadline: .seconds(100))
-        #expect(reply.chunk == chunk)
+        #expect(reply.pieces == [weights])
+        await bench.end()
+    }
+
+    @Test("several requests of one thread are on their way at a time; those nobody waits for are forgotten")
+    func pipelined() async throws {
+        let waiting = Log<Request>()
+        let bench = try Bench(.tcp) { waiting.add($0) }
+        let client = try bench.client { $0.maximumPendingCount = 4 }
+        let seeds: [UInt8] = [1, 2, 3]
+        var pending = try seeds.map { try client.begin(scoreRequest(seed: $0), deadline: .seconds(100)) }
+        #expect(await eventually { waiting.count == 3 })
+        for request in waiting.take().reversed() { answer(request) }
+        for (seed, reply) in zip(seeds, pending) {
+            #expect(try reply.wait() == scores(for: scoreRequest(seed: seed)))
+        }
+        pending = try seeds.map { try client.begin(scoreRequest(seed: $0), deadline: .seconds(100)) }
+        #expect(await eventually { waiting.count == 3 })
+        pending = []
+        // Four more would be too many if the three were remembered.
+        pending = try (seeds + [4]).map { try client.begin(scoreRequest(seed: $0), deadline: .seconds(100)) }
+        #expect(await eventually { waiting.count == 7 })
+        for request in waiting.take() { answer(request) }
+        for reply in pending { _ = try reply.wait() }
         await bench.end()
     }
 

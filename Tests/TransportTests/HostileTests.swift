@@ -33,7 +33,7 @@ struct HostileTests {
         #expect(reply.envelope.requestID == 9)
         #expect(["malformedTensors", "limitExceeded"].contains(try reply.decoded(as: Failure.self).code))
         var future = good.envelope.bytes.array
-        future[4] = 2
+        future[4] = UInt8(Envelope.version) + 1
         peer.send([SharedBytes(copying: future), good.header, SharedBytes()])
         #expect(try peer.reply()?.decoded(as: Failure.self).code == "unsupportedVersion")
         var reflected = good

@@ -112,5 +112,11 @@ struct ValueTests {
         }
         if case .finished = small.look(key(1), kind: .stopRequest, route: []) { Issue.record("kept too much") }
         if case .new = small.look(key(3), kind: .stopRequest, route: []) { Issue.record("kept too little") }
+        small.begin(key(9), kind: .stopRequest, route: [SharedBytes()], byteCount: 5)
+        #expect(small.finish(key(9), reply, isKept: false).count == 1 && small.inProgressByteCount == 0)
+        guard case .new = small.look(key(9), kind: .stopRequest, route: []) else {
+            Issue.record("kept what was not to be kept")
+            return
+        }
     }
 }

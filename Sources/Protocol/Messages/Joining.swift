@@ -3,6 +3,8 @@ public enum Role: String, Sendable, Hashable, Codable, CaseIterable {
     case learner
     case rewardServer
     case rolloutWorker
+    /// Passes weights on.
+    case relay
     /// A person or a script: asks, never works.
     case `operator`
 }

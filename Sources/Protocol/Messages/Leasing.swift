@@ -33,6 +33,8 @@ public struct Lease: Sendable, Equatable, Codable {
     public var policyVersion: PolicyVersion
     /// Digest of its weights.
     public var weightsDigest: WeightsDigest
+    /// The manifest by which they are fetched.
+    public var manifest: PieceDigest
     /// The discriminator that must score it, which may still be in training; nil: whichever is current.
     public var discriminatorVersion: DiscriminatorVersion?
     /// The assignment; the result quotes it.
@@ -43,8 +45,10 @@ public struct Lease: Sendable, Equatable, Codable {
     /// Makes a lease.
     public init(
         group: GroupID, prompt: String, memberCount: Int, policyVersion: PolicyVersion, weightsDigest: WeightsDigest,
-        discriminatorVersion: DiscriminatorVersion? = nil, leaseID: LeaseID, expiresInMilliseconds: Int
+        manifest: PieceDigest, discriminatorVersion: DiscriminatorVersion? = nil, leaseID: LeaseID,
+        expiresInMilliseconds: Int
     ) {
+        self.manifest = manifest
         self.discriminatorVersion = discriminatorVersion
         self.group = group
         self.prompt = prompt

@@ -1,0 +1,170 @@
+public import Logging
+public import Protocol
+public import SafeTensors
+public import Transport
+
+/// Asks for manifests and pieces, a relay first if there is one, and lets nothing through that is not what its digest says.
+///
+/// Only a bounded number of requests is on its way at a time (credit), so nobody sends what has no room yet, and a server's
+/// other peers get their turn between two pieces. Credit grows while pieces come quickly and shrinks when they do not.
+/// All of this blocks the calling thread.
+///
+/// A relay is no more than a shortcut. One that has not answered within `relayDeadline`, or answers with a failure, is left
+/// for `relayPause`; one that sends wrong bytes is not asked again. What it owes is asked of the learner.
+public final class WeightsDownload {
+    /// Longest wait for a relay's answer to one request.
+    public static let relayDeadline = Duration.seconds(10)
+    /// How long a relay that failed is not asked.
+    public static let relayPause = Duration.seconds(60)
+    /// Longest wait for the learner's answer to one request.
+    public static let learnerDeadline = Duration.seconds(60)
+    /// Without a lost connection a piece is not asked for again sooner: it is large, and on its way.
+    private static let resendInterval = Duration.seconds(20)
+    /// Requests on their way at a time, and the time within which each should be answered.
+    private static let credits = 2...8
+    private static let creditTime = Duration.seconds(1)
+
+    /// What came from where.
+    public struct Statistics: Sendable, Equatable {
+        /// Bytes of pieces that the learner sent.
+        public var learnerByteCount = 0
+        /// Bytes of pieces that the relay sent.
+        public var relayByteCount = 0
+        /// Times the relay was left.
+        public var relayFailureCount = 0
+    }
+
+    /// What came so far.
+    public private(set) var statistics = Statistics()
+    private let learner: Client
+    private let relay: Client?
+    private let logger: Logger
+    private var relayIsLeftUntil = ContinuousClock.now
+    private var relayIsRefused = false
+
+    /// Asks these servers.
+    ///
+    /// - Parameter relay: asked first, if there is one.
+    public init(learner: Client, relay: Client? = nil, logger: Logger) {
+        self.learner = learner
+        self.relay = relay
+        self.logger = logger
+    }
+
+    /// A manifest.
+    ///
+    /// - Throws: `Failure` (`staleVersion` when the learner publishes another by now, `wrongBytes`), `TransportError`, `WireError`.
+    public func manifest(_ digest: PieceDigest) throws -> WeightsManifest {
+        func ask(_ client: Client, _ deadline: Duration) throws -> WeightsManifest {
+            let text = try client.requestBlocking(ManifestRequest(manifest: digest), deadline: deadline).text
+            try Self.check(text, digest, of: client)
+            return try WeightsManifest(text: text)
+        }
+        if let relay = usableRelay {
+            do { return try ask(relay, Self.relayDeadline) } catch { leave(relay, error) }
+        }
+        return try ask(learner, Self.learnerDeadline)
+    }
+
+    /// Pulls pieces and hands over each, once, as soon as it is known to be right. After an error those that were handed over
+    /// need not be asked for again.
+    ///
+    /// - Throws: as `manifest`.
+    public func pull(_ pieces: [WeightsManifest.Piece], _ take: (PieceDigest, SharedBytes) -> Void) throws {
+        struct Flight {
+            var batch: PiecesRequest
+            var begin: ContinuousClock.Instant
+            var reply: PendingReply<PiecesRequest>
+        }
+        var batches = ArraySlice(Self.batches(pieces))
+        var flights: [Flight] = []
+        var credit = Self.credits.lowerBound
+        var relay = usableRelay
+        while true {
+            while flights.count < credit, let batch = batches.popFirst() {
+                let reply = try (relay ?? learner).begin(
+                    batch, deadline: relay == nil ? Self.learnerDeadline : Self.relayDeadline,
+                    resendInterval: Self.resendInterval)
+                flights.append(Flight(batch: batch, begin: .now, reply: reply))
+            }
+            guard let first = flights.first else { return }
+            do {
+                let arrived = try Self.verified(first.reply.wait().pieces, first.batch, of: relay ?? learner)
+                for (digest, bytes) in arrived {
+                    if relay == nil {
+                        statistics.learnerByteCount += bytes.count
+                    } else {
+                        statistics.relayByteCount += bytes.count
+                    }
+                    take(digest, bytes)
+                }
+            } catch {
+                guard let left = relay else { throw error }
+                leave(left, error)
+                relay = nil
+                batches = flights.map(\.batch) + batches
+                flights = []
+                continue
+            }
+            flights.removeFirst()
+            let isQuick = .now - first.begin < Self.creditTime
+            credit = isQuick ? min(credit + 1, Self.credits.upperBound) : max(credit / 2, Self.credits.lowerBound)
+        }
+    }
+
+    /// Pieces in requests of as many bytes as one may ask for.
+    private static func batches(_ pieces: [WeightsManifest.Piece]) -> [PiecesRequest] {
+        var batches: [PiecesRequest] = []
+        var byteCount = 0
+        for piece in pieces {
+            if let last = batches.indices.last, byteCount + piece.byteCount <= PiecesRequest.maximumByteCount,
+                batches[last].pieces.count < PiecesRequest.maximumCount
+            {
+                batches[last].pieces.append(piece.digest)
+                byteCount += piece.byteCount
+            } else {
+                batches.append(PiecesRequest(pieces: [piece.digest]))
+                byteCount = piece.byteCount
+            }
+        }
+        return batches
+    }
+
+    /// Pieces that have the digests they were asked for by.
+    ///
+    /// - Throws: `wrongBytes`, naming who sent them.
+    public static func verified(
+        _ pieces: [SharedBytes], _ request: PiecesRequest, of server: Client
+    ) throws(Failure) -> [(PieceDigest, SharedBytes)] {
+        guard pieces.count == request.pieces.count else {
+            throw wrong("\(pieces.count) pieces where \(request.pieces.count) were asked for", server)
+        }
+        for (digest, bytes) in zip(request.pieces, pieces) { try check(bytes, digest, of: server) }
+        return Array(zip(request.pieces, pieces))
+    }
+
+    /// Whether bytes have the digest by which they were asked for.
+    ///
+    /// - Throws: `wrongBytes`, naming who sent them.
+    public static func check(_ bytes: SharedBytes, _ digest: PieceDigest, of server: Client) throws(Failure) {
+        let actual = PieceDigest(of: bytes)
+        guard actual == digest else { throw wrong("\(bytes.count) bytes of digest \(actual) as \(digest)", server) }
+    }
+
+    private static func wrong(_ what: String, _ server: Client) -> Failure {
+        Failure(
+            code: "wrongBytes", message: "\(server.endpoint) sent \(what)",
+            remedy: "look after that machine's memory and network, or who runs it")
+    }
+
+    private var usableRelay: Client? { relayIsRefused || .now < relayIsLeftUntil ? nil : relay }
+
+    private func leave(_ relay: Client, _ error: any Error) {
+        statistics.relayFailureCount += 1
+        relayIsLeftUntil = .now + Self.relayPause
+        relayIsRefused = (error as? Failure)?.code == "wrongBytes" || error is WireError
+        logger.warning(
+            "weights are asked of the learner, relay \(relay.endpoint) \(relayIsRefused ? "is not asked again" : "failed"): \(error)"
+        )
+    }
+}
