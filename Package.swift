@@ -65,11 +65,12 @@ let package = Package(
             ["AdvGRPO", "ImageModels", "Raster", "SafeTensors", .product(name: "Crypto", package: "swift-crypto")]),
         module("RolloutWorker", ["Platform", "Runtime", "MethodModels"]),
         module("RewardServer", ["Runtime", "MethodModels", "Datasets"]),
+        module("Relay", ["Runtime", "SafeTensors"]),
         module("Learner", ["Runtime", "MethodModels", "Datasets"]),
         .executableTarget(
             name: "Command",
             dependencies: [
-                "RolloutWorker", "RewardServer", "Learner", "Datasets", "MethodModels", "Raster",
+                "RolloutWorker", "RewardServer", "Learner", "Relay", "Datasets", "MethodModels", "Raster",
                 "SafeTensors", "Runtime", "Transport", "Protocol", "Platform",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -85,6 +86,9 @@ let package = Package(
         tests("MethodModels", ["AdvGRPO", "ImageModels", "NeuralNetworks", "Raster"]),
         tests("Raster"), tests("Datasets", ["Raster"]), tests("Protocol"),
         tests("Transport", ["FaultyNetwork"]),
+        tests(
+            "Relay",
+            ["Protocol", "Runtime", "SafeTensors", "Transport", .product(name: "Logging", package: "swift-log")]),
         tests("Learner", ["AdvGRPO", "Protocol", "Runtime", "SafeTensors"]),
         tests("Command", ["FaultyNetwork", "Runtime", "Raster", "SafeTensors"]),
         tests(

@@ -14,9 +14,8 @@ struct AdvGRPOCommand: AsyncParsableCommand {
             """,
         subcommands: [
             Train.self, Plan.self, LearnerCommand.self, RewardServerCommand.self, RolloutWorkerCommand.self,
-            HealthCommand.self,
-            StatusCommand.self, Sample.self, Score.self, Evaluate.self, Bench.self, PrepareEmoji.self, Inspect.self,
-            Keygen.self,
+            RelayCommand.self, HealthCommand.self, StatusCommand.self, Sample.self, Score.self, Evaluate.self,
+            Bench.self, PrepareEmoji.self, Inspect.self, Keygen.self,
         ])
 
     /// Parses and runs; a failure is one line on standard error, by which a supervisor knows it too.

@@ -4,6 +4,7 @@ import Learner
 import Logging
 import Platform
 import Protocol
+import Relay
 import RewardServer
 import RolloutWorker
 import Runtime
@@ -126,6 +127,44 @@ struct RewardServerCommand: AsyncParsableCommand {
     }
 }
 
+/// `advgrpo relay`.
+struct RelayCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "relay",
+        abstract: "Pass weights on to workers started with --relay: the learner sends each version once.")
+
+    @OptionGroup var settings: SettingsOptions
+    @OptionGroup var role: RoleOptions
+    @Option(help: "Endpoint of the learner, or of another relay; the settings' learner unless given.")
+    var connect: String?
+    @Option(help: "MiB of weights to keep at most; two versions should fit.")
+    var memory = 4096
+
+    func validate() throws {
+        guard (16...(1 << 30)).contains(memory) else {
+            throw ValidationError("--memory must be at least 16, not \(memory)")
+        }
+    }
+
+    func run() async throws {
+        let settings = try settings.load()
+        try Logs.bootstrap(file: nil)
+        let learner = try role.endpoint(connect, settings.cluster.endpoints.learner, role: "learner")
+        let endpoint = try role.endpoint(role.bind, "", role: "relay")
+        let shutdown = makeShutdown()
+        let logger = Logger(label: "relay")
+        let loop = try SocketLoop()
+        let client = try Client(learner, on: loop, options: try ClientOptions(keys: settings.cluster.keys))
+        let relay = Relay(learner: client, maximumByteCount: memory << 20, shutdown: shutdown)
+        let socket = try Server(
+            endpoint, on: loop, options: try ServerOptions(settings.cluster, logger: logger), handler: relay.handle)
+        logger.info("ready at \(socket.endpoint), weights from \(learner)")
+        await shutdown.wait()
+        socket.close()
+        await loop.shutdown()
+    }
+}
+
 /// `advgrpo rollout-worker`.
 struct RolloutWorkerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -137,6 +176,8 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
     var connect: String?
     @Option(help: "Endpoint of the reward server; the settings' unless given.")
     var rewardServer: String?
+    @Option(help: "Endpoint of a relay, asked for weights before the learner is.")
+    var relay: String?
     @Option(help: "Name of this worker, unique in the run; host and process id unless given.")
     var name: String?
 
@@ -147,6 +188,7 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
         let learner = try role.endpoint(connect, settings.cluster.endpoints.learner, role: "learner")
         let rewardServer = try role.endpoint(
             rewardServer, settings.cluster.endpoints.rewardServer, role: "reward-server")
+        let relay = try relay.map { try Endpoint($0) }
         // A worker needs no socket of its own; it has one where it can be asked how it is.
         let own = role.bind == nil && !Lifeline.isSupervised ? nil : try role.endpoint(role.bind, "", role: name)
         let isLocal = role.bind == nil
@@ -159,7 +201,8 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
             let worker = try RolloutWorker(
                 settings: settings, name: name, engine: try Engines.named(settings.engine.rawValue),
                 learner: try Client(learner, on: loop, options: options),
-                rewardServer: try Client(rewardServer, on: loop, options: options), shutdown: shutdown, logger: logger)
+                rewardServer: try Client(rewardServer, on: loop, options: options),
+                relay: try relay.map { try Client($0, on: loop, options: options) }, shutdown: shutdown, logger: logger)
             let serverOptions = isLocal ? ServerOptions() : try ServerOptions(settings.cluster, logger: logger)
             let socket = try own.map { try Server($0, on: loop, options: serverOptions, handler: worker.handle) }
             if let socket { logger.info("ready at \(socket.endpoint)") }

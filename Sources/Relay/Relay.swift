@@ -1,0 +1,81 @@
+import Protocol
+public import Runtime
+public import Transport
+
+/// Passes weights on, so that the learner sends each version once, however many workers there are behind the relay.
+///
+///     consumes: requests for manifests and pieces
+///     produces: the same, from what it keeps or fetches from the learner
+///     waits for: the learner, a stated time
+///     freed by: the shutdown signal
+///
+/// It knows nothing of runs and versions: what it is asked for is named by its digest, which it checks, and so do its workers.
+/// It has no state worth saving.
+public final class Relay: Sendable {
+    private let learner: Client
+    private let store: RelayStore
+    private let shutdown: ShutdownSignal
+    private let startedAt = ContinuousClock.now
+
+    /// A relay of the weights that `learner`'s server has: a learner's, or another relay's.
+    ///
+    /// - Parameter maximumByteCount: what it keeps at most.
+    public init(learner: Client, maximumByteCount: Int, shutdown: ShutdownSignal) {
+        self.learner = learner
+        self.shutdown = shutdown
+        store = RelayStore(learner: learner, maximumByteCount: maximumByteCount)
+    }
+
+    /// Answers what arrives at the relay's socket.
+    public func handle(_ request: Request) {
+        switch request.kind {
+        case .manifestRequest:
+            answer(request) { [store] in
+                Manifest(text: try await store.manifest(try request.decoded(as: ManifestRequest.self).manifest))
+            }
+        case .piecesRequest:
+            answer(request) { [store] in
+                Pieces(try await store.pieces(try request.decoded(as: PiecesRequest.self)))
+            }
+        case .healthRequest: answer(request) { [self] in await health() }
+        case .stopRequest:
+            shutdown.request("stop requested by a peer")
+            request.reply(StopAcknowledgement())
+        default:
+            request.fail(
+                Failure(
+                    code: "wrongServer", message: "a relay does not answer \(request.kind)",
+                    remedy: "ask the learner at \(learner.endpoint)"))
+        }
+    }
+
+    private func answer<Reply: WireMessage>(
+        _ request: Request, with reply: @escaping @Sendable () async throws -> Reply
+    ) {
+        Task {
+            do {
+                request.reply(try await reply(), isKept: false)
+            } catch let failure as Failure {
+                request.fail(failure)
+            } catch let error as WireError {
+                request.fail(Failure(error))
+            } catch {
+                request.fail(Failure(code: "upstream", message: "\(error)", remedy: "ask the learner"))
+            }
+        }
+    }
+
+    private func health() async -> Health {
+        let (statistics, keptByteCount) = (await store.statistics, await store.keptByteCount)
+        return Health(
+            role: .relay, serving: statistics.failure == nil,
+            reason: statistics.failure ?? "passing on weights of \(learner.endpoint)", runID: nil, version: nil,
+            uptimeSeconds: (ContinuousClock.now - startedAt).seconds, memoryBytes: ProcessMemory.residentByteCount,
+            queueDepth: 0,
+            counters: [
+                "bytesFetched": Double(statistics.fetchedByteCount), "fetches": Double(statistics.fetchCount),
+                "bytesServed": Double(statistics.servedByteCount), "requestsServed": Double(statistics.servedCount),
+                "bytesKept": Double(keptByteCount),
+            ])
+    }
+}
