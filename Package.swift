@@ -97,6 +97,13 @@ let package = Package(
                 "AdvGRPO", "FaultyNetwork", "NeuralNetworks", "Platform", "Protocol", "Raster", "SafeTensors",
                 "TensorCore", "Transport", "Yams", .product(name: "Logging", package: "swift-log"),
             ]),
+        .executableTarget(
+            name: "publishing-bench",
+            dependencies: [
+                "Protocol", "Runtime", "SafeTensors", "Transport", "CZeroMQ",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/PublishingBench", swiftSettings: strict),
         .testTarget(
             name: "FuzzTests",
             dependencies: [
