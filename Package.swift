@@ -26,6 +26,7 @@ let package = Package(
     products: [.executable(name: "advgrpo", targets: ["Command"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
@@ -49,7 +50,9 @@ let package = Package(
         module("Raster", ["Platform", "CPNG", "CJPEG"]),
         module("Datasets", ["Raster", "Platform"]),
         module("Protocol", ["SafeTensors"]),
-        module("Transport", ["Protocol", "Platform", "CZeroMQ"]),
+        module(
+            "Transport",
+            ["Protocol", "Platform", "CZeroMQ", .product(name: "DequeModule", package: "swift-collections")]),
         module(
             "Runtime",
             [
@@ -89,7 +92,7 @@ let package = Package(
         tests(
             "Relay",
             ["Protocol", "Runtime", "SafeTensors", "Transport", .product(name: "Logging", package: "swift-log")]),
-        tests("Learner", ["AdvGRPO", "Protocol", "Runtime", "SafeTensors"]),
+        tests("Learner", ["AdvGRPO", "Protocol", "Runtime", "SafeTensors", "Transport"]),
         tests("Command", ["FaultyNetwork", "Runtime", "Raster", "SafeTensors"]),
         tests(
             "Runtime",

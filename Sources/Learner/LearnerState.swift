@@ -92,13 +92,13 @@ extension LearnerState {
             return .stop(reason: stopReason)
         }
         guard isLeasing, let weights else {
-            return .wait(reason: "the learner is in phase \(phase.rawValue)", retryInMilliseconds: 20)
+            return .wait(reason: "the learner is in phase \(phase.rawValue)", retryInMilliseconds: retryMilliseconds)
         }
         let othersCanTry = canTry(now: now)
         guard let (entry, lease) = ledger.lease(to: request.worker, now: now, othersCanTry: othersCanTry) else {
             return .wait(
                 reason: "every group of epoch \(epoch) is taken, or kept for workers that have not tried it",
-                retryInMilliseconds: 20)
+                retryInMilliseconds: retryMilliseconds)
         }
         return .lease(
             Lease(
@@ -107,6 +107,9 @@ extension LearnerState {
                 discriminatorVersion: discriminatorVersion, leaseID: lease,
                 expiresInMilliseconds: ledger.leaseMilliseconds))
     }
+
+    /// When a worker without work asks again: soon, but not so soon that all of them together ask more than 4,000 times a second.
+    private var retryMilliseconds: Int { max(20, workers.count / 4) }
 
     /// A worker or a relay fetches the manifest of the current weights.
     func answer(_ request: ManifestRequest) throws(Failure) -> Manifest { try published().answer(request) }

@@ -87,6 +87,13 @@ public struct Ledger: Sendable, Equatable {
     /// Totals since the run began.
     public private(set) var counters: Counters
     private var nextLease: Int
+    // What the entries say anyway, so that nobody searches thousands of them for every message.
+    private var unfinishedCount = 0
+    private var heldBy: [String: Int] = [:]
+    /// No entry before this one is open.
+    private var firstOpen = 0
+    /// No lease ends before this time.
+    private var earliestEnd = Int.max
 
     /// An empty ledger.
     ///
@@ -113,6 +120,7 @@ public struct Ledger: Sendable, Equatable {
         entries = prompts.enumerated().map { index, prompt in
             Entry(group: GroupID(epoch: epoch, index: index), prompt: prompt, since: now)
         }
+        reindex()
     }
 
     /// Goes back to a snapshot: its totals, and no groups. A group of an epoch that is run again counts once.
@@ -121,6 +129,12 @@ public struct Ledger: Sendable, Equatable {
     public mutating func restore(_ counters: Counters) {
         entries = []
         self.counters = counters
+        reindex()
+    }
+
+    /// Of entries that are all open.
+    private mutating func reindex() {
+        (unfinishedCount, heldBy, firstOpen, earliestEnd) = (entries.count, [:], 0, .max)
     }
 
     /// Gives the first open group to a worker, or nil when none is open that it should try.
@@ -133,13 +147,13 @@ public struct Ledger: Sendable, Equatable {
         to worker: String, now: Int, othersCanTry: (Set<String>) -> Bool = { _ in false }
     ) -> (entry: Entry, lease: LeaseID)? {
         expire(now: now)
-        for index in entries.indices {
-            guard case .leased(worker, let lease, _) = entries[index].state else { continue }
+        if let index = heldBy[worker], case .leased(_, let lease, _) = entries[index].state {
             if now < entries[index].since + leaseMilliseconds { return (entries[index], lease) }
             counters.expired += 1
-            entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
+            reopen(index, triedBy: worker, now: now)
         }
-        let index = entries.firstIndex { entry in
+        while firstOpen < entries.count, entries[firstOpen].state != .open { firstOpen += 1 }
+        let index = entries[firstOpen...].firstIndex { entry in
             entry.state == .open
                 && (!entry.triedBy.contains(worker) || now >= entry.roundFrom && !othersCanTry(entry.triedBy))
         }
@@ -149,7 +163,7 @@ public struct Ledger: Sendable, Equatable {
         nextLease += 1
         counters.leased += 1
         entries[index].leaseCount += 1
-        entries[index].set(.leased(worker: worker, lease: lease, until: now + leaseMilliseconds), now: now)
+        set(index, .leased(worker: worker, lease: lease, until: now + leaseMilliseconds), now: now)
         return (entries[index], lease)
     }
 
@@ -176,7 +190,7 @@ public struct Ledger: Sendable, Equatable {
         switch entries[index].state {
         case .open, .leased:
             counters.accepted += 1
-            entries[index].set(.scored(worker: worker), now: now)
+            set(index, .scored(worker: worker), now: now)
             return .accepted
         case .scored, .trained:
             counters.duplicates += 1
@@ -193,7 +207,7 @@ public struct Ledger: Sendable, Equatable {
     public mutating func refuse(_ group: GroupID, worker: String, lease: LeaseID, now: Int) {
         counters.refused += 1
         guard let index = index(of: group), case .leased(worker, lease, _) = entries[index].state else { return }
-        entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
+        reopen(index, triedBy: worker, now: now)
     }
 
     /// A worker reports that it cannot make a group. A report on a lease that has ended changes nothing.
@@ -205,31 +219,34 @@ public struct Ledger: Sendable, Equatable {
         entries[index].note(failure: cause, of: worker)
         if max(entries[index].failedRounds, entries[index].failedBy.count) >= failureLimit {
             counters.quarantined += 1
-            entries[index].set(.quarantined(cause: cause), now: now)
+            set(index, .quarantined(cause: cause), now: now)
         } else {
-            entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
+            reopen(index, triedBy: worker, now: now)
         }
     }
 
     /// Opens every group whose lease has ended and returns them with the worker that held them.
     @discardableResult
     public mutating func expire(now: Int) -> [(group: GroupID, worker: String)] {
+        guard earliestEnd <= now else { return [] }
         var ended: [(GroupID, String)] = []
+        earliestEnd = .max
         for index in entries.indices {
-            guard case .leased(let worker, _, let until) = entries[index].state, until <= now else { continue }
-            counters.expired += 1
-            ended.append((entries[index].group, worker))
-            entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
+            guard case .leased(let worker, _, let until) = entries[index].state else { continue }
+            if until > now {
+                earliestEnd = min(earliestEnd, until)
+            } else {
+                counters.expired += 1
+                ended.append((entries[index].group, worker))
+                reopen(index, triedBy: worker, now: now)
+            }
         }
         return ended
     }
 
     /// Opens every group a departed worker held.
     public mutating func release(worker: String, now: Int) {
-        for index in entries.indices {
-            guard case .leased(worker, _, _) = entries[index].state else { continue }
-            entries[index].reopen(triedBy: worker, pause: pause(after: entries[index]), now: now)
-        }
+        if let index = heldBy[worker] { reopen(index, triedBy: worker, now: now) }
     }
 
     /// The epoch's scored groups have entered an update.
@@ -238,12 +255,12 @@ public struct Ledger: Sendable, Equatable {
         for index in entries.indices {
             guard case .scored = entries[index].state else { continue }
             counters.trained += 1
-            entries[index].set(.trained, now: now)
+            set(index, .trained, now: now)
         }
     }
 
     /// Whether nothing is left to sample: every group is scored, trained or quarantined.
-    public var isComplete: Bool { entries.allSatisfy { $0.isScored || $0.isClosed } }
+    public var isComplete: Bool { unfinishedCount == 0 }
 
     /// Groups whose results are here and not yet trained, in index order.
     public var scoredGroups: [GroupID] { entries.filter(\.isScored).map(\.group) }
@@ -257,6 +274,23 @@ public struct Ledger: Sendable, Equatable {
     /// a lease at most. Five failed rounds take about one lease.
     private func pause(after entry: Entry) -> Int {
         entry.hasFailedThisRound ? leaseMilliseconds << min(entry.failedRounds, 5) / 32 : 0
+    }
+
+    private mutating func set(_ index: Int, _ state: State, now: Int) {
+        if case .leased(let worker, _, _) = entries[index].state { heldBy[worker] = nil }
+        if case .leased(let worker, _, let until) = state {
+            heldBy[worker] = index
+            earliestEnd = min(earliestEnd, until)
+        }
+        if state == .open { firstOpen = min(firstOpen, index) }
+        unfinishedCount -= entries[index].isUnfinished ? 1 : 0
+        entries[index].set(state, now: now)
+        unfinishedCount += entries[index].isUnfinished ? 1 : 0
+    }
+
+    private mutating func reopen(_ index: Int, triedBy worker: String, now: Int) {
+        entries[index].note(tryOf: worker, roundFrom: now + pause(after: entries[index]))
+        set(index, .open, now: now)
     }
 
     private func index(of group: GroupID) -> Int? {
@@ -280,12 +314,14 @@ extension Ledger.Entry {
         since = now
     }
 
-    fileprivate mutating func reopen(triedBy worker: String, pause: Int, now: Int) {
+    /// Whether its result is still to come.
+    fileprivate var isUnfinished: Bool { !isScored && !isClosed }
+
+    fileprivate mutating func note(tryOf worker: String, roundFrom: Int) {
         // Names are a stranger's to choose: what is remembered of them is bounded by starting over.
         if triedBy.count >= 1024 { triedBy = [] }
         triedBy.insert(worker)
-        roundFrom = now + pause
-        set(.open, now: now)
+        self.roundFrom = roundFrom
     }
 
     fileprivate mutating func note(failure cause: String, of worker: String) {

@@ -2,32 +2,42 @@ import Protocol
 import Runtime
 import Transport
 
-/// Requests that need the compute thread, in order of arrival, at most `capacity` of them.
+/// Requests that need the compute thread: every peer's in order of arrival, the peers in turn, so that one with many does not
+/// keep the others waiting. How many wait is bounded by what the server lets each peer have in progress.
 final class JobQueue: Sendable {
-    /// Most requests that wait.
-    let capacity: Int
-    private let waiting = Monitor<[Request]>([])
+    private struct Waiting {
+        var requests: [Request.Peer: [Request]] = [:]
+        /// Peers with requests; the first one's turn is next.
+        var turns: [Request.Peer] = []
+        var count = 0
+    }
 
-    init(capacity: Int) { self.capacity = capacity }
+    private let waiting = Monitor(Waiting())
 
-    /// Puts a request at the end, or answers it with `busy`.
+    /// Puts a request behind its peer's others.
     func add(_ request: Request) {
-        let isAdded = waiting.withLock { requests in
-            guard requests.count < capacity else { return false }
-            requests.append(request)
-            return true
-        }
-        if !isAdded {
-            request.fail(
-                Failure(
-                    code: "busy", message: "the reward server has \(capacity) requests waiting",
-                    remedy: "try again later"))
+        waiting.withLock { waiting in
+            if waiting.requests[request.peer] == nil { waiting.turns.append(request.peer) }
+            waiting.requests[request.peer, default: []].append(request)
+            waiting.count += 1
         }
     }
 
-    /// The first request; nil after `limit`.
+    /// The next request; nil after `limit`.
     func next(limit: Duration) -> Request? {
-        waiting.wait(for: "a request", limit: limit) { $0.isEmpty ? nil : $0.removeFirst() }
+        waiting.wait(for: "a request", limit: limit) { waiting in
+            guard let peer = waiting.turns.first, let request = waiting.requests[peer]?.removeFirst() else {
+                return nil
+            }
+            waiting.turns.removeFirst()
+            if waiting.requests[peer]?.isEmpty == true {
+                waiting.requests[peer] = nil
+            } else {
+                waiting.turns.append(peer)
+            }
+            waiting.count -= 1
+            return request
+        }
     }
 
     var count: Int { waiting.withLock { $0.count } }

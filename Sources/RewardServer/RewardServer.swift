@@ -35,7 +35,7 @@ public final class RewardServer: Sendable {
 
     private let settings: Settings
     private let engine: any Engine
-    private let queue = JobQueue(capacity: 1024)
+    private let queue = JobQueue()
     private let view = Monitor(View())
     private let latency = LatencyHistogram()
     private let startedAt = ContinuousClock.now

@@ -63,7 +63,7 @@ public enum RewardServerRehearsal {
         // On its way to the learner's snapshot, and in the socket's memory of what it has answered.
         let snapshots = epochCount / settings.run.snapshotEvery + 1
         let state = trace.holding(
-            stateByteCount + min(ServerOptions().maximumCachedByteCount, stateByteCount * snapshots), .caches)
+            stateByteCount + min(ServerOptions().keptByteCount(peerCount: 1), stateByteCount * snapshots), .caches)
         _ = try desk.score(request(GroupID(epoch: pastEpochs + 1, index: 0)))
         withExtendedLifetime((waiting, state, rest)) {}
         return stateByteCount

@@ -40,13 +40,13 @@ public enum ClusterSecurity {
 }
 
 extension ServerOptions {
-    /// The options of a role's server: its keys, and rejected messages in its log.
+    /// The options of a role's server: its keys, and in its log what it refuses.
     ///
     /// - Throws: `TransportError` naming the key file.
     public init(_ cluster: ClusterSettings, logger: Logger) throws(TransportError) {
         self.init()
         security = try ClusterSecurity.server(cluster)
-        onRejection = { logger.warning("rejected a message of \($0.peer) \($0.address): \($0.reason)") }
+        onRejection = { logger.warning("\($0)") }
     }
 }
 

@@ -11,18 +11,21 @@ import Synchronization
     import Darwin
 #endif
 
-/// Answers libzmq's question whether a public key may talk to a server (ZAP, ZeroMQ RFC 27), on a thread of its own.
+/// Answers libzmq's question whether somebody may connect to a server (ZAP, ZeroMQ RFC 27), on a thread of its own.
 ///
-/// Every CURVE server has its own domain and allow-list; an unknown domain, mechanism or key is refused.
+/// Every server has its own domain, and decides itself; an unknown domain or mechanism is refused.
 struct Authenticator: Sendable {
-    private let lists: AllowLists
+    /// A server's answer for an address and, with CURVE, a key; may block for a moment.
+    typealias Gate = @Sendable (_ address: String, _ key: CurveKey?) -> Door.Decision
+
+    private let gates: Gates
     private let thread: OSThread
 
     /// Starts the thread; it ends when the context does.
     ///
     /// - Throws: `system`.
     init(context: ContextPointer) throws(TransportError) {
-        let lists = AllowLists()
+        let gates = Gates()
         // The socket is handed over to the thread before anybody else could use it, with pthread_create as the barrier
         // that libzmq asks for.
         guard let pointer = zmq_socket(context.pointer, ZMQ_REP), zmq_bind(pointer, "inproc://zeromq.zap.01") == 0
@@ -33,31 +36,31 @@ struct Authenticator: Sendable {
         do throws(ThreadError) {
             thread = try OSThread(name: "zmq-zap") {
                 guard let socket = UnsafeMutableRawPointer(bitPattern: address) else { return }
-                Self.serve(socket, lists)
+                Self.serve(socket, gates)
             }
         } catch {
             throw TransportError(error)
         }
-        self.lists = lists
+        self.gates = gates
     }
 
-    /// Admits the keys of `list` to the servers of `domain`.
-    func admit(_ list: CurveAllowList, to domain: String) { lists.byDomain.withLock { $0[domain] = list } }
+    /// Has the questions about a domain answered by `gate`.
+    func ask(_ gate: @escaping Gate, about domain: String) { gates.byDomain.withLock { $0[domain] = gate } }
 
     /// Forgets a domain.
-    func forget(_ domain: String) { lists.byDomain.withLock { $0[domain] = nil } }
+    func forget(_ domain: String) { gates.byDomain.withLock { $0[domain] = nil } }
 
     /// Waits for the thread, after the context has ended.
     func join() { thread.join() }
 
-    private final class AllowLists: Sendable {
-        let byDomain = Mutex<[String: CurveAllowList]>([:])
+    private final class Gates: Sendable {
+        let byDomain = Mutex<[String: Gate]>([:])
     }
 
-    private static func serve(_ socket: UnsafeMutableRawPointer, _ lists: AllowLists) {
+    private static func serve(_ socket: UnsafeMutableRawPointer, _ gates: Gates) {
         defer { zmq_close(socket) }
         while let request = receive(from: socket) {
-            let reply = answer(to: request, lists)
+            let reply = answer(to: request, gates)
             for (position, frame) in reply.enumerated() {
                 let flags = position + 1 < reply.count ? ZMQ_SNDMORE : 0
                 _ = OutgoingFrame.send(SharedBytes(copying: frame), on: socket, flags: flags)
@@ -77,16 +80,25 @@ struct Authenticator: Sendable {
 
     /// Question: version, request id, domain, address, identity, mechanism, credentials. Answer: version, request id,
     /// status code, status text, user id, metadata.
-    private static func answer(to request: [[UInt8]], _ lists: AllowLists) -> [[UInt8]] {
+    private static func answer(to request: [[UInt8]], _ gates: Gates) -> [[UInt8]] {
         let requestID = request.count > 1 ? request[1] : []
-        var user: String?
-        if request.count == 7, request[0] == Array("1.0".utf8), request[5] == Array("CURVE".utf8),
-            request[6].count == 32
-        {
-            let domain = String(decoding: request[2], as: UTF8.self)
-            user = lists.byDomain.withLock { $0[domain] }?.name(ofKey: CurveKey(bytes: request[6]))
+        let (code, text, user) =
+            switch decision(on: request, gates) {
+            case .admitted(let user): ("200", "OK", user)
+            case .refused(_, let reason): ("400", reason, "")
+            }
+        return [Array("1.0".utf8), requestID, Array(code.utf8), Array(text.utf8), Array(user.utf8), []]
+    }
+
+    private static func decision(on request: [[UInt8]], _ gates: Gates) -> Door.Decision {
+        func text(_ index: Int) -> String { String(decoding: request[index], as: UTF8.self) }
+        guard request.count >= 6, text(0) == "1.0", let gate = gates.byDomain.withLock({ $0[text(2)] }) else {
+            return .refused(peer: "", reason: "unknown server")
         }
-        let (code, text) = user == nil ? ("400", "key not allowed") : ("200", "OK")
-        return [Array("1.0".utf8), requestID, Array(code.utf8), Array(text.utf8), Array((user ?? "").utf8), []]
+        switch (text(5), request.count) {
+        case ("NULL", _): return gate(text(3), nil)
+        case ("CURVE", 7) where request[6].count == 32: return gate(text(3), CurveKey(bytes: request[6]))
+        default: return .refused(peer: text(3), reason: "unknown mechanism")
+        }
     }
 }

@@ -1,5 +1,4 @@
 import CZeroMQ
-import SafeTensors
 
 /// What a client's connection does, from libzmq's own reports.
 struct ConnectionMonitor: ~Copyable {
@@ -14,9 +13,9 @@ struct ConnectionMonitor: ~Copyable {
     private(set) var state: State
     /// Counts connections that were established.
     private(set) var generation = 0
-    private let socket: Socket
+    private let events: SocketEvents
 
-    private static let events =
+    private static let kinds =
         ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
         | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
 
@@ -29,21 +28,16 @@ struct ConnectionMonitor: ~Copyable {
         watching watched: borrowing Socket, context: ContextPointer, name: String, earlier: State = .neverConnected
     ) throws(TransportError) {
         state = earlier == .connected ? .lost : earlier
-        let endpoint = "inproc://monitor-\(name)"
-        try watched.monitor(Self.events, at: endpoint)
-        let socket = try Socket(context, type: ZMQ_PAIR, lingerMilliseconds: 0)
-        try socket.connect(endpoint)
-        self.socket = socket
+        events = try SocketEvents(of: watched, Self.kinds, context: context, name: name)
     }
 
     /// The entry for `zmq_poll`.
-    func pollItem() -> zmq_pollitem_t { socket.pollItem(events: ZMQ_POLLIN) }
+    func pollItem() -> zmq_pollitem_t { events.pollItem() }
 
     /// Reads what has been reported.
     mutating func update() {
-        while let report = socket.receive(maximumFrameCount: 2) {
-            guard let event = report.frames.first, event.count >= 2 else { continue }
-            switch Int32(event.withUnsafeBytes { $0.loadUnaligned(as: UInt16.self) }) {
+        while let (event, _) = events.next() {
+            switch event {
             case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
                 state = .connected
                 generation += 1

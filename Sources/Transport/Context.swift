@@ -35,6 +35,9 @@ enum Context {
             if state.context == nil, let pointer = zmq_ctx_new() {
                 // Closing must never hang: sockets linger for their own time, not forever.
                 zmq_ctx_set(pointer, ZMQ_BLOCKY, 0)
+                // Three for every client; libzmq's own limit is 1023.
+                zmq_ctx_set(pointer, ZMQ_MAX_SOCKETS, 8192)
+                raiseDescriptorLimit()
                 state.context = ContextPointer(pointer: pointer)
             }
             if state.context != nil { state.userCount += 1 }
@@ -84,3 +87,18 @@ enum Context {
 
 /// libzmq's words for the error of the call that just failed.
 func zeroMQMessage() -> String { String(cString: zmq_strerror(zmq_errno())) }
+
+/// Lets the process open as many descriptors as a server with thousands of connections needs, if the system allows it; the usual
+/// limit of 1024 is there for programs that use `select`.
+private func raiseDescriptorLimit() {
+    var limit = rlimit()
+    #if canImport(Musl) || canImport(Darwin)
+        let resource = RLIMIT_NOFILE
+    #else
+        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    #endif
+    guard getrlimit(resource, &limit) == 0, limit.rlim_cur < 65_536 else { return }
+    limit.rlim_cur = min(limit.rlim_max, 65_536)
+    // Where this is refused, as many peers are served as before.
+    _ = setrlimit(resource, &limit)
+}

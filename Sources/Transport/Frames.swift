@@ -79,7 +79,9 @@ final class IncomingFrame: @unchecked Sendable {
 
     /// What libzmq knows about the sender.
     var properties: PeerProperties {
-        PeerProperties(address: property("Peer-Address"), userID: property("User-Id"))
+        // "__fd" is what libzmq's own ZMQ_SRCFD reads.
+        PeerProperties(
+            address: property("Peer-Address"), userID: property("User-Id"), descriptor: Int32(property("__fd")))
     }
 
     /// The contents.

@@ -13,7 +13,7 @@ public final class Request: Sendable {
         public let id: String
         /// The name of its key in the allow-list; nil without CURVE. The only part that is proven.
         public let user: String?
-        /// Network address; empty for `ipc` and `inproc`.
+        /// Network address, for `ipc` with the peer's process; empty for `inproc`.
         public let address: String
     }
 

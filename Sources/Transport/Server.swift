@@ -32,15 +32,24 @@ public final class Server: Sendable {
         let queue = loop.queue
         // The authenticator serves all loops of the process, so a number within one loop would not do.
         let domain = "server-\(UInt64.random(in: 0 ... .max))"
+        let closed = Door.Decision.refused(peer: "", reason: "the server is closing")
         let opened: (id: Int, endpoint: String) = try loop.perform { (thread) throws(TransportError) in
             let id = thread.makeID()
             let core = try ServerCore(
                 context: thread.context, endpoint: endpoint, options: options, shared: shared, domain: domain,
-                handler: handler
-            ) { key, reply, isKept in
-                // After the loop has ended nobody is left to reply to.
-                _ = queue.submit { $0.participant(id, as: ServerCore.self)?.finish(key, reply, isKept: isKept) }
-            }
+                handler: handler,
+                submitReply: { key, reply, isKept in
+                    // After the loop has ended nobody is left to reply to.
+                    _ = queue.submit { $0.participant(id, as: ServerCore.self)?.finish(key, reply, isKept: isKept) }
+                },
+                gate: { address, key in
+                    let decision = Outcome<Door.Decision>()
+                    let isAsked = queue.submit { thread in
+                        let core = thread.participant(id, as: ServerCore.self)
+                        decision.set(core?.decide(address: address, key: key) ?? closed)
+                    }
+                    return isAsked ? decision.wait() : closed
+                })
             thread.add(core, id)
             return (id, core.boundEndpoint)
         }

@@ -36,16 +36,14 @@ final class ServerCore: LoopParticipant {
     private let admission: Admission
     private var cache: ReplyCache
     private var arrivals: [ReplyCache.Key: ContinuousClock.Instant] = [:]
-    private var reportedPeers: Set<String> = []
-    /// The same, oldest first, in a ring of at most `reportedPeersKept`.
-    private var reportedOrder: [String] = []
-    private var oldestReported = 0
-    private static let reportedPeersKept = 4096
+    private var door: Door
+    private var reports = ReportLimit()
 
     init(
         context: ContextPointer, endpoint: Endpoint, options: ServerOptions, shared: ServerShared, domain: String,
         handler: @escaping @Sendable (Request) -> Void,
-        submitReply: @escaping @Sendable (ReplyCache.Key, EncodedMessage, _ isKept: Bool) -> Void
+        submitReply: @escaping @Sendable (ReplyCache.Key, EncodedMessage, _ isKept: Bool) -> Void,
+        gate: @escaping Authenticator.Gate
     ) throws(TransportError) {
         // LINGER 3 s: the last replies of a process that ends still leave, also from a busy machine, and its end is not
         // held up for long by a peer that does not read.
@@ -55,28 +53,46 @@ final class ServerCore: LoopParticipant {
         try socket.set(ZMQ_SNDHWM, Int32(1024))
         try socket.set(ZMQ_RCVHWM, Int32(64))
         try socket.setCommonOptions(endpoint: endpoint, limits: options.limits)
-        if case .curve(let keys, _) = options.security {
-            try socket.set(ZMQ_ZAP_DOMAIN, domain)
+        // A thousand workers may connect at once; the system cuts this to its own limit.
+        try socket.set(ZMQ_BACKLOG, Int32(1024))
+        try socket.set(ZMQ_ZAP_DOMAIN, domain)
+        var allowed: CurveAllowList?
+        if case .curve(let keys, let list) = options.security {
+            allowed = list
             try socket.set(ZMQ_CURVE_SERVER, Int32(1))
             try socket.set(ZMQ_CURVE_SECRETKEY, keys.secretKey.text)
         }
         if case .ipc(let path) = endpoint.address { ipcGuard = try IPCGuard(path: path) } else { ipcGuard = nil }
-        // Admitted before listening: libzmq does not try again when a handshake has been refused.
-        admission = try Admission(options.security, domain: domain)
-        if let error = socket.bind(endpoint.bindText) { throw bindError(error, endpoint) }
-        try ipcGuard?.protectSocketFile()
+        // Before listening: libzmq does not try again when a handshake has been refused.
+        admission = try Admission(gate, domain: domain)
+        let door = try Door(
+            of: socket, context: context, name: domain, allowed: allowed, capacity: options.maximumConnectionCount)
+        do throws(TransportError) {
+            if let error = socket.bind(endpoint.bindText) { throw bindError(error, endpoint) }
+            try ipcGuard?.protectSocketFile()
+        } catch {
+            socket.stopMonitor()
+            throw error
+        }
         boundEndpoint = socket.lastEndpoint
+        self.door = door
         self.socket = socket
         self.options = options
         self.shared = shared
         self.handler = handler
         self.submitReply = submitReply
-        cache = ReplyCache(maximumCount: options.maximumCachedCount, maximumByteCount: options.maximumCachedByteCount)
+        cache = ReplyCache(
+            requests: Load(count: options.maximumInProgressCount, byteCount: options.maximumInProgressByteCount),
+            replies: Load(count: options.maximumCachedCount, byteCount: options.maximumCachedByteCount))
     }
 
-    func addPollItems(to items: inout [zmq_pollitem_t]) { items.append(socket.pollItem(events: ZMQ_POLLIN)) }
+    func addPollItems(to items: inout [zmq_pollitem_t]) {
+        items.append(socket.pollItem(events: ZMQ_POLLIN))
+        items.append(door.pollItem())
+    }
 
     func service(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
+        door.update()
         // Bounded, so that fast peers cannot keep the loop from other work; what is left wakes the next poll at once.
         for _ in 0..<256 {
             guard let message = socket.receive(maximumFrameCount: Self.maximumFrameCount) else { break }
@@ -85,14 +101,24 @@ final class ServerCore: LoopParticipant {
         return nil
     }
 
-    func close() {}
+    func close() { socket.stopMonitor() }
+
+    /// Whether somebody may connect.
+    func decide(address: String, key: CurveKey?) -> Door.Decision {
+        let decision = door.decide(address: address, key: key)
+        if case .refused(let peer, let reason) = decision {
+            shared.statistics.withLock { $0.refusedConnectionCount += 1 }
+            report(reason, "a new connection", peer: peer, address: address)
+        }
+        return decision
+    }
 
     /// Sends a reply and, if it is to be kept, remembers it.
     func finish(_ key: ReplyCache.Key, _ reply: EncodedMessage, isKept: Bool) {
         let route = cache.finish(key, reply, isKept: isKept)
         let begin = arrivals.removeValue(forKey: key)
         shared.statistics.withLock { statistics in
-            statistics.inProgressCount = cache.inProgressCount
+            statistics.inProgressCount = cache.requests.held.count
             if let begin { statistics.add(latency: ContinuousClock.now - begin) }
         }
         if !route.isEmpty { send(reply, to: route) }
@@ -101,6 +127,7 @@ final class ServerCore: LoopParticipant {
     private func accept(
         _ frames: [SharedBytes], _ frameCount: Int, _ properties: PeerProperties, _ now: ContinuousClock.Instant
     ) {
+        if let descriptor = properties.descriptor { door.heard(properties.peer, over: descriptor) }
         guard (4...Self.maximumFrameCount).contains(frameCount) else {
             // The first frame is always there: it is the ROUTER's own.
             return reject(
@@ -128,13 +155,12 @@ final class ServerCore: LoopParticipant {
         // With keys, a name is only as good as the key it came with.
         let key = ReplyCache.Key(
             client: "\(peer.user ?? "")/\(peer.id)", requestID: message.envelope.requestID)
-        decide(message, key, peer, route, byteCount, now)
+        decide(message, key, peer, properties, route, byteCount, now)
     }
 
     private func decide(
-        _ message: ReceivedMessage, _ key: ReplyCache.Key, _ peer: Request.Peer, _ route: [SharedBytes],
-        _ byteCount: Int,
-        _ now: ContinuousClock.Instant
+        _ message: ReceivedMessage, _ key: ReplyCache.Key, _ peer: Request.Peer, _ properties: PeerProperties,
+        _ route: [SharedBytes], _ byteCount: Int, _ now: ContinuousClock.Instant
     ) {
         let kind = message.envelope.kind
         switch cache.look(key, kind: kind, route: route) {
@@ -150,20 +176,14 @@ final class ServerCore: LoopParticipant {
         case .new:
             let runID = shared.runID.withLock { $0 }
             if let failure = wrongRun(message, runID) { return refuse(key.requestID, failure, route) }
-            guard cache.inProgressCount < options.maximumInProgressCount,
-                cache.inProgressByteCount + byteCount <= options.maximumInProgressByteCount
-            else {
-                shared.statistics.withLock { $0.busyCount += 1 }
-                let failure = Failure(
-                    code: "busy", message: "\(cache.inProgressCount) requests are in progress",
-                    remedy: "ask again later")
-                return refuse(key.requestID, failure, route)
+            let payer = [properties.peer, connectionName(route[0])]
+            guard cache.begin(key, kind: kind, route: route, byteCount: byteCount, payer: payer) else {
+                return refuseBusy(key.requestID, peer, payer, properties, route)
             }
-            cache.begin(key, kind: kind, route: route, byteCount: byteCount)
             arrivals[key] = now
             shared.statistics.withLock { statistics in
                 statistics.requestCount += 1
-                statistics.inProgressCount = cache.inProgressCount
+                statistics.inProgressCount = cache.requests.held.count
             }
             let submitReply = submitReply
             handler(
@@ -171,6 +191,19 @@ final class ServerCore: LoopParticipant {
                     submitReply(key, $0, $1)
                 })
         }
+    }
+
+    private func refuseBusy(
+        _ requestID: UInt64, _ peer: Request.Peer, _ payer: [String], _ properties: PeerProperties,
+        _ route: [SharedBytes]
+    ) {
+        shared.statistics.withLock { $0.busyCount += 1 }
+        let requests = cache.requests
+        let reason =
+            "a request too many: \(requests.held(by: payer).count) of this connection, \(requests.held(by: [payer[0]]).count) "
+            + "of this peer and \(requests.held.count) of all are in progress"
+        report(reason, peer.id, peer: properties.peer, address: properties.address)
+        refuse(requestID, Failure(code: "busy", message: reason, remedy: "ask again later"), route)
     }
 
     private func wrongRun(_ message: ReceivedMessage, _ own: RunID?) -> Failure? {
@@ -204,43 +237,47 @@ final class ServerCore: LoopParticipant {
         }
     }
 
-    private func reject(_ reason: String, _ peer: String, _ properties: PeerProperties) {
+    private func reject(_ reason: String, _ name: String, _ properties: PeerProperties) {
         shared.statistics.withLock { $0.rejectedCount += 1 }
-        guard reportedPeers.insert(peer).inserted else { return }
-        // Connections come and go: the memory of them is bounded by forgetting the oldest.
-        if reportedOrder.count < Self.reportedPeersKept {
-            reportedOrder.append(peer)
-        } else {
-            reportedPeers.remove(reportedOrder[oldestReported])
-            reportedOrder[oldestReported] = peer
-            oldestReported = (oldestReported + 1) % Self.reportedPeersKept
-        }
-        options.onRejection(Rejection(peer: peer, address: properties.address, reason: reason))
+        report(reason, name, peer: properties.peer, address: properties.address)
+    }
+
+    private func report(_ reason: String, _ name: String, peer: String, address: String) {
+        guard let unreported = reports.note(peer, at: .now) else { return }
+        options.onRejection(
+            Rejection(peer: peer, name: name, address: address, reason: reason, unreportedCount: unreported))
     }
 
     /// Name of a connection: its routing id.
     private func connectionName(_ route: SharedBytes) -> String {
-        "connection " + route.array.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        let digits = Array("0123456789abcdef".utf8)
+        let name = "connection "
+        return String(unsafeUninitializedCapacity: name.utf8.count + 2 * route.count) { buffer in
+            var end = buffer.initialize(fromContentsOf: name.utf8)
+            route.withUnsafeBytes { bytes in
+                for byte in bytes {
+                    buffer.initializeElement(at: end, to: digits[Int(byte >> 4)])
+                    buffer.initializeElement(at: end + 1, to: digits[Int(byte & 15)])
+                    end += 2
+                }
+            }
+            return end
+        }
     }
 }
 
-/// The keys a server admits, known to the authenticator as long as the server lives.
+/// A server's place with the authenticator, as long as the server lives.
 private final class Admission {
-    private let authenticator: Authenticator?
+    private let authenticator: Authenticator
     private let domain: String
 
-    init(_ security: ServerSecurity, domain: String) throws(TransportError) {
+    init(_ gate: @escaping Authenticator.Gate, domain: String) throws(TransportError) {
         self.domain = domain
-        if case .curve(_, let allowed) = security {
-            let authenticator = try Context.authenticator()
-            authenticator.admit(allowed, to: domain)
-            self.authenticator = authenticator
-        } else {
-            authenticator = nil
-        }
+        authenticator = try Context.authenticator()
+        authenticator.ask(gate, about: domain)
     }
 
-    deinit { authenticator?.forget(domain) }
+    deinit { authenticator.forget(domain) }
 }
 
 private func bindError(_ error: Int32, _ endpoint: Endpoint) -> TransportError {

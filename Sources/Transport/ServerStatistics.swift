@@ -6,8 +6,10 @@ public struct ServerStatistics: Sendable, Equatable {
     public internal(set) var repetitionCount = 0
     /// Replies sent, repetitions included.
     public internal(set) var replyCount = 0
-    /// Requests refused because too many were in progress.
+    /// Requests refused because their peer had too many in progress.
     public internal(set) var busyCount = 0
+    /// Connections refused because of their key, or because their peer had too many.
+    public internal(set) var refusedConnectionCount = 0
     /// Messages dropped or refused because they break the protocol.
     public internal(set) var rejectedCount = 0
     /// Replies that could not be sent because the peer had gone or does not read; it asks again if it still wants them.
@@ -41,12 +43,23 @@ public struct ServerStatistics: Sendable, Equatable {
     }
 }
 
-/// A message that a server did not accept.
-public struct Rejection: Sendable, Equatable {
-    /// Who sent it: the client's name if known, else the connection.
+/// A message or connection that a server did not accept.
+public struct Rejection: Sendable, Equatable, CustomStringConvertible {
+    /// Who it came from, as far as that is proven: the name of its key, else its address.
     public let peer: String
-    /// Network address; empty for `ipc` and `inproc`.
+    /// What it calls itself, else its connection.
+    public let name: String
+    /// Network address, for `ipc` with the peer's process; empty for `inproc`.
     public let address: String
     /// What is wrong with it.
     public let reason: String
+    /// Rejections, of whomever, that were only counted since the last report.
+    public let unreportedCount: Int
+
+    /// One line.
+    public var description: String {
+        let origin = peer == address || address.isEmpty ? name : "\(name), \(address)"
+        let others = unreportedCount > 0 ? "; \(unreportedCount) more since the last such line" : ""
+        return "refused \(peer) (\(origin)): \(reason)\(others)"
+    }
 }

@@ -110,8 +110,13 @@ struct Socket: ~Copyable {
 
 /// What libzmq knows about the sender of a message.
 struct PeerProperties {
-    /// Network address; empty for `inproc` and `ipc`.
+    /// Network address, for `ipc` as `peerAddress` writes it; empty for `inproc`.
     var address = ""
     /// What the authenticator called it; empty without CURVE.
     var userID = ""
+    /// The connection's descriptor; nil for `inproc`.
+    var descriptor: Int32?
+
+    /// What is proven of the sender: the name of its key, else its address.
+    var peer: String { userID.isEmpty ? address.isEmpty ? "this process" : address : userID }
 }

@@ -8,7 +8,7 @@ import Synchronization
 /// Freed by `shutdown`. Code that runs on it (server handlers, completions) must return at once.
 ///
 /// Its queue is bounded by what feeds it: a client keeps a limited number of requests, a server a limited number of
-/// unanswered ones, and each adds at most two entries.
+/// unanswered ones, and each adds at most two entries; the authenticator asks one question at a time.
 public final class SocketLoop: Sendable {
     /// The way to its thread.
     let queue: LoopQueue

@@ -78,6 +78,8 @@ struct ConformanceTests {
         }
         pending = try seeds.map { try client.begin(scoreRequest(seed: $0), deadline: .seconds(100)) }
         #expect(await eventually { waiting.count == 3 })
+        // Held until here: a value may go with its last use.
+        withExtendedLifetime(pending) {}
         pending = []
         // Four more would be too many if the three were remembered.
         pending = try (seeds + [4]).map { try client.begin(scoreRequest(seed: $0), deadline: .seconds(100)) }

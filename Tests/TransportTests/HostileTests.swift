@@ -40,7 +40,7 @@ struct HostileTests {
         reflected.envelope.isReply = true
         peer.send(reflected.frames)
         #expect(await eventually { bench.server.statistics.rejectedCount == 9 })
-        #expect(rejections.count == 1 || link == .inproc && rejections.count <= 2)
+        #expect(rejections.count == 1)
         // The same peer is still served when it behaves, and so is everybody else.
         peer.send(good.frames)
         #expect(try peer.reply()?.decoded(as: Health.self) == health())
@@ -87,7 +87,9 @@ struct HostileTests {
         let keys = try Keys()
         let loop = try SocketLoop()
         let handled = Log<Int>()
+        let rejections = Log<Rejection>()
         var options = ServerOptions()
+        options.onRejection = { rejections.add($0) }
         options.security = .curve(keys.server, allowed: keys.allowed)
         let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, options: options) { request in
             handled.add(1)
@@ -109,6 +111,10 @@ struct HostileTests {
             #expect(error?.description.contains(text) == true || text.isEmpty, "\(error?.description ?? "none")")
         }
         #expect(handled.count == 0)
+        #expect(server.statistics.refusedConnectionCount >= 1)
+        #expect(
+            rejections.all.map(\.description)
+                == ["refused 127.0.0.1 (a new connection): its key is not in the allow-list"])
         var clientOptions = ClientOptions()
         clientOptions.security = .curve(server: keys.server.publicKey, own: keys.client)
         let client = try Client(server.endpoint, on: loop, options: clientOptions)
@@ -135,7 +141,7 @@ struct HostileTests {
     @Test("a full server says busy, a full client refuses to send")
     func busy() async throws {
         let waiting = Log<Request>()
-        let bench = try Bench(.inproc, options: .with { $0.maximumInProgressCount = 2 }) { waiting.add($0) }
+        let bench = try Bench(.inproc, options: .with { $0.maximumInProgressCount = 8 }) { waiting.add($0) }
         let client = try bench.client { $0.maximumPendingCount = 2 }
         let first = Task { try await client.request(HealthRequest(), deadline: .seconds(100)) }
         let second = Task { try await client.request(HealthRequest(), deadline: .seconds(100)) }
@@ -144,12 +150,19 @@ struct HostileTests {
             _ = try await client.request(HealthRequest(), deadline: .seconds(100))
         }
         #expect(full?.code == .tooManyRequests)
+        // Two are a quarter of eight: another connection has room for (8 / 2 - 2) / 2 = 1.
         let other = try bench.client()
+        let third = Task { try await other.request(HealthRequest(), deadline: .seconds(100)) }
+        #expect(await eventually { waiting.count == 3 })
         let busy = await failure(Failure.self) { _ = try await other.request(HealthRequest(), deadline: .seconds(100)) }
         #expect(busy?.code == "busy")
+        #expect(
+            busy?.message
+                == "a request too many: 1 of this connection, 3 of this peer and 3 of all are in progress")
         waiting.take().forEach { $0.reply(health()) }
         #expect(try await first.value == health())
         #expect(try await second.value == health())
+        #expect(try await third.value == health())
         #expect(bench.server.statistics.busyCount == 1)
         await bench.end()
     }

@@ -58,6 +58,9 @@ struct SocketFuzzTests {
                 // Peers come and go; some never read what they are told.
                 let peer = try RawPeer(endpoint, type: mutator.random.below(8) == 0 ? ZMQ_REQ : ZMQ_DEALER)
                 connections += 1
+                // Messages of a peer that leaves before it was let in are lost with it.
+                peer.send(Self.corpus[0])
+                _ = peer.receive(seconds: 1)
                 for _ in 0..<mutator.random.below(400) {
                     if peer.trySend(hostile(&mutator)) { messages += 1 }
                     if mutator.random.below(4) == 0 { _ = peer.receive(seconds: 0) }
@@ -83,8 +86,10 @@ struct SocketFuzzTests {
                 + "\((residentBytes() - before) >> 10) KiB")
         #expect(honest > 20 && slowest < .seconds(5))
         #expect(statistics.rejectedCount > messages / 20)
-        // A connection is named by its routing id, a message that could be read by its client's name.
-        #expect(Set(rejections.all.map(\.peer)).count == rejections.count && rejections.count <= connections + 1)
+        // All come from one address (tcp) or one process (ipc), whatever they call themselves: one line a minute.
+        let minutes = Int((FuzzTarget.budget(share: 0.2) / .seconds(60)).rounded(.up))
+        #expect((1...minutes + 1).contains(rejections.count))
+        #expect(connections > 2)
         #expect(residentBytes() - before < 128 << 20)
         #expect(try await client.request(HealthRequest(), deadline: .seconds(60)) == health())
         await bench.end()

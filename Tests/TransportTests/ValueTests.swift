@@ -82,41 +82,95 @@ struct ValueTests {
         }
     }
 
-    @Test("kept replies stay within their bounds, oldest first")
+    @Test("kept replies stay within their bounds, oldest first; a peer keeps at most half of what the others leave")
     func replyCache() throws {
-        var cache = ReplyCache(maximumCount: 3, maximumByteCount: 1 << 20)
         let reply = try EncodedMessage(StopAcknowledgement(), runID: nil, requestID: 0, isReply: true)
         func key(_ number: UInt64) -> ReplyCache.Key { ReplyCache.Key(client: "c", requestID: number) }
-        for number in 0..<5000 as Range<UInt64> {
+        func finish(_ number: UInt64, of payer: [String], in cache: inout ReplyCache) {
             guard case .new = cache.look(key(number), kind: .stopRequest, route: []) else {
                 Issue.record("known")
                 return
             }
-            cache.begin(key(number), kind: .stopRequest, route: [SharedBytes()], byteCount: 10)
-            #expect(cache.inProgressCount == 1 && cache.inProgressByteCount == 10)
-            #expect(cache.finish(key(number), reply).count == 1)
-            #expect(cache.finish(key(number), reply).isEmpty)
+            let requests = cache.requests
+            let isTaken = cache.begin(
+                key(number), kind: .stopRequest, route: [SharedBytes()], byteCount: 10, payer: payer)
+            #expect(isTaken && requests.held == Load(count: 1, byteCount: 10))
+            let (first, second) = (cache.finish(key(number), reply), cache.finish(key(number), reply))
+            #expect(first.count == 1 && second.isEmpty && requests.held == Load())
         }
-        #expect(cache.inProgressCount == 0 && cache.inProgressByteCount == 0)
-        for number in 4990..<5000 as Range<UInt64> {
-            if case .finished = cache.look(key(number), kind: .stopRequest, route: []) {
-                #expect(number >= 4997)
-            } else {
-                #expect(number < 4997)
+        func kept(_ numbers: Range<UInt64>, in cache: inout ReplyCache) -> [UInt64] {
+            var kept: [UInt64] = []
+            for number in numbers {
+                if case .finished = cache.look(key(number), kind: .stopRequest, route: []) { kept.append(number) }
             }
+            return kept
         }
-        var small = ReplyCache(maximumCount: 100, maximumByteCount: reply.header.count * 2)
-        for number in 0..<4 as Range<UInt64> {
-            small.begin(key(number), kind: .stopRequest, route: [], byteCount: 0)
-            _ = small.finish(key(number), reply)
+        func expect(_ numbers: Range<UInt64>, _ expected: [UInt64], in cache: inout ReplyCache) {
+            let kept = kept(numbers, in: &cache)
+            #expect(kept == expected)
         }
-        if case .finished = small.look(key(1), kind: .stopRequest, route: []) { Issue.record("kept too much") }
-        if case .new = small.look(key(3), kind: .stopRequest, route: []) { Issue.record("kept too little") }
-        small.begin(key(9), kind: .stopRequest, route: [SharedBytes()], byteCount: 5)
-        #expect(small.finish(key(9), reply, isKept: false).count == 1 && small.inProgressByteCount == 0)
-        guard case .new = small.look(key(9), kind: .stopRequest, route: []) else {
-            Issue.record("kept what was not to be kept")
-            return
+        // One peer with one connection: a quarter of 12.
+        var cache = ReplyCache(
+            requests: Load(count: 8, byteCount: 80), replies: Load(count: 12, byteCount: 1 << 20))
+        for number in 0..<5000 as Range<UInt64> { finish(number, of: ["a", "1"], in: &cache) }
+        expect(0..<5000, [4997, 4998, 4999], in: &cache)
+        // The next finds (12 - 3) / 4 = 2, and pushes out its own.
+        for number in 5000..<5010 as Range<UInt64> { finish(number, of: ["b", "1"], in: &cache) }
+        expect(0..<5010, [4997, 4998, 4999, 5008, 5009], in: &cache)
+        // Many that come once: the oldest of all go while less than a quarter is free.
+        var many = ReplyCache(requests: Load(count: 8, byteCount: 80), replies: Load(count: 40, byteCount: 1 << 20))
+        for number in 6000..<7000 as Range<UInt64> { finish(number, of: ["peer \(number)", "1"], in: &many) }
+        expect(0..<7000, Array(6970..<7000), in: &many)
+        // By bytes: a quarter of eight replies.
+        var small = ReplyCache(
+            requests: Load(count: 8, byteCount: 80), replies: Load(count: 1000, byteCount: reply.header.count * 8))
+        for number in 0..<4 as Range<UInt64> { finish(number, of: ["a", "1"], in: &small) }
+        expect(0..<4, [2, 3], in: &small)
+        // One that need not be kept leaves nothing.
+        let isTaken = small.begin(key(9), kind: .stopRequest, route: [SharedBytes()], byteCount: 5, payer: ["a", "1"])
+        let route = small.finish(key(9), reply, isKept: false)
+        expect(9..<10, [], in: &small)
+        #expect(isTaken && route.count == 1 && small.requests.held == Load())
+    }
+
+    @Test("nobody holds more than it leaves to the others")
+    func fairShare() throws {
+        /// Requests of one until there is no room.
+        func flood(_ share: FairShare, _ path: [String]) -> Int {
+            var count = 0
+            while share.admit(Load(count: 1), to: path) != nil { count += 1 }
+            return count
         }
+        // Half, half of the rest, and so on.
+        let share = FairShare(capacity: Load(count: 4096))
+        let floods = ["a", "b", "c"].map { flood(share, [$0]) }
+        #expect(floods == [2048, 1024, 512])
+        // A connection takes half of its peer's half and leaves the other connections the rest.
+        let deep = FairShare(capacity: Load(count: 4096))
+        let deepFloods = [["a", "1"], ["a", "2"], ["b", "1"]].map { flood(deep, $0) }
+        #expect(deepFloods == [1024, 512, 640])
+        // What is given back can be taken by others, and nothing is left of those that hold nothing.
+        let account = try #require(deep.admit(Load(count: 1), to: ["c", "1"]))
+        deep.remove(Load(count: 1), from: account)
+        #expect(deep.held(by: ["c"]) == Load() && deep.held.count == 1024 + 512 + 640)
+        // Bytes count as well as numbers.
+        let bytes = FairShare(capacity: Load(count: 100, byteCount: 1000))
+        #expect(bytes.admit(Load(count: 1, byteCount: 501), to: ["a"]) == nil)
+        #expect(bytes.admit(Load(count: 1, byteCount: 500), to: ["a"]) != nil)
+    }
+
+    @Test("a peer is reported once a minute, all peers 256 times a minute, and the others are counted")
+    func reports() {
+        var limit = ReportLimit()
+        let begin = ContinuousClock.now
+        #expect(limit.note("a", at: begin) == 0)
+        for second in 0..<60 { #expect(limit.note("a", at: begin + .seconds(second)) == nil) }
+        #expect(limit.note("b", at: begin + .seconds(59)) == 60)
+        #expect(limit.note("a", at: begin + .seconds(60)) == 0)
+        #expect(limit.note("a", at: begin + .seconds(61)) == nil)
+        let later = begin + .seconds(1000)
+        let reported = (0..<100_000).count { limit.note("stranger \($0)", at: later) != nil }
+        #expect(reported == 256)
+        #expect(limit.note("late", at: later + .seconds(60)) == 100_000 - 256)
     }
 }

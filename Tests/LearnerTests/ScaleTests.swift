@@ -1,0 +1,261 @@
+import AdvGRPO
+import Foundation
+import Protocol
+import Runtime
+import SafeTensors
+import Synchronization
+import Testing
+import Transport
+
+@testable import Learner
+
+/// A learner under a thousand workers: its own desk, state, ledger and socket on one side, the product's clients in another
+/// process on the other. Only the computing is left out: a worker waits instead, and the training thread trains at once.
+@Suite("A thousand workers", .serialized, .timeLimit(.minutes(15)))
+struct ScaleTests {
+    static let workerCount = 1000
+    /// Two seconds' work of all.
+    static let groupsPerEpoch = 4000
+
+    /// What the workers saw.
+    struct Report: Codable {
+        var accepted = 0
+        var other = 0
+        var errors: [String] = []
+        var leaseRequests = 0
+        var leaseP50 = 0.0
+        var leaseP99 = 0.0
+        var resultP99 = 0.0
+    }
+
+    @Test("every group of a thousand workers is trained once, and the learner's memory stays flat")
+    func thousand() async throws {
+        // Seconds under full load: ADVGRPO_SCALE_SECONDS, or a few.
+        let seconds = ProcessInfo.processInfo.environment["ADVGRPO_SCALE_SECONDS"].flatMap(Double.init) ?? 6
+        let loop = try SocketLoop()
+        let monitor = Monitor(try Self.state())
+        let desk = LearnerDesk(monitor: monitor, shutdown: ShutdownSignal())
+        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: desk.handle)
+        let trainer = StubTrainer(monitor)
+        trainer.start()
+
+        let path = FileManager.default.temporaryDirectory.appending(path: "scale-\(UInt32.random(in: 0 ... .max))").path
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let memory = MemoryWatch()
+        let endpoint = server.endpoint.description
+        await #expect(processExitsWith: .success) {
+            [endpoint = endpoint as String, path = path as String, seconds = seconds as Double] in
+            let report = try await StubWorkers(endpoint: Endpoint(endpoint)).work(seconds: seconds)
+            try JSONEncoder().encode(report).write(to: URL(filePath: path))
+        }
+        let (settled, peak) = memory.end()
+        trainer.stop()
+        let report = try JSONDecoder().decode(Report.self, from: Data(contentsOf: URL(filePath: path)))
+        let (counters, scored, workers) = monitor.withLock { state in
+            (state.ledger.counters, state.ledger.scoredGroups.count, state.workers.count)
+        }
+        let statistics = server.statistics
+        print(
+            "scale: \(report.accepted) groups in \(seconds) s (\(Int(Double(report.accepted) / seconds))/s), "
+                + "lease p50 \(report.leaseP50) ms, p99 \(report.leaseP99) ms, result p99 \(report.resultP99) ms, "
+                + "\(report.leaseRequests) lease requests, \(statistics.requestCount) requests, "
+                + "\(statistics.repetitionCount) repetitions, memory \(settled >> 20) to \(peak >> 20) MiB")
+        #expect(report.errors.isEmpty, "\(report.errors)")
+        #expect(workers == Self.workerCount && report.accepted > Self.workerCount)
+        // Accepted once, trained once; what is not trained yet is scored.
+        #expect(counters.accepted == trainer.trainedCount + scored && counters.trained == trainer.trainedCount)
+        #expect(report.accepted <= counters.accepted && counters.accepted - report.accepted <= Self.workerCount)
+        #expect(counters.refused == 0 && counters.failed == 0 && statistics.rejectedCount == 0)
+        #expect(statistics.busyCount == 0 && statistics.refusedConnectionCount == 0)
+        // Two epochs' results are the most that is held, 260 MB; what grows with time would be beyond it soon.
+        #expect(peak - settled < 192 << 20, "\(settled) to \(peak)")
+        await loop.shutdown()
+    }
+
+    private static func state() throws -> LearnerState {
+        var settings = RolloutSettings(fidelity: .fixed)
+        settings.steps = 4
+        settings.window = WindowSettings(size: 1, start: .fixed(0))
+        var state = LearnerState(
+            runID: try #require(RunID(rawValue: "run-1")), groupSize: 4, settingsDigest: "settings",
+            ledger: Ledger(leaseMilliseconds: 60_000))
+        state.rollout = Rollout(settings: settings, sigmas: [1, 0.75, 0.5, 0.25, 0], latentShape: [16, 8, 8], seed: 1)
+        return state
+    }
+}
+
+/// The training thread in the steps of `TrainingRun`: open, collect, train.
+private final class StubTrainer: Sendable {
+    private let monitor: Monitor<LearnerState>
+    private let shared = Mutex((isStopping: false, trained: 0))
+    private let hasEnded = DispatchSemaphore(value: 0)
+
+    init(_ monitor: Monitor<LearnerState>) { self.monitor = monitor }
+
+    var trainedCount: Int { shared.withLock { $0.trained } }
+
+    func start() {
+        Thread.detachNewThread { [self] in
+            var epoch = 0
+            while !shared.withLock({ $0.isStopping }) {
+                run(epoch)
+                epoch += 1
+            }
+            hasEnded.signal()
+        }
+    }
+
+    func stop() {
+        shared.withLock { $0.isStopping = true }
+        hasEnded.wait()
+    }
+
+    private func run(_ epoch: Int) {
+        let prompts = (0..<ScaleTests.groupsPerEpoch).map { "prompt \($0)" }
+        monitor.withLock { state in
+            let digest = WeightsDigest(bytes: (0..<32).map { UInt8(truncatingIfNeeded: epoch &+ $0) })
+            state.weights = try? PublishedWeights(
+                version: PolicyVersion(rawValue: epoch), digest: digest, tensors: [], bytes: SharedBytes())
+            state.epoch = epoch
+            state.results = [:]
+            state.ledger.open(epoch: epoch, prompts: prompts, now: monotonicMilliseconds())
+            state.isLeasing = true
+        }
+        var results: [GroupResult]?
+        while results == nil {
+            if shared.withLock({ $0.isStopping }) { return }
+            results = monitor.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) { state in
+                guard state.ledger.isComplete else { return nil }
+                return state.ledger.scoredGroups.compactMap { state.results[$0] }
+            }
+            if results == nil { monitor.withLock { _ = $0.ledger.expire(now: monotonicMilliseconds()) } }
+        }
+        monitor.withLock { state in
+            state.isLeasing = false
+            state.ledger.train(now: monotonicMilliseconds())
+        }
+        shared.withLock { $0.trained += results?.count ?? 0 }
+    }
+}
+
+/// Resident memory of this process, once half of the time has passed and at most after that.
+private final class MemoryWatch: Sendable {
+    private let samples = Mutex<[Int]>([])
+    private let isEnding = Mutex(false)
+
+    init() {
+        Thread.detachNewThread { [self] in
+            while !isEnding.withLock({ $0 }) {
+                samples.withLock { $0.append(ProcessMemory.residentByteCount) }
+                usleep(100_000)
+            }
+        }
+    }
+
+    func end() -> (settled: Int, peak: Int) {
+        isEnding.withLock { $0 = true }
+        return samples.withLock { samples in
+            let half = samples.count / 2
+            return (samples[..<half].max() ?? 0, samples[half...].max() ?? 0)
+        }
+    }
+}
+
+/// A thousand of the product's clients that ask, wait and deliver, with heartbeats, as `RolloutWorker` does.
+private final class StubWorkers: Sendable {
+    let endpoint: Endpoint
+    /// What a group takes; all together ask for 1000 / 0.43 s = 2,300 groups a second.
+    let think = 0.43
+    let leases = LatencyHistogram()
+    let results = LatencyHistogram()
+    let report = Mutex(ScaleTests.Report())
+
+    init(endpoint: Endpoint) { self.endpoint = endpoint }
+
+    func work(seconds: Double) async throws -> ScaleTests.Report {
+        let loops = try (0..<4).map { _ in try SocketLoop() }
+        var options = ClientOptions()
+        options.runID = RunID(rawValue: "run-1")
+        let clients = try (0..<ScaleTests.workerCount).map {
+            try Client(endpoint, on: loops[$0 % loops.count], options: options)
+        }
+        // All are connected and introduced before the time begins.
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (index, client) in clients.enumerated() {
+                group.addTask { [self] in _ = try await client.request(hello(index), deadline: .seconds(60)) }
+            }
+            try await group.waitForAll()
+        }
+        let end = ContinuousClock.now + .seconds(seconds)
+        await withTaskGroup(of: Void.self) { group in
+            for (index, client) in clients.enumerated() {
+                group.addTask { [self] in await isolated { [self] in try await turns(index, client, until: end) } }
+                group.addTask { [self] in await isolated { [self] in try await beats(index, client, until: end) } }
+            }
+        }
+        for loop in loops { await loop.shutdown() }
+        return report.withLock { report in
+            report.leaseRequests = leases.count
+            report.leaseP50 = (leases.p50 ?? .zero) / .milliseconds(1)
+            report.leaseP99 = (leases.p99 ?? .zero) / .milliseconds(1)
+            report.resultP99 = (results.p99 ?? .zero) / .milliseconds(1)
+            return report
+        }
+    }
+
+    private func isolated(_ body: () async throws -> Void) async {
+        do {
+            try await body()
+        } catch {
+            report.withLock { if $0.errors.count < 5 { $0.errors.append("\(error)") } }
+        }
+    }
+
+    private func turns(_ index: Int, _ client: Client, until end: ContinuousClock.Instant) async throws {
+        try await Task.sleep(for: .seconds(Double.random(in: 0..<think)))
+        while .now < end {
+            let asked = ContinuousClock.now
+            let answer = try await client.request(
+                LeaseRequest(worker: "worker \(index)", policyVersion: nil, weightsDigest: nil), deadline: .seconds(60))
+            leases.record(.now - asked)
+            switch answer {
+            case .stop: return
+            case .wait(_, let milliseconds): try await Task.sleep(for: .milliseconds(min(milliseconds, 1000)))
+            case .lease(let lease):
+                try await Task.sleep(for: .seconds(think))
+                let delivered = ContinuousClock.now
+                let verdict = try await client.request(result(index, lease), deadline: .seconds(60)).verdict
+                results.record(.now - delivered)
+                report.withLock { if verdict == .accepted { $0.accepted += 1 } else { $0.other += 1 } }
+            }
+        }
+    }
+
+    private func beats(_ index: Int, _ client: Client, until end: ContinuousClock.Instant) async throws {
+        try await Task.sleep(for: .milliseconds(Int.random(in: 0..<500)))
+        while .now < end {
+            _ = try await client.request(
+                Heartbeat(worker: "worker \(index)", state: .rollingOut, busySeconds: 1), deadline: .seconds(60))
+            try await Task.sleep(for: .milliseconds(500))
+        }
+    }
+
+    private func hello(_ index: Int) -> Hello {
+        Hello(
+            role: .rolloutWorker, name: "worker \(index)", host: "here", processID: index, processor: "", engine: "",
+            precision: "fp32", settingsDigest: "settings")
+    }
+
+    /// As large as a group of deploy/settings/tiny.yaml: 32 KiB of latents.
+    private func result(_ index: Int, _ lease: Lease) -> GroupResult {
+        GroupResult(
+            worker: "worker \(index)", leaseID: lease.leaseID, group: lease.group,
+            policyVersion: lease.policyVersion, weightsDigest: lease.weightsDigest,
+            discriminatorVersion: lease.discriminatorVersion ?? DiscriminatorVersion(rawValue: 0),
+            seconds: ["sampling": 0.3, "scoring": 0.1],
+            latents: TensorPayload(floats: [Float](repeating: 0.5, count: 4 * 2 * 1024), shape: [4, 2, 16, 8, 8]),
+            logProbabilities: TensorPayload(floats: [Float](repeating: -1, count: 4), shape: [4, 1]),
+            rewards: TensorPayload(floats: [1, 2, 3, 4]),
+            components: ["dino_patch": TensorPayload(floats: [1, 2, 3, 4])], stepIndices: TensorPayload(int32s: [0]))
+    }
+}
