@@ -14,8 +14,8 @@ protocol DiscriminatorHead: Sendable {
     /// Whether its one feature, named as the component, is a difference from the prompt's references.
     var isRelative: Bool { get }
     /// Pairs that are computed at once where the loss is a mean over pairs: row i of the references is one of the prompt of row i
-    /// of the generated images. Such a head reads the dual encoder, and with it the prompt. nil where references and generated
-    /// images are two heaps.
+    /// of the generated images. Such a head reads the dual encoder, and with it the prompt. nil where it learns from
+    /// unpaired references and generated images.
     var pairsAtOnce: Chunks? { get }
     /// Weights of version 0, fp32, by their names below the component's.
     func initialParameters(seed: UInt64, engine: any Engine) -> Parameters

@@ -32,8 +32,8 @@ public struct DiscriminatorTrainer: Sendable {
     /// Generated images.
     public internal(set) var replay: FakeReplay
 
-    private let settings: DiscriminatorSettings
-    private let seed: UInt64
+    let settings: DiscriminatorSettings
+    let seed: UInt64
 
     /// Most images of one side that `heldOut` is measured on, and that constants are fitted on.
     static let measuredImageLimit = 512
@@ -122,7 +122,7 @@ public struct DiscriminatorTrainer: Sendable {
             let fakeRows = sample(Array(0..<fakes.count), fakeCount, fakeStream)
             let realImages =
                 settings.realBatch == 0 ? ownReferences : sample(references.training, settings.realBatch, realStream)
-            let batch = Batch(
+            let batch = DiscriminatorBatch(
                 fake: fakes.rows(fakeRows), partners: partners.isEmpty ? [] : fakeRows.map { partners[$0] },
                 realImages: realImages)
             let result = try update(batch, references, step: step, lanes)
@@ -141,110 +141,13 @@ public struct DiscriminatorTrainer: Sendable {
         count >= items.count ? items : stream.permutation(items.count).prefix(count).map { items[$0] }
     }
 
-    /// One step of Adam on the sum of the heads' losses; separation of the first head's logits.
-    private mutating func update(
-        _ batch: Batch, _ references: ReferenceImages, step: Int, _ lanes: Lanes
-    ) throws -> (loss: Double, separation: Separation) {
-        let leaves = discriminator.parameters.tracked()
-        let version = discriminator.version
-        var parts: [HeadStep] = []
-        if let part = try heapStep(batch, references, leaves, step: step) { parts.append(part) }
-        for head in discriminator.heads {
-            guard let chunks = head.pairsAtOnce else { continue }
-            parts.append(try pairStep(head, batch, references, leaves, chunks, lanes))
-        }
-        guard let first = parts.first else {
-            preconditionFailure("discriminator: no component of the reward has a head")
-        }
-        let loss = parts.reduce(0) { $0 + $1.loss }
-        let gradients = parts.reduce(Parameters()) { $0.merging($1.gradients) }
-        guard loss.isFinite, gradients.norm.isFinite else {
-            throw NumericalFailure("not finite: discriminator of version \(version), step \(step), seed \(seed)")
-        }
-        let tuned = discriminator.heads.filter { $0.pairsAtOnce != nil }.map(\.prefix)
-        discriminator.parameters = optimizer.update(discriminator.parameters, gradients: gradients) {
-            [settings] name in
-            tuned.contains { name.hasPrefix($0) } ? settings.tunedLearningRate : settings.learningRate
-        }
-        return (loss, first.separation)
-    }
-
-    /// Loss and gradients of the heads to which references and generated images are two heaps; nil where there is none.
-    private func heapStep(
-        _ batch: Batch, _ references: ReferenceImages, _ leaves: Parameters, step: Int
-    ) throws -> HeadStep? {
-        let heads = discriminator.heads.filter { $0.pairsAtOnce == nil }
-        if heads.isEmpty { return nil }
-        let real = try references.features(batch.realImages, .training)
-        let version = discriminator.version
-        func draws(_ count: Int, _ side: Int) -> PatchDraws {
-            // part 0 belongs to the scores
-            PatchDraws((0..<count).map { Philox(seed: seed, purpose: .patches, version, $0, 1 + 2 * step + side) })
-        }
-        let (realDraws, fakeDraws) = (draws(real.count, 0), draws(batch.fake.count, 1))
-        let losses = heads.map { head in
-            head.loss(
-                real: real, fake: batch.fake, weights: discriminator.weights(head, leaves), realDraws: realDraws,
-                fakeDraws: fakeDraws)
-        }
-        let loss = losses.dropFirst().reduce(losses[0].loss) { $0 + $1.loss }
-        let own = leaves.filtered { name in heads.contains { name.hasPrefix($0.prefix) } }
-        return HeadStep(
-            loss: Double(loss.scalar), gradients: own.gradients(from: loss.gradients()),
-            separation: Separation(
-                real: losses[0].realLogits.detached.values, fake: losses[0].fakeLogits.detached.values))
-    }
-
-    /// Loss and gradients of a head that learns from pairs: pieces of some pairs, whose gradients are added in their order.
-    private func pairStep(
-        _ head: any DiscriminatorHead, _ batch: Batch, _ references: ReferenceImages, _ leaves: Parameters,
-        _ chunks: Chunks, _ lanes: Lanes
-    ) throws -> HeadStep {
-        let own = leaves.filtered { $0.hasPrefix(head.prefix) }
-        let weights = discriminator.weights(head, own)
-        let pieces = chunks.ranges(batch.fake.count)
-        var (real, fake): ([Float], [Float]) = ([], [])
-        var (loss, sum): (Double, Parameters?) = (0, nil)
-        for wave in Chunks(size: lanes.count).ranges(pieces.count) {
-            // Features that are not known yet are computed on the lanes themselves, so all are read before.
-            let tables = try pieces[wave].map { piece in
-                (
-                    real: try references.features(batch.partners[piece].map(\.reference), .training),
-                    fake: batch.fake.rows(Array(piece))
-                )
-            }
-            let results = try lanes.map(tables.count) { piece in
-                let (real, fake) = tables[piece]
-                let none = PatchDraws([])
-                let result = head.loss(real: real, fake: fake, weights: weights, realDraws: none, fakeDraws: none)
-                let share = result.loss * (Float(fake.count) / Float(batch.fake.count))
-                return (
-                    loss: Double(share.scalar), gradients: own.gradients(from: share.gradients()),
-                    real: result.realLogits.detached.values, fake: result.fakeLogits.detached.values
-                )
-            }
-            for result in results {
-                (real, fake) = (real + result.real, fake + result.fake)
-                loss += result.loss
-                sum =
-                    sum.map { total in
-                        total.mapped { name, tensor in result.gradients[name].map { tensor + $0 } ?? tensor }
-                    } ?? result.gradients
-            }
-        }
-        guard let sum else { preconditionFailure("discriminator: no pairs") }
-        return HeadStep(
-            loss: loss, gradients: sum,
-            separation: Separation(real: real, fake: fake, prompts: batch.partners.map(\.prompt)))
-    }
-
     /// For each image of some groups a reference of its prompt: the prompt's own in turn, from the first again when there are fewer
     /// than members.
-    private func partners(of entries: [FakeReplay.Entry], _ references: ReferenceImages) throws -> [Partner] {
+    private func partners(of entries: [FakeReplay.Entry], _ references: ReferenceImages) throws -> [ReferencePartner] {
         try entries.flatMap { entry in
             let images = try references.images(of: entry.prompt)
             return (0..<entry.features.count).map {
-                Partner(prompt: entry.prompt, reference: images[$0 % images.count])
+                ReferencePartner(prompt: entry.prompt, reference: images[$0 % images.count])
             }
         }
     }
@@ -275,30 +178,6 @@ public struct DiscriminatorTrainer: Sendable {
         }
         return discriminator.adversarialScores(table, draws: PatchDraws(streams))
     }
-}
-
-/// What one optimiser step reads.
-private struct Batch: Sendable {
-    let fake: FeatureTable
-    /// One a row of `fake`; none where no head learns from pairs.
-    let partners: [Partner]
-    /// For heads to which references are one heap.
-    let realImages: [Int]
-}
-
-/// The reference that a generated image is compared with.
-private struct Partner: Sendable {
-    let prompt: String
-    /// Its number.
-    let reference: Int
-}
-
-/// What some heads contribute to an optimiser step.
-private struct HeadStep {
-    let loss: Double
-    /// Of the heads' own weights.
-    let gradients: Parameters
-    let separation: Separation
 }
 
 extension DiscriminatorSettings {
