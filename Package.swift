@@ -84,6 +84,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "FaultyNetwork", dependencies: ["TestSupport"], path: "Tests/FaultyNetwork", swiftSettings: strict),
+        .target(
+            name: "WeightsPublisher", dependencies: ["Protocol", "Runtime", "Transport"],
+            path: "Tests/WeightsPublisher", swiftSettings: strict),
         tests("Platform"), tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
         tests("AdvGRPO", ["ImageModels"]),
         tests("MethodModels", ["AdvGRPO", "ImageModels", "NeuralNetworks", "Raster"]),
@@ -91,14 +94,18 @@ let package = Package(
         tests("Transport", ["FaultyNetwork"]),
         tests(
             "Relay",
-            ["Protocol", "Runtime", "SafeTensors", "Transport", .product(name: "Logging", package: "swift-log")]),
+            [
+                "Protocol", "Runtime", "SafeTensors", "Transport", "WeightsPublisher",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         tests("Learner", ["AdvGRPO", "Protocol", "Runtime", "SafeTensors", "Transport"]),
         tests("Command", ["FaultyNetwork", "Runtime", "Raster", "SafeTensors"]),
         tests(
             "Runtime",
             [
                 "AdvGRPO", "FaultyNetwork", "NeuralNetworks", "Platform", "Protocol", "Raster", "SafeTensors",
-                "TensorCore", "Transport", "Yams", .product(name: "Logging", package: "swift-log"),
+                "TensorCore", "Transport", "WeightsPublisher", "Yams",
+                .product(name: "Logging", package: "swift-log"),
             ]),
         .executableTarget(
             name: "publishing-bench",

@@ -5,61 +5,21 @@ import Runtime
 import SafeTensors
 import Testing
 import Transport
+import WeightsPublisher
 
 @testable import Relay
 
 private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-/// Something that publishes, and counts what it gives out.
-private final class Origin: Sendable {
-    struct Record {
-        var weights: PublishedWeights
-        var given: [PieceDigest: Int] = [:]
-        var manifests = 0
-        var isLying = false
-    }
-    let loop: SocketLoop
-    let server: Server
-    let record: Monitor<Record>
-
-    init(_ weights: PublishedWeights) throws {
-        loop = try SocketLoop()
-        let record = Monitor(Record(weights: weights))
-        self.record = record
-        server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop) { request in
-            do {
-                if request.kind == .manifestRequest {
-                    let manifest = try request.decoded(as: ManifestRequest.self)
-                    request.reply(
-                        try record.withLock {
-                            $0.manifests += 1
-                            return try $0.weights.answer(manifest)
-                        }, isKept: false)
-                } else {
-                    let wanted = try request.decoded(as: PiecesRequest.self)
-                    request.reply(
-                        try record.withLock { record in
-                            let pieces = try record.weights.answer(wanted)
-                            for digest in wanted.pieces { record.given[digest, default: 0] += 1 }
-                            return record.isLying ? Pieces(pieces.pieces.map { $0[0..<$0.count - 1] }) : pieces
-                        }, isKept: false)
-                }
-            } catch {
-                request.fail(error as? Failure ?? Failure(code: "test", message: "\(error)"))
-            }
-        }
-    }
-}
-
 /// A relay with a socket, before an origin.
 private final class RelayBench: Sendable {
-    let origin: Origin
+    let origin: Publisher
     let loop: SocketLoop
     let relay: Relay
     let server: Server
 
     init(_ weights: PublishedWeights, maximumByteCount: Int = 1 << 30) throws {
-        origin = try Origin(weights)
+        origin = try Publisher(weights)
         loop = try SocketLoop()
         relay = Relay(
             learner: try Client(origin.server.endpoint, on: loop), maximumByteCount: maximumByteCount,
@@ -78,7 +38,7 @@ private final class RelayBench: Sendable {
 
     func end() {
         loop.shutdownBlocking()
-        origin.loop.shutdownBlocking()
+        origin.end()
     }
 }
 
@@ -116,7 +76,7 @@ struct RelayTests {
             #expect(pieces.allSatisfy { PieceDigest(of: $1) == $0 })
         }
         let record = bench.origin.record.withLock { $0 }
-        #expect(record.manifests == 1)
+        #expect(record.manifestCount == 1)
         #expect(Set(record.given.keys) == expected && record.given.values.allSatisfy { $0 == 1 })
         let counters = try bench.health().counters
         let byteCount = Double(published.manifest.pieces.reduce(0) { $0 + $1.byteCount })
@@ -166,14 +126,16 @@ struct RelayTests {
         let other = PiecesRequest(pieces: [PieceDigest(bytes: 0..<32)])
         #expect(failure { _ = try client.requestBlocking(other, deadline: .seconds(30)) }?.code == "staleVersion")
         #expect(try bench.health().serving)
-        bench.origin.record.withLock { $0.isLying = true }
+        bench.origin.record.withLock { record in
+            record.spoil = { _, pieces in Pieces(pieces.pieces.map { $0[0..<$0.count - 1] }) }
+        }
         let wanted = PiecesRequest(pieces: [published.manifest.pieces[0].digest])
         let lie = failure { _ = try client.requestBlocking(wanted, deadline: .seconds(30)) }
         #expect(lie?.code == "wrongBytes" && lie?.message.contains(bench.origin.server.endpoint.description) == true)
         let health = try bench.health()
         #expect(!health.serving && health.reason.contains("wrongBytes"))
         // Nothing of it was kept, and the next one who asks is served.
-        bench.origin.record.withLock { $0.isLying = false }
+        bench.origin.record.withLock { $0.spoil = nil }
         #expect(try client.requestBlocking(wanted, deadline: .seconds(30)).pieces.map { $0.count } == [1 << 20])
         #expect(try bench.health().serving)
         #expect(

@@ -8,60 +8,9 @@ import Synchronization
 import TensorCore
 import Testing
 import Transport
+import WeightsPublisher
 
 @testable import Runtime
-
-/// A publisher's socket, and what was asked of it.
-private final class Publisher: Sendable {
-    struct Record {
-        var weights: PublishedWeights
-        /// How often each piece was given out.
-        var given: [PieceDigest: Int] = [:]
-        /// What the answers are changed by.
-        var spoil: (@Sendable (PiecesRequest, Pieces) throws -> Pieces)?
-
-        var givenCount: Int { given.values.reduce(0, +) }
-    }
-
-    let loop: SocketLoop
-    let server: Server
-    let record: Monitor<Record>
-
-    init(_ weights: PublishedWeights) throws {
-        loop = try SocketLoop()
-        let record = Monitor(Record(weights: weights))
-        self.record = record
-        server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop) { request in
-            do {
-                switch request.kind {
-                case .manifestRequest:
-                    let manifest = try request.decoded(as: ManifestRequest.self)
-                    request.reply(try record.withLock { try $0.weights.answer(manifest) }, isKept: false)
-                case .piecesRequest:
-                    let wanted = try request.decoded(as: PiecesRequest.self)
-                    let pieces = try record.withLock { record in
-                        let pieces = try record.weights.answer(wanted)
-                        for digest in wanted.pieces { record.given[digest, default: 0] += 1 }
-                        return try record.spoil?(wanted, pieces) ?? pieces
-                    }
-                    request.reply(pieces, isKept: false)
-                default: request.reply(StopAcknowledgement())
-                }
-            } catch let failure as Failure {
-                request.fail(failure)
-            } catch {
-                request.fail(Failure(code: "test", message: "\(error)"))
-            }
-        }
-    }
-
-    var port: Int {
-        if case .tcp(_, let port) = server.endpoint.address { return Int(port) }
-        return 0
-    }
-
-    func end() { loop.shutdownBlocking() }
-}
 
 private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
