@@ -9,7 +9,6 @@ final class JobQueue: Sendable {
         var requests: [Request.Peer: [Request]] = [:]
         /// Peers with requests; the first one's turn is next.
         var turns: [Request.Peer] = []
-        var count = 0
     }
 
     private let waiting = Monitor(Waiting())
@@ -19,7 +18,6 @@ final class JobQueue: Sendable {
         waiting.withLock { waiting in
             if waiting.requests[request.peer] == nil { waiting.turns.append(request.peer) }
             waiting.requests[request.peer, default: []].append(request)
-            waiting.count += 1
         }
     }
 
@@ -35,10 +33,10 @@ final class JobQueue: Sendable {
             } else {
                 waiting.turns.append(peer)
             }
-            waiting.count -= 1
             return request
         }
     }
 
-    var count: Int { waiting.withLock { $0.count } }
+    /// Requests that wait.
+    var count: Int { waiting.withLock { $0.requests.values.reduce(0) { $0 + $1.count } } }
 }

@@ -187,9 +187,10 @@ struct PrimitiveOrder {
     var memory: PrimitiveMemory? { withDescription { $1 } }
 }
 
-/// A compiled operation. Safe to run on many threads at once: its scratch memory is given with each call.
+/// A compiled operation. Safe to run on many threads at once: its scratch memory and memory objects belong to one call at a time.
 final class Primitive: @unchecked Sendable {
-    // `@unchecked Sendable`: immutable after `init`; dnnl_primitive_execute is thread-safe with user scratchpads.
+    // `@unchecked Sendable`: immutable after `init` but for `idle`, which has a lock; dnnl_primitive_execute is thread-safe with
+    // user scratchpads.
     private let handle: dnnl_primitive_t
     /// Layouts and scratch memory.
     let memory: PrimitiveMemory

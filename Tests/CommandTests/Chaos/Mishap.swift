@@ -1,4 +1,13 @@
 import TestSupport
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
 
 /// What happens to the processes of a run, drawn from a seed.
 struct Mishap: CustomStringConvertible {
@@ -50,4 +59,14 @@ protocol DisturbedRun: AnyObject {
     func interrupt() async throws
     /// Waits for the run's end.
     func finish() async throws -> Finished
+}
+
+extension DisturbedRun {
+    /// Ctrl-C for a process, which ends in good order; before its run has a folder there is nothing to end so.
+    func expectOrderlyEnd(of process: RunningProcess, in workspace: Workspace) async throws {
+        process.signal(SIGINT)
+        let ended = try await process.finish()
+        let isBegun = workspace.exists("run/settings.yaml")
+        #expect(ended.exit == .status(0) || ended.exit == .signal(SIGINT) && !isBegun, "\(ended.errors)")
+    }
 }

@@ -33,11 +33,7 @@ final class SupervisedRun: DisturbedRun {
     }
 
     func interrupt() async throws {
-        train.signal(SIGINT)
-        let ended = try await train.finish()
-        // Before it has a folder there is nothing to end in good order.
-        let isBegun = workspace.exists("run/settings.yaml")
-        #expect(ended.exit == .status(0) || ended.exit == .signal(SIGINT) && !isBegun, "\(ended.errors)")
+        try await expectOrderlyEnd(of: train, in: workspace)
         try await resume()
     }
 

@@ -76,10 +76,7 @@ final class WiredRun: DisturbedRun {
 
     func interrupt() async throws {
         guard let learner = processes["learner"], !isDone else { return }
-        learner.signal(SIGINT)
-        let ended = try await learner.finish()
-        let isBegun = workspace.exists("run/settings.yaml")
-        #expect(ended.exit == .status(0) || ended.exit == .signal(SIGINT) && !isBegun, "\(ended.errors)")
+        try await expectOrderlyEnd(of: learner, in: workspace)
         try start("learner")
     }
 
