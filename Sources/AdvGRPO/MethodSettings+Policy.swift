@@ -84,7 +84,7 @@ public struct PolicySettings: Codable, Sendable, Equatable {
         .choice(
             "gradientCheckpointing", \.gradientCheckpointing,
             "Whether each block of the transformer is computed a second time in the backward pass instead of keeping its "
-                + "activations: same gradients, 40% more time; automatic: where a piece would keep more than 1 GiB.",
+                + "activations: same gradients, 40% more time; automatic: where a piece would keep more than 2 GiB.",
             source: "arXiv 1604.06174"),
     ]
 
@@ -109,7 +109,7 @@ public enum AdapterKind: String, Codable, Sendable, CaseIterable {
 
 /// Whether the policy's training computes blocks a second time instead of keeping what their backward pass needs.
 public enum GradientCheckpointing: String, Codable, Sendable, CaseIterable {
-    /// Where one piece of work (a chunk at one window step) would keep more than 1 GiB.
+    /// Where one piece of work (a chunk at one window step) would keep more than 2 GiB.
     case automatic
     /// For every piece.
     case always
@@ -119,7 +119,7 @@ public enum GradientCheckpointing: String, Codable, Sendable, CaseIterable {
     /// Bytes of activations that a piece may keep.
     public var activationByteLimit: Int {
         switch self {
-        case .automatic: 1 << 30
+        case .automatic: 2 << 30
         case .always: 0
         case .never: .max
         }
