@@ -99,7 +99,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
         tests("Learner", ["AdvGRPO", "Protocol", "Runtime", "SafeTensors", "Transport"]),
-        tests("Command", ["FaultyNetwork", "Runtime", "Raster", "SafeTensors"]),
+        tests("Command", ["FaultyNetwork", "Protocol", "Runtime", "Raster", "SafeTensors", "Transport"]),
         tests(
             "Runtime",
             [

@@ -256,7 +256,9 @@ final class TrainingRun {
 
     /// Has the reward server train, or only measure when no steps are asked for.
     private static func train(_ order: DiscriminatorTraining, on rewardServer: Client) throws -> DiscriminatorTrained {
-        try asking("the reward server cannot train", resetting: ["notReady", "versionMismatch", "unknownGroup"]) {
+        try asking(
+            "the reward server cannot train", resetting: ["notReady", "versionMismatch", "unknownGroup", "wrongRun"]
+        ) {
             try rewardServer.requestBlocking(order, deadline: .seconds(600))
         }
     }
@@ -315,10 +317,14 @@ final class TrainingRun {
         }
     }
 
-    /// Whether the reward server still has the version that the epoch is scored with.
+    /// Whether the reward server is still this run's and has the version that the epoch is scored with. Another run's learner may
+    /// have taken it, or a message of one that died before its first snapshot arrived late.
     private func checkRewardServer(_ moment: RunMoment) throws {
         let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
             try rewardServer.requestBlocking(hello, deadline: .seconds(15))
+        }
+        guard welcome.runID == moment.record.runID else {
+            throw RewardServerReset(reason: "the reward server serves run \(welcome.runID)")
         }
         guard welcome.discriminatorVersion == moment.discriminatorVersion else {
             throw RewardServerReset(

@@ -1,5 +1,8 @@
 import Foundation
+import Protocol
+import Runtime
 import Testing
+import Transport
 
 #if canImport(Glibc)
     import Glibc
@@ -58,6 +61,31 @@ extension ProcessTests {
                 let finished = try await train.finish()
                 #expect(finished.errors.contains("\(role) was ended by signal 9"), "\(finished.errors)")
                 try await expectSameBits(run, of: finished, workspace)
+            }
+        }
+
+        @Test(
+            "a reward server that a late message of another run takes away is taken back, also where the versions agree"
+        )
+        func takenRewardServer() async throws {
+            try await withWorkspace { workspace in
+                let run = workspace.files("run")
+                let rewardServer = try workspace.start("reward-server", "settings.yaml", "--run-dir", "run")
+                let learner = try workspace.start("learner", "settings.yaml", "--run-dir", "run")
+                try await eventually("epoch 0") { learner.errors.contains("training from epoch 0") ? true : nil }
+                let loop = try SocketLoop()
+                let endpoint = RunDirectory.localEndpoint(of: "reward-server", in: run.path)
+                let stranger = try Client(Endpoint(endpoint), on: loop)
+                let other = try #require(RunID(rawValue: "run-other"))
+                try stranger.restoreDiscriminator(DiscriminatorVersion(rawValue: 0), TensorSet(), runID: other)
+                loop.shutdownBlocking()
+                let worker = try workspace.start("rollout-worker", "settings.yaml", "--run-dir", "run")
+                let finished = try await learner.finish()
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(finished.errors.contains("the reward server serves run run-other"), "\(finished.errors)")
+                try await expectSameBits(run)
+                rewardServer.signal(SIGTERM)
+                for role in [worker, rewardServer] { #expect(try await role.finish().exit == .status(0)) }
             }
         }
 
