@@ -102,9 +102,15 @@ public enum LearnerService {
             shutdown: shutdown, logger: logger)
         switch try run.run() {
         case .completed:
-            // Workers hear of the end when they ask for work; give them the time to ask.
-            _ = monitor.wait(for: "the workers to leave", limit: .seconds(1)) { state in
-                state.workers.values.allSatisfy(\.isDismissed) || shutdown.isRequested ? true : nil
+            // Workers hear of the end when they ask for work; one that never hears of it waits a minute and fails.
+            let end = ContinuousClock.now + farewell
+            var isDeserted = false
+            while !isDeserted, !shutdown.isRequested, .now < end {
+                // Silence is no event: it is looked for again and again.
+                isDeserted =
+                    monitor.wait(for: "the workers to leave", limit: .milliseconds(200)) { state in
+                        state.isDeserted(now: monotonicMilliseconds()) || shutdown.isRequested ? true : nil
+                    } ?? false
             }
             logger.info("the run is complete")
         case .interrupted: logger.info("stopped after a snapshot")
@@ -113,6 +119,9 @@ public enum LearnerService {
 
     /// How long a learner that is to end waits for its reward server.
     private static let patience = Duration.seconds(30)
+
+    /// How long a learner whose run is complete stays for workers that do not ask for work.
+    private static let farewell = Duration.seconds(10)
 
     /// Number of the first lease: beyond all that an earlier process of this run gave, as long as it gave fewer than a thousand
     /// per millisecond and the clock does not go back.

@@ -69,6 +69,7 @@ extension LearnerState {
                 // The same name from another process: whatever the old one held is free again.
                 ledger.release(worker: hello.name, now: now)
                 worker.hello = hello
+                worker.isDismissed = false
             }
             worker.lastSeen = now
             worker.lastActive = now
@@ -215,6 +216,14 @@ extension LearnerState {
         workers[worker]?.lastSeen = now
         workers[worker]?.lastActive = now
     }
+
+    /// Whether every worker has been told that the run is over, or has missed so many heartbeats that it will not ask any more.
+    func isDeserted(now: Int) -> Bool {
+        workers.values.allSatisfy { $0.isDismissed || now - $0.lastSeen > Self.silenceMilliseconds }
+    }
+
+    /// Ten heartbeats.
+    private static let silenceMilliseconds = 5000
 
     /// Whether a worker outside a set could take a group: it shows signs of life and gets somewhere.
     private func canTry(now: Int) -> (Set<String>) -> Bool {

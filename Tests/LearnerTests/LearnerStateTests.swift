@@ -52,6 +52,22 @@ struct LearnerStateTests {
         return lease
     }
 
+    @Test("a learner stays for workers that are alive and have not heard of the end")
+    func farewell() throws {
+        var state = try state()
+        #expect(state.isDeserted(now: 0))
+        for name in ["w", "dead"] { _ = try state.answer(hello(name), now: 0) }
+        state.stopReason = "complete"
+        _ = state.answer(Heartbeat(worker: "w", state: .waiting, busySeconds: 0), now: 5000)
+        #expect(!state.isDeserted(now: 5001))
+        let answer = try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 5002)
+        #expect(answer == .stop(reason: "complete"))
+        #expect(state.isDeserted(now: 5003))
+        // Another process of that name has heard nothing.
+        _ = try state.answer(hello("w", processID: 2), now: 5004)
+        #expect(!state.isDeserted(now: 5005) && state.isDeserted(now: 10_005))
+    }
+
     @Test("a heartbeat is told when its group is not the worker's any more")
     func lostLease() throws {
         var state = try state()

@@ -33,7 +33,7 @@ final class SupervisedRun: DisturbedRun {
     }
 
     func interrupt() async throws {
-        try await expectOrderlyEnd(of: train, in: workspace)
+        try await expectOrderlyEnd(of: train)
         try await resume()
     }
 

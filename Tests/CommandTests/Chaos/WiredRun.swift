@@ -76,7 +76,7 @@ final class WiredRun: DisturbedRun {
 
     func interrupt() async throws {
         guard let learner = processes["learner"], !isDone else { return }
-        try await expectOrderlyEnd(of: learner, in: workspace)
+        try await expectOrderlyEnd(of: learner)
         try start("learner")
     }
 
