@@ -211,6 +211,7 @@ public final class RolloutWorker: Sendable {
         let clock = ContinuousClock()
         let group = GroupCoordinates(epoch: lease.group.epoch, index: lease.group.index)
         reporter.enter(.rollingOut, .busy, group: lease.group)
+        logger.debug("group \(lease.group) begins with policy \(weights.version)")
         let begin = clock.now
         let sample = try rollout.sample(
             group, prompt: try policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks, lanes: lanes,

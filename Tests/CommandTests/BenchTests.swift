@@ -80,6 +80,17 @@ extension ProcessTests {
             }
         }
 
+        @Test("in steady state no phase asks the system for memory", arguments: ["fp32", "bf16"])
+        func allocations(precision: String) async throws {
+            try await withWorkspace { workspace in
+                // One thread: with two, how many blocks are in use at once depends on who is faster.
+                let report = try await bench(
+                    workspace, "--threads", "1", "--precision", precision, "--repeat", "4", "--json")
+                let allocations = try #require(report["systemAllocations"] as? [String: Int])
+                #expect(allocations == Dictionary(uniqueKeysWithValues: Self.phases.map { ($0, 0) }))
+            }
+        }
+
         @Test("without --json a table, and only the phases asked for")
         func table() async throws {
             try await withWorkspace { workspace in

@@ -85,7 +85,7 @@ struct Bench: ParsableCommand {
             for phase in BenchPhase.allCases where repetition == 0 || isNeeded(phase) {
                 let measurement = try BenchReport.Measurement { try epoch.run(phase) }
                 guard repetition > 0, self.phase.contains(phase) else { continue }
-                if measurement.seconds < best[phase]?.seconds ?? .infinity { best[phase] = measurement }
+                best[phase] = measurement.fastest(since: best[phase])
             }
             epoch.finish()
         }

@@ -25,7 +25,7 @@ struct BenchReport: Encodable {
     var productPeak: [String: Double]
     /// Processor time of the fastest repetition, all threads together.
     var processorSeconds: [String: Double]
-    /// How often the fastest repetition asked the system for tensor memory.
+    /// How often the last repetition asked the system for tensor memory.
     var systemAllocations: [String: Int]
     /// Loading all models.
     var loadSeconds: Double
@@ -45,10 +45,10 @@ struct BenchReport: Encodable {
         var chunk: Int
     }
 
-    /// One repetition of one phase.
+    /// The fastest of a phase's repetitions, and what the last one asked of the system: the first fill the pool.
     struct Measurement {
-        let seconds: Double
-        let processorSeconds: Double
+        private(set) var seconds: Double
+        private(set) var processorSeconds: Double
         let systemAllocations: Int
 
         /// Does the work and measures it.
@@ -59,6 +59,14 @@ struct BenchReport: Encodable {
             seconds = (ContinuousClock.now - begin).seconds
             processorSeconds = ProcessorUse.now.own - use.own
             systemAllocations = HostBufferPool.systemAllocationCount - allocations
+        }
+
+        /// This repetition among those before it.
+        func fastest(since earlier: Measurement?) -> Measurement {
+            guard let earlier, earlier.seconds <= seconds else { return self }
+            var fastest = self
+            (fastest.seconds, fastest.processorSeconds) = (earlier.seconds, earlier.processorSeconds)
+            return fastest
         }
     }
 

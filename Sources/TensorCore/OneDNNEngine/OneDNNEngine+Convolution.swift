@@ -39,7 +39,16 @@ extension OneDNNEngine {
             hasBias: bias != nil)
         let primitive = convolutions.primitive(key) { key.compile() }
         let result = make([x.shape[0]] + key.output.dropFirst(), key.result)
-        let kernel = packed(weight, key, primitive)
+        convolve(x, bias, key, primitive, packed(weight, key, primitive), into: result.pointer)
+        return convert(result.tensor, to: x.dtype)
+    }
+
+    /// Image by image. A function of its own, so that the copies are free again before the result is converted.
+    @inline(never)
+    private func convolve(
+        _ x: Tensor, _ bias: Tensor?, _ key: ConvolutionKey, _ primitive: Primitive, _ kernel: HostBuffer,
+        into result: UnsafeMutableRawPointer
+    ) {
         let image = (input: key.image(key.input, key.operands), output: key.image(key.output, key.result))
         let input = primitive.buffer(unless: image.input, is: DNNL_ARG_SRC)
         let output = primitive.buffer(unless: image.output, is: DNNL_ARG_DST)
@@ -48,7 +57,7 @@ extension OneDNNEngine {
                 withExtendedLifetime((kernel, input, output)) {
                     for index in 0..<x.shape[0] {
                         let source = pixels + index * image.input.byteCount
-                        let target = result.pointer + index * image.output.byteCount
+                        let target = result + index * image.output.byteCount
                         primitive.convert(source, image.input, to: input, of: DNNL_ARG_SRC)
                         primitive(
                             (DNNL_ARG_SRC, input?.pointer ?? source), (DNNL_ARG_WEIGHTS, kernel.pointer),
@@ -59,7 +68,6 @@ extension OneDNNEngine {
                 }
             }
         }
-        return convert(result.tensor, to: x.dtype)
     }
 
     public func convolutionInputGradient(
