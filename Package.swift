@@ -52,7 +52,10 @@ let package = Package(
         module("Protocol", ["SafeTensors"]),
         module(
             "Transport",
-            ["Protocol", "Platform", "CZeroMQ", .product(name: "DequeModule", package: "swift-collections")]),
+            [
+                "Protocol", "Platform", "CZeroMQ", .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
+            ]),
         module(
             "Runtime",
             [

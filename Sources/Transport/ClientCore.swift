@@ -19,6 +19,7 @@ final class ClientCore: LoopParticipant {
         var generation = -1
     }
 
+    private(set) var descriptors: [Int32]
     private let context: ContextPointer
     private let endpoint: Endpoint
     private let options: ClientOptions
@@ -47,6 +48,7 @@ final class ClientCore: LoopParticipant {
         let socket = try Self.makeSocket(context, endpoint, options)
         monitor = try ConnectionMonitor(watching: socket, context: context, name: "\(name)-1")
         try socket.connect(endpoint.description)
+        descriptors = [socket.descriptor, monitor.descriptor]
         self.socket = socket
     }
 
@@ -77,11 +79,6 @@ final class ClientCore: LoopParticipant {
     /// Forgets a request whose caller has gone.
     func cancel(_ id: UInt64) { pending[id] = nil }
 
-    func addPollItems(to items: inout [zmq_pollitem_t]) {
-        items.append(socket.pollItem(events: isFull ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN))
-        items.append(monitor.pollItem())
-    }
-
     func service(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         monitor.update()
         if monitor.generation != seenGeneration {
@@ -94,6 +91,7 @@ final class ClientCore: LoopParticipant {
         if let check = nextCheck, check <= now { checkTimes(now) }
         if let end = silenceEnd, end <= now { reconnect() }
         flush(now)
+        if socket.has(isFull ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN) { return now }
         return [nextCheck, silenceEnd].compactMap(\.self).min()
     }
 
@@ -118,7 +116,7 @@ final class ClientCore: LoopParticipant {
     private func receive() {
         var hasHeard = false
         defer { if hasHeard { quietSince = pending.isEmpty ? nil : .now } }
-        // Bounded, so that a fast peer cannot keep the loop from other work; what is left wakes the next poll at once.
+        // Bounded, so that a fast peer cannot keep the loop from other work.
         for _ in 0..<256 {
             guard let frames = socket.receive(maximumFrameCount: 16)?.frames else { return }
             hasHeard = true
@@ -186,6 +184,7 @@ final class ClientCore: LoopParticipant {
             socket.stopMonitor()
             socket = fresh
             monitor = freshMonitor
+            descriptors = [socket.descriptor, monitor.descriptor]
             seenGeneration = 0
             for id in pending.keys { pending[id]?.generation = -1 }
             queue(pending.keys)

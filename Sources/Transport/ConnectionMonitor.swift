@@ -31,8 +31,8 @@ struct ConnectionMonitor: ~Copyable {
         events = try SocketEvents(of: watched, Self.kinds, context: context, name: name)
     }
 
-    /// The entry for `zmq_poll`.
-    func pollItem() -> zmq_pollitem_t { events.pollItem() }
+    /// `SocketEvents.descriptor`; may be waited for after `update`.
+    var descriptor: Int32 { events.descriptor }
 
     /// Reads what has been reported.
     mutating func update() {

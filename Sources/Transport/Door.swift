@@ -51,8 +51,8 @@ struct Door: ~Copyable {
             of: socket, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED, context: context, name: name)
     }
 
-    /// The entry for `zmq_poll`.
-    func pollItem() -> zmq_pollitem_t { events.pollItem() }
+    /// `SocketEvents.descriptor`; may be waited for after `update`.
+    var descriptor: Int32 { events.descriptor }
 
     /// Notes who has come and gone.
     mutating func update() {

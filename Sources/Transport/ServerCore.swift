@@ -25,6 +25,7 @@ final class ServerShared: Sendable {
 final class ServerCore: LoopParticipant {
     /// Where the server listens, with the port that was chosen.
     let boundEndpoint: String
+    let descriptors: [Int32]
     /// Routing frames of a few proxies, and the message's three.
     private static let maximumFrameCount = 16
     private let socket: Socket
@@ -75,6 +76,7 @@ final class ServerCore: LoopParticipant {
             throw error
         }
         boundEndpoint = socket.lastEndpoint
+        descriptors = [socket.descriptor, door.descriptor]
         self.door = door
         self.socket = socket
         self.options = options
@@ -86,19 +88,14 @@ final class ServerCore: LoopParticipant {
             replies: Load(count: options.maximumCachedCount, byteCount: options.maximumCachedByteCount))
     }
 
-    func addPollItems(to items: inout [zmq_pollitem_t]) {
-        items.append(socket.pollItem(events: ZMQ_POLLIN))
-        items.append(door.pollItem())
-    }
-
     func service(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         door.update()
-        // Bounded, so that fast peers cannot keep the loop from other work; what is left wakes the next poll at once.
+        // Bounded, so that fast peers cannot keep the loop from other work.
         for _ in 0..<256 {
             guard let message = socket.receive(maximumFrameCount: Self.maximumFrameCount) else { break }
             accept(message.frames, message.frameCount, message.properties, now)
         }
-        return nil
+        return socket.has(ZMQ_POLLIN) ? now : nil
     }
 
     func close() { socket.stopMonitor() }

@@ -27,9 +27,19 @@ struct Socket: ~Copyable {
 
     deinit { zmq_close(pointer) }
 
-    /// The entry for `zmq_poll`.
-    func pollItem(events: Int32) -> zmq_pollitem_t {
-        zmq_pollitem_t(socket: pointer, fd: 0, events: Int16(events), revents: 0)
+    /// Becomes readable when the socket has news (ZMQ_FD). It tells them once, to the next use of the socket, whatever that
+    /// is; so before it is waited for, `has` must have said that nothing is there.
+    var descriptor: Int32 { option(ZMQ_FD) }
+
+    /// Whether something can be received (ZMQ_POLLIN) or sent (ZMQ_POLLOUT) now.
+    func has(_ events: Int32) -> Bool { option(ZMQ_EVENTS) & events != 0 }
+
+    private func option(_ option: Int32) -> Int32 {
+        var value: Int32 = 0
+        var count = MemoryLayout<Int32>.size
+        // Neither of the two can be refused while the socket is open.
+        zmq_getsockopt(pointer, option, &value, &count)
+        return value
     }
 
     func set(_ option: Int32, _ value: Int32) throws(TransportError) {

@@ -28,8 +28,8 @@ struct SocketEvents: ~Copyable {
         }
     }
 
-    /// The entry for `zmq_poll`.
-    func pollItem() -> zmq_pollitem_t { socket.pollItem(events: ZMQ_POLLIN) }
+    /// `Socket.descriptor`; may be waited for once `next` has returned nil.
+    var descriptor: Int32 { socket.descriptor }
 
     /// The next report, or nil when there is none: the event and its number, for most a descriptor.
     func next() -> (event: Int32, value: Int32)? {

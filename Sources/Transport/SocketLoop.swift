@@ -4,7 +4,7 @@ import Synchronization
 
 /// The thread that makes, uses and closes every socket of a process.
 ///
-/// Consumes: requests of `Client`s, replies to `Request`s, messages from sockets. Waits for any of them in `zmq_poll`.
+/// Consumes: requests of `Client`s, replies to `Request`s, messages from sockets. Waits for any of them in a `WaitSet`.
 /// Freed by `shutdown`. Code that runs on it (server handlers, completions) must return at once.
 ///
 /// Its queue is bounded by what feeds it: a client keeps a limited number of requests, a server a limited number of
@@ -18,10 +18,11 @@ public final class SocketLoop: Sendable {
     /// - Throws: `system`.
     public init() throws(TransportError) {
         let queue = LoopQueue(waker: try Waker())
+        let waitSet = try WaitSet()
         let context = try Context.acquire()
         do throws(ThreadError) {
             _ = try OSThread(name: "zmq-loop") {
-                LoopThread(context: context, queue: queue).run()
+                LoopThread(context: context, queue: queue, waitSet: waitSet).run()
                 Context.release()
                 queue.finish()
             }

@@ -8,7 +8,7 @@ import CZeroMQ
     import Darwin
 #endif
 
-/// Ends a wait in `zmq_poll` from any thread: an eventfd on Linux, a pipe elsewhere.
+/// Ends a wait of the loop from any thread: an eventfd on Linux, a pipe elsewhere.
 final class Waker: Sendable {
     /// The descriptor to wait for.
     let readDescriptor: Int32
