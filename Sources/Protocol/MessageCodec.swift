@@ -86,7 +86,7 @@ public struct ReceivedMessage: Sendable {
                 .limitExceeded,
                 "\(envelope.kind) brings \(frames[2].count) bytes of tensors, accepted are \(limits.dataByteCount)")
         }
-        let source = "message \(envelope.kind)"
+        let source = "message"
         let header: SafeTensorsHeader
         do throws(SafeTensorsError) {
             let frame = frames[1]
@@ -103,7 +103,11 @@ public struct ReceivedMessage: Sendable {
                 json: frame[SafeTensorsHeader.lengthByteCount..<frame.count].array, dataByteCount: frames[2].count,
                 limits: limits.tensors, source: source)
         } catch {
-            throw WireError(error)
+            // The kind's name is looked up only here: that takes as long as reading a small header.
+            throw WireError(
+                SafeTensorsError(
+                    code: error.code, source: "message \(envelope.kind)", tensor: error.tensor, message: error.message,
+                    remedy: error.remedy))
         }
         guard let json = header.metadata["message"] else {
             throw WireError(.malformedFields, "\(envelope.kind) has no \"message\" in its metadata")

@@ -78,41 +78,50 @@ public struct SafeTensorsHeader: Sendable, Equatable {
 
     /// The first bytes of a file: length, JSON, and spaces up to a multiple of 64.
     public func encoded() -> [UInt8] {
-        var json = "{"
+        var bytes = [UInt8](repeating: 0, count: Self.lengthByteCount)
+        bytes.reserveCapacity(1024)
+        bytes.append(UInt8(ascii: "{"))
         if !metadata.isEmpty {
-            json += "\"__metadata__\":{"
-            json += metadata.sorted { $0.key < $1.key }
-                .map { jsonString($0.key) + ":" + jsonString($0.value) }.joined(separator: ",")
-            json += "}" + (entries.isEmpty ? "" : ",")
+            bytes.append(contentsOf: "\"__metadata__\":{".utf8)
+            for (position, entry) in metadata.sorted(by: { $0.key < $1.key }).enumerated() {
+                if position > 0 { bytes.append(UInt8(ascii: ",")) }
+                bytes.append(json: entry.key)
+                bytes.append(UInt8(ascii: ":"))
+                bytes.append(json: entry.value)
+            }
+            bytes.append(contentsOf: (entries.isEmpty ? "}" : "},").utf8)
         }
-        json += entries.map { entry in
+        for (position, entry) in entries.enumerated() {
+            if position > 0 { bytes.append(UInt8(ascii: ",")) }
+            bytes.append(json: entry.name)
             let shape = entry.shape.map(String.init).joined(separator: ",")
-            return jsonString(entry.name) + ":{\"dtype\":\"\(entry.dtype.rawValue)\",\"shape\":[\(shape)],"
-                + "\"data_offsets\":[\(entry.byteRange.lowerBound),\(entry.byteRange.upperBound)]}"
-        }.joined(separator: ",")
-        json += "}"
-        let used = 8 + json.utf8.count
-        let padded = (used + 63) / 64 * 64
-        var bytes = withUnsafeBytes(of: UInt64(padded - 8).littleEndian) { Array($0) }
-        bytes.reserveCapacity(padded)
-        bytes.append(contentsOf: json.utf8)
-        bytes.append(contentsOf: repeatElement(0x20, count: padded - used))
+            let range = "\(entry.byteRange.lowerBound),\(entry.byteRange.upperBound)"
+            bytes.append(contentsOf: ":{\"dtype\":\"\(entry.dtype.rawValue)\",\"shape\":[\(shape)]".utf8)
+            bytes.append(contentsOf: ",\"data_offsets\":[\(range)]}".utf8)
+        }
+        bytes.append(UInt8(ascii: "}"))
+        bytes.append(contentsOf: repeatElement(0x20, count: (bytes.count + 63) / 64 * 64 - bytes.count))
+        let length = UInt64(bytes.count - Self.lengthByteCount).littleEndian
+        withUnsafeBytes(of: length) { bytes.replaceSubrange(0..<Self.lengthByteCount, with: $0) }
         return bytes
     }
 }
 
-/// JSON text of a string: quotes, backslashes and control characters escaped.
-private func jsonString(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case "\u{0}"..<"\u{20}":
-            let digits = String(scalar.value, radix: 16)
-            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        default: result.unicodeScalars.append(scalar)
+extension [UInt8] {
+    /// Appends a string as JSON: quotes, backslashes and control characters escaped.
+    fileprivate mutating func append(json text: String) {
+        append(UInt8(ascii: "\""))
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+                append(UInt8(ascii: "\\"))
+                append(byte)
+            case 0..<0x20:
+                let digits = String(byte, radix: 16)
+                append(contentsOf: ("\\u" + String(repeating: "0", count: 4 - digits.count) + digits).utf8)
+            default: append(byte)
+            }
         }
+        append(UInt8(ascii: "\""))
     }
-    return result + "\""
 }
