@@ -109,8 +109,11 @@ extension LearnerState {
                 expiresInMilliseconds: ledger.leaseMilliseconds))
     }
 
-    /// When a worker without work asks again: soon, but not so soon that all of them together ask more than 4,000 times a second.
-    private var retryMilliseconds: Int { max(20, workers.count / 4) }
+    /// When a worker without work asks again: soon, but not so soon that all of them together ask more than 2,500 times a second.
+    ///
+    /// They find work within this time when an epoch opens, and bring their results at the same pace from then on; a pace that
+    /// the learner cannot keep up with becomes a queue in every round of the epoch.
+    private var retryMilliseconds: Int { max(20, workers.count * 2 / 5) }
 
     /// A worker or a relay fetches the manifest of the current weights.
     func answer(_ request: ManifestRequest) throws(Failure) -> Manifest { try published().answer(request) }

@@ -142,14 +142,16 @@ final class TrainingRun {
     private func open(_ epoch: Int, _ moment: RunMoment, scoredBy version: DiscriminatorVersion) throws {
         let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
         let published = try moment.trainer.published()
-        monitor.withLock { state in
+        // The results of the epoch before are returned to be freed outside the lock: that takes a while for thousands.
+        _ = monitor.withLock { state in
+            defer { state.results = [:] }
             state.weights = published
             state.discriminatorVersion = version
             state.progress.epochs = settings.run.epochs
             state.epoch = epoch
-            state.results = [:]
             state.ledger.open(epoch: epoch, prompts: chosen, now: monotonicMilliseconds())
             state.isLeasing = true
+            return state.results
         }
     }
 
