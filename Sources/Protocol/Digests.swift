@@ -1,16 +1,18 @@
-/// A SHA-256 as 64 lower-case hexadecimal digits; types tell apart what was digested.
-public protocol SHA256Text: Sendable, Hashable, Codable, CustomStringConvertible {
+/// A digest as lower-case hexadecimal digits; types tell apart what was digested, and how.
+public protocol DigestText: Sendable, Hashable, Codable, CustomStringConvertible {
+    /// Bytes that the hash function gives; two digits each.
+    static var byteCount: Int { get }
     /// The digits.
     var hexadecimal: String { get }
     /// Takes digits that are known to be valid.
     init(validated: String)
 }
 
-extension SHA256Text {
-    /// Makes a digest, or nil when the text is not 64 lower-case hexadecimal digits.
+extension DigestText {
+    /// Makes a digest, or nil when the text is not lower-case hexadecimal digits, as many as there must be.
     public init?(hexadecimal: String) {
         let digits = hexadecimal.utf8
-        guard digits.count == 64,
+        guard digits.count == 2 * Self.byteCount,
             digits.allSatisfy({
                 (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
                     || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
@@ -19,13 +21,14 @@ extension SHA256Text {
         self.init(validated: hexadecimal)
     }
 
-    /// Makes a digest from the 32 bytes a hash function gives.
+    /// Makes a digest from the bytes a hash function gives.
     ///
-    /// - Precondition: there are 32 bytes.
+    /// - Precondition: there are `byteCount` of them.
     public init(bytes: some Sequence<UInt8>) {
         let digits = Array("0123456789abcdef".utf8)
         let text = bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
-        precondition(text.count == 64, "\(Self.self): \(text.count / 2) bytes, expected 32")
+        precondition(
+            text.count == 2 * Self.byteCount, "\(Self.self): \(text.count / 2) bytes, expected \(Self.byteCount)")
         self.init(validated: String(decoding: text, as: UTF8.self))
     }
 
@@ -37,7 +40,9 @@ extension SHA256Text {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let value = Self(hexadecimal: text) else {
             throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: "not 64 lower-case hexadecimal digits"))
+                .init(
+                    codingPath: decoder.codingPath,
+                    debugDescription: "not \(2 * Self.byteCount) lower-case hexadecimal digits"))
         }
         self = value
     }
@@ -51,17 +56,29 @@ extension SHA256Text {
 
 /// SHA-256 of published weights in their canonical form, whatever bytes they travelled as; computed by the learner, compared
 /// by everybody who executes them.
-public struct WeightsDigest: SHA256Text {
+public struct WeightsDigest: DigestText {
+    public static let byteCount = 32
     /// The digits.
     public let hexadecimal: String
     /// Takes digits that are known to be valid.
     public init(validated: String) { hexadecimal = validated }
 }
 
-/// SHA-256 of bytes that travel, by which they are asked for and by which whoever receives them knows that they are right: a
-/// piece of a tensor, or a manifest.
-public struct PieceDigest: SHA256Text {
+/// SHA-256 of a manifest's text, by which it is asked for. A lease names it, so nobody between learner and worker can exchange
+/// what it says: names, types, shapes, and which pieces.
+public struct ManifestDigest: DigestText {
+    public static let byteCount = 32
     /// The digits.
+    public let hexadecimal: String
+    /// Takes digits that are known to be valid.
+    public init(validated: String) { hexadecimal = validated }
+}
+
+/// XXH3-128 of a piece of a tensor, by which it is asked for and by which whoever receives it notices damage. It is as fast as
+/// memory, and no proof against forgery: that is `WeightsDigest`, of all pieces together.
+public struct PieceDigest: DigestText {
+    public static let byteCount = 16
+    /// The digits: the high half first, as `xxhsum -H2` prints them.
     public let hexadecimal: String
     /// Takes digits that are known to be valid.
     public init(validated: String) { hexadecimal = validated }

@@ -8,8 +8,9 @@ public import SafeTensors
 
 /// What a version of the weights consists of: its tensors, and the digests of the pieces their bytes are divided into.
 ///
-/// It travels as JSON text and is itself asked for by the digest of that text, which a lease names: so neither it nor a
-/// piece can be wrong without being noticed, whoever delivered it, and what two versions have in common has the same digests.
+/// It travels as JSON text and is itself asked for by the SHA-256 of that text, which a lease names: so it cannot be wrong without
+/// being noticed, whoever delivered it. A piece that is damaged is noticed too, and what two versions have in common has the same
+/// digests.
 public struct WeightsManifest: Sendable, Equatable, Codable {
     /// One tensor.
     public struct Tensor: Sendable, Equatable, Codable {

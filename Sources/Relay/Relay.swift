@@ -9,7 +9,8 @@ public import Transport
 ///     waits for: the learner, a stated time
 ///     freed by: the shutdown signal
 ///
-/// It knows nothing of runs and versions: what it is asked for is named by its digest, which it checks, and so do its workers.
+/// It knows nothing of runs and versions: what it is asked for is named by its digest, which it checks for damage, and so do its
+/// workers, who also notice forgery.
 /// It has no state worth saving.
 public final class Relay: Sendable {
     private let learner: Client

@@ -24,7 +24,13 @@ actor RelayStore {
         var failure: String?
     }
 
-    private typealias Flight = Task<[PieceDigest: SharedBytes], any Error>
+    /// What is asked for.
+    private enum Name: Hashable {
+        case manifest(ManifestDigest)
+        case piece(PieceDigest)
+    }
+
+    private typealias Flight = Task<[Name: SharedBytes], any Error>
 
     private struct Kept {
         var bytes: SharedBytes
@@ -36,10 +42,10 @@ actor RelayStore {
     private(set) var keptByteCount = 0
     private let learner: Client
     private let maximumByteCount: Int
-    private var kept: [PieceDigest: Kept] = [:]
-    private var flights: [PieceDigest: Flight] = [:]
+    private var kept: [Name: Kept] = [:]
+    private var flights: [Name: Flight] = [:]
     /// What the last two manifests name, themselves included; the newer one last.
-    private var versions: [(manifest: PieceDigest, names: Set<PieceDigest>)] = []
+    private var versions: [(manifest: ManifestDigest, names: Set<Name>)] = []
     private var useCount = 0
 
     init(learner: Client, maximumByteCount: Int) {
@@ -50,21 +56,22 @@ actor RelayStore {
     /// A manifest's text.
     ///
     /// - Throws: `Failure` as the learner answered or `wrongBytes`, `TransportError`, `WireError` for one that cannot be read.
-    func manifest(_ digest: PieceDigest) async throws -> SharedBytes {
+    func manifest(_ digest: ManifestDigest) async throws -> SharedBytes {
+        let name = Name.manifest(digest)
         let text: SharedBytes
-        if let known = known(digest) {
+        if let known = known(name) {
             text = known
         } else {
             let flight =
-                flights[digest]
-                ?? begin([digest]) { [learner] in
+                flights[name]
+                ?? begin([name]) { [learner] in
                     let text = try await learner.request(ManifestRequest(manifest: digest), deadline: Self.deadline)
                         .text
-                    try WeightsDownload.check(text, digest, of: learner)
+                    try WeightsDownload.check(text, ManifestDigest(of: text), is: digest, of: learner)
                     _ = try WeightsManifest(text: text)
-                    return [digest: text]
+                    return [name: text]
                 }
-            guard let arrived = try await flight.value[digest] else { throw Self.incomplete }
+            guard let arrived = try await flight.value[name] else { throw Self.incomplete }
             text = arrived
             try remember(digest, WeightsManifest(text: text))
         }
@@ -76,22 +83,22 @@ actor RelayStore {
     ///
     /// - Throws: as `manifest`; `limitExceeded` when the pieces are more than one answer may have.
     func pieces(_ request: PiecesRequest) async throws -> [SharedBytes] {
-        let missing = request.pieces.filter { kept[$0] == nil && flights[$0] == nil }
+        let names = request.pieces.map { Name.piece($0) }
+        let missing = request.pieces.filter { kept[.piece($0)] == nil && flights[.piece($0)] == nil }
         if !missing.isEmpty {
-            let upstream = PiecesRequest(pieces: missing)
-            _ = begin(missing) { [learner] in
-                let reply = try await learner.request(upstream, deadline: Self.deadline)
-                let pieces = try WeightsDownload.verified(reply.pieces, upstream, of: learner)
-                return Dictionary(pieces) { first, _ in first }
+            _ = begin(missing.map { .piece($0) }) { [learner] in
+                let reply = try await learner.request(PiecesRequest(pieces: missing), deadline: Self.deadline)
+                let pieces = try WeightsDownload.verified(reply.pieces, missing, of: learner)
+                return Dictionary(pieces.map { (.piece($0), $1) }) { first, _ in first }
             }
         }
         // What is here and what is on its way now: while one waits, others come and go.
-        let sources = request.pieces.map { (digest: $0, bytes: known($0), flight: flights[$0]) }
+        let sources = names.map { (name: $0, bytes: known($0), flight: flights[$0]) }
         var found: [SharedBytes] = []
         var byteCount = 0
         for source in sources {
             var bytes = source.bytes
-            if bytes == nil { bytes = try await source.flight?.value[source.digest] }
+            if bytes == nil { bytes = try await source.flight?.value[source.name] }
             guard let bytes else { throw Self.incomplete }
             found.append(bytes)
             byteCount += bytes.count
@@ -112,61 +119,61 @@ actor RelayStore {
         statistics.servedByteCount += byteCount
     }
 
-    private func known(_ digest: PieceDigest) -> SharedBytes? {
+    private func known(_ name: Name) -> SharedBytes? {
         useCount += 1
-        kept[digest]?.lastUse = useCount
-        return kept[digest]?.bytes
+        kept[name]?.lastUse = useCount
+        return kept[name]?.bytes
     }
 
     /// Fetches what nobody else is fetching; the check of what arrives does not occupy the actor.
     private func begin(
-        _ digests: [PieceDigest], _ fetch: @escaping @Sendable () async throws -> [PieceDigest: SharedBytes]
+        _ names: [Name], _ fetch: @escaping @Sendable () async throws -> [Name: SharedBytes]
     ) -> Flight {
         statistics.fetchCount += 1
         let flight = Flight {
             do {
                 let arrived = try await Task.detached { try await fetch() }.value
-                land(digests, arrived)
+                land(names, arrived)
                 return arrived
             } catch {
-                fail(digests, error)
+                fail(names, error)
                 throw error
             }
         }
-        for digest in digests { flights[digest] = flight }
+        for name in names { flights[name] = flight }
         return flight
     }
 
-    private func land(_ digests: [PieceDigest], _ arrived: [PieceDigest: SharedBytes]) {
+    private func land(_ names: [Name], _ arrived: [Name: SharedBytes]) {
         statistics.failure = nil
-        for (digest, bytes) in arrived {
+        for (name, bytes) in arrived {
             statistics.fetchedByteCount += bytes.count
             useCount += 1
             // One of several of a message would keep all of it.
             let own = arrived.count > 1 ? bytes.withUnsafeBytes { SharedBytes(copying: $0) } : bytes
-            kept[digest] = Kept(bytes: own, lastUse: useCount)
+            kept[name] = Kept(bytes: own, lastUse: useCount)
             keptByteCount += bytes.count
         }
-        for digest in digests { flights[digest] = nil }
+        for name in names { flights[name] = nil }
         while keptByteCount > maximumByteCount, let oldest = kept.min(by: { $0.value.lastUse < $1.value.lastUse }) {
             forget(oldest.key)
         }
     }
 
-    private func fail(_ digests: [PieceDigest], _ error: any Error) {
+    private func fail(_ names: [Name], _ error: any Error) {
         statistics.failure = (error as? Failure)?.code == "staleVersion" ? nil : "\(error)"
-        for digest in digests { flights[digest] = nil }
+        for name in names { flights[name] = nil }
     }
 
     /// Lets go of what neither this version has nor the one before it.
-    private func remember(_ digest: PieceDigest, _ manifest: WeightsManifest) {
+    private func remember(_ digest: ManifestDigest, _ manifest: WeightsManifest) {
         guard !versions.contains(where: { $0.manifest == digest }) else { return }
-        versions.append((digest, Set(manifest.pieces.map(\.digest) + [digest])))
+        versions.append((digest, Set(manifest.pieces.map { .piece($0.digest) } + [.manifest(digest)])))
         if versions.count > 2 { versions.removeFirst() }
         for name in kept.keys where !versions.contains(where: { $0.names.contains(name) }) { forget(name) }
     }
 
-    private func forget(_ digest: PieceDigest) {
-        keptByteCount -= kept.removeValue(forKey: digest)?.bytes.count ?? 0
+    private func forget(_ name: Name) {
+        keptByteCount -= kept.removeValue(forKey: name)?.bytes.count ?? 0
     }
 }

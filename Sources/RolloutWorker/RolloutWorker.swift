@@ -192,18 +192,12 @@ public final class RolloutWorker: Sendable {
         }
     }
 
-    /// Fetches what is missing of a version, builds the transformer and digests what it was built from.
+    /// Fetches what is missing of a version and builds the transformer.
     private func fetch(_ lease: Lease, _ store: WeightsStore) throws -> HeldWeights {
         reporter.enter(.loadingWeights, .blocked)
-        let parameters = try store.parameters(lease.manifest, on: policy.engine)
-        let actual = WeightsDigest(of: parameters)
-        guard actual == lease.weightsDigest else {
-            store.forget()
-            throw Failure(
-                code: "digestMismatch",
-                message: "policy \(lease.policyVersion) arrived as \(actual), expected \(lease.weightsDigest)")
-        }
-        return HeldWeights(version: lease.policyVersion, digest: actual, sampling: try policy.sampling(parameters))
+        let parameters = try store.parameters(lease.manifest, of: lease.weightsDigest, on: policy.engine)
+        return HeldWeights(
+            version: lease.policyVersion, digest: lease.weightsDigest, sampling: try policy.sampling(parameters))
     }
 
     /// Samples, decodes and has the group scored.

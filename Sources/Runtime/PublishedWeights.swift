@@ -1,3 +1,4 @@
+internal import CXXHash
 internal import Crypto
 internal import Dispatch
 public import NeuralNetworks
@@ -7,10 +8,21 @@ internal import Synchronization
 internal import TensorCore
 
 extension PieceDigest {
-    /// SHA-256 of bytes that travel.
+    /// XXH3-128 of a piece.
     public init(of bytes: SharedBytes) {
+        let hash = bytes.withUnsafeBytes { XXH3_128bits($0.baseAddress, $0.count) }
+        self.init(
+            bytes: [hash.high64, hash.low64].flatMap { half in
+                (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * $0)) }
+            })
+    }
+}
+
+extension ManifestDigest {
+    /// SHA-256 of a manifest's text.
+    public init(of text: SharedBytes) {
         var hash = SHA256()
-        bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
+        text.withUnsafeBytes { hash.update(bufferPointer: $0) }
         self.init(bytes: hash.finalize())
     }
 }
@@ -30,7 +42,7 @@ public struct PublishedWeights: Sendable {
     /// What the weights consist of.
     public let manifest: WeightsManifest
     /// SHA-256 of the manifest's text, by which it is asked for.
-    public let manifestDigest: PieceDigest
+    public let manifestDigest: ManifestDigest
     private let text: SharedBytes
     private let pieces: [PieceDigest: SharedBytes]
 
@@ -87,7 +99,7 @@ public struct PublishedWeights: Sendable {
         }
         manifest = try WeightsManifest(pieceByteCount: pieceByteCount, tensors: described)
         text = manifest.text
-        manifestDigest = PieceDigest(of: text)
+        manifestDigest = ManifestDigest(of: text)
         pieces = Dictionary(zip(digests, slices)) { first, _ in first }
         self.version = version
         self.digest = digest

@@ -5,12 +5,15 @@ public import Transport
 
 /// Asks for manifests and pieces, a relay first if there is one, and lets nothing through that is not what its digest says.
 ///
+/// Digests of pieces tell damage from what is right, not forgery: whether all of them together are the version is known by
+/// its `WeightsDigest` alone, and whoever has taken that says so (`accept`, `reject`).
+///
 /// Only a bounded number of requests is on its way at a time (credit), so nobody sends what has no room yet, and a server's
 /// other peers get their turn between two pieces. Credit grows while pieces come quickly and shrinks when they do not.
 /// All of this blocks the calling thread.
 ///
 /// A relay is no more than a shortcut. One that has not answered within `relayDeadline`, or answers with a failure, is left
-/// for `relayPause`; one that sends wrong bytes is not asked again. What it owes is asked of the learner.
+/// for `relayPause`; one that sends wrong bytes, or forged ones, is not asked again. What it owes is asked of the learner.
 public final class WeightsDownload {
     /// Longest wait for a relay's answer to one request.
     public static let relayDeadline = Duration.seconds(10)
@@ -41,6 +44,8 @@ public final class WeightsDownload {
     private let logger: Logger
     private var relayIsLeftUntil = ContinuousClock.now
     private var relayIsRefused = false
+    /// Whether the relay sent any piece since the last version that was accepted.
+    private var relayIsOnTrust = false
 
     /// Asks these servers.
     ///
@@ -54,10 +59,10 @@ public final class WeightsDownload {
     /// A manifest.
     ///
     /// - Throws: `Failure` (`staleVersion` when the learner publishes another by now, `wrongBytes`), `TransportError`, `WireError`.
-    public func manifest(_ digest: PieceDigest) throws -> WeightsManifest {
+    public func manifest(_ digest: ManifestDigest) throws -> WeightsManifest {
         func ask(_ client: Client, _ deadline: Duration) throws -> WeightsManifest {
             let text = try client.requestBlocking(ManifestRequest(manifest: digest), deadline: deadline).text
-            try Self.check(text, digest, of: client)
+            try Self.check(text, ManifestDigest(of: text), is: digest, of: client)
             return try WeightsManifest(text: text)
         }
         if let relay = usableRelay {
@@ -72,7 +77,7 @@ public final class WeightsDownload {
     /// - Throws: as `manifest`.
     public func pull(_ pieces: [WeightsManifest.Piece], _ take: (PieceDigest, SharedBytes) -> Void) throws {
         struct Flight {
-            var batch: PiecesRequest
+            var batch: [WeightsManifest.Piece]
             var begin: ContinuousClock.Instant
             var reply: PendingReply<PiecesRequest>
         }
@@ -83,18 +88,24 @@ public final class WeightsDownload {
         while true {
             while flights.count < credit, let batch = batches.popFirst() {
                 let reply = try (relay ?? learner).begin(
-                    batch, deadline: relay == nil ? Self.learnerDeadline : Self.relayDeadline,
+                    PiecesRequest(pieces: batch.map(\.digest)),
+                    deadline: relay == nil ? Self.learnerDeadline : Self.relayDeadline,
                     resendInterval: Self.resendInterval)
                 flights.append(Flight(batch: batch, begin: .now, reply: reply))
             }
             guard let first = flights.first else { return }
             do {
-                let arrived = try Self.verified(first.reply.wait().pieces, first.batch, of: relay ?? learner)
+                let server = relay ?? learner
+                let arrived = try Self.verified(first.reply.wait().pieces, first.batch.map(\.digest), of: server)
+                for ((digest, bytes), piece) in zip(arrived, first.batch) where bytes.count != piece.byteCount {
+                    throw Self.wrong("\(bytes.count) bytes as piece \(digest) of \(piece.byteCount)", server)
+                }
                 for (digest, bytes) in arrived {
                     if relay == nil {
                         statistics.learnerByteCount += bytes.count
                     } else {
                         statistics.relayByteCount += bytes.count
+                        relayIsOnTrust = true
                     }
                     take(digest, bytes)
                 }
@@ -113,17 +124,17 @@ public final class WeightsDownload {
     }
 
     /// Pieces in requests of as many bytes as one may ask for.
-    private static func batches(_ pieces: [WeightsManifest.Piece]) -> [PiecesRequest] {
-        var batches: [PiecesRequest] = []
+    private static func batches(_ pieces: [WeightsManifest.Piece]) -> [[WeightsManifest.Piece]] {
+        var batches: [[WeightsManifest.Piece]] = []
         var byteCount = 0
         for piece in pieces {
             if let last = batches.indices.last, byteCount + piece.byteCount <= PiecesRequest.maximumByteCount,
-                batches[last].pieces.count < PiecesRequest.maximumCount
+                batches[last].count < PiecesRequest.maximumCount
             {
-                batches[last].pieces.append(piece.digest)
+                batches[last].append(piece)
                 byteCount += piece.byteCount
             } else {
-                batches.append(PiecesRequest(pieces: [piece.digest]))
+                batches.append([piece])
                 byteCount = piece.byteCount
             }
         }
@@ -134,21 +145,38 @@ public final class WeightsDownload {
     ///
     /// - Throws: `wrongBytes`, naming who sent them.
     public static func verified(
-        _ pieces: [SharedBytes], _ request: PiecesRequest, of server: Client
+        _ pieces: [SharedBytes], _ digests: [PieceDigest], of server: Client
     ) throws(Failure) -> [(PieceDigest, SharedBytes)] {
-        guard pieces.count == request.pieces.count else {
-            throw wrong("\(pieces.count) pieces where \(request.pieces.count) were asked for", server)
+        guard pieces.count == digests.count else {
+            throw wrong("\(pieces.count) pieces where \(digests.count) were asked for", server)
         }
-        for (digest, bytes) in zip(request.pieces, pieces) { try check(bytes, digest, of: server) }
-        return Array(zip(request.pieces, pieces))
+        for (digest, bytes) in zip(digests, pieces) {
+            try check(bytes, PieceDigest(of: bytes), is: digest, of: server)
+        }
+        return Array(zip(digests, pieces))
     }
 
     /// Whether bytes have the digest by which they were asked for.
     ///
     /// - Throws: `wrongBytes`, naming who sent them.
-    public static func check(_ bytes: SharedBytes, _ digest: PieceDigest, of server: Client) throws(Failure) {
-        let actual = PieceDigest(of: bytes)
+    public static func check<Digest: DigestText>(
+        _ bytes: SharedBytes, _ actual: Digest, is digest: Digest, of server: Client
+    ) throws(Failure) {
         guard actual == digest else { throw wrong("\(bytes.count) bytes of digest \(actual) as \(digest)", server) }
+    }
+
+    /// To be called when what arrived has been found to be its version: nothing of it is on trust any more.
+    public func accept() { relayIsOnTrust = false }
+
+    /// To be called when what arrived is not its version, although every piece was what its digest says; all of it has to be
+    /// forgotten. A relay that sent any of it is not asked again, and it can be pulled once more, from the learner.
+    ///
+    /// - Throws: `wrongBytes`, naming the learner, when it was the learner that sent all of it.
+    public func reject(_ actual: WeightsDigest, insteadOf digest: WeightsDigest) throws(Failure) {
+        let what = "weights of digest \(actual) as \(digest)"
+        guard let relay, relayIsOnTrust else { throw Self.wrong(what, learner) }
+        relayIsOnTrust = false
+        leave(relay, Self.wrong(what, relay))
     }
 
     private static func wrong(_ what: String, _ server: Client) -> Failure {

@@ -21,13 +21,29 @@ public final class WeightsStore {
     /// Forgets everything.
     public func forget() { pieces = [:] }
 
-    /// The parameters that a manifest describes; pulls what is missing. Blocks the calling thread.
+    /// The parameters that a manifest describes; pulls what is missing, and lets no others through than those of this digest.
+    /// What a relay forged is pulled again from the learner. Blocks the calling thread.
     ///
-    /// - Throws: as `WeightsDownload.manifest`; what has arrived by then stays.
-    public func parameters(_ digest: PieceDigest, on engine: any Engine) throws -> Parameters {
+    /// - Throws: as `WeightsDownload.manifest`, what has arrived by then stays; `wrongBytes` too when the learner's are not those of the digest.
+    public func parameters(
+        _ manifest: ManifestDigest, of digest: WeightsDigest, on engine: any Engine
+    ) throws -> Parameters {
+        while true {
+            let parameters = try pulled(manifest, on: engine)
+            let actual = WeightsDigest(of: parameters)
+            if actual == digest {
+                download.accept()
+                return parameters
+            }
+            forget()
+            try download.reject(actual, insteadOf: digest)
+        }
+    }
+
+    private func pulled(_ digest: ManifestDigest, on engine: any Engine) throws -> Parameters {
         let manifest = try download.manifest(digest)
-        let named = Set(manifest.pieces.map(\.digest))
-        pieces = pieces.filter { named.contains($0.key) }
+        let lengths = Dictionary(uniqueKeysWithValues: manifest.pieces.map { ($0.digest, $0.byteCount) })
+        pieces = pieces.filter { lengths[$0.key] == $0.value.count }
         try download.pull(manifest.pieces.filter { pieces[$0.digest] == nil }) { digest, bytes in
             // Small ones came with others in one message, and would keep all of it.
             pieces[digest] =
@@ -49,11 +65,6 @@ public final class WeightsStore {
         var tensors: [String: Tensor] = [:]
         for tensor in manifest.tensors {
             let bytes = SharedBytes.joined(tensor.pieces.compactMap(piece))
-            guard bytes.count == tensor.dtype.byteCount(shape: tensor.shape) else {
-                throw WireError(
-                    .invalidValue, "the pieces of \"\(tensor.name.prefix(80))\" have \(bytes.count) bytes together",
-                    remedy: "the manifest is wrong: ask for a lease again")
-            }
             tensors[tensor.name] = try TensorPayload(dtype: tensor.dtype, shape: tensor.shape, bytes: bytes)
                 .tensor(on: engine)
         }

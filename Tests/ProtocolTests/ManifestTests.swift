@@ -5,8 +5,8 @@ import Testing
 
 @Suite("A manifest describes exactly the bytes there are")
 struct ManifestTests {
-    private let one = PieceDigest(bytes: [UInt8](repeating: 1, count: 32))
-    private let two = PieceDigest(bytes: 0..<32)
+    private let one = PieceDigest(bytes: [UInt8](repeating: 1, count: 16))
+    private let two = PieceDigest(bytes: 0..<16)
 
     private func manifest(_ tensors: WeightsManifest.Tensor..., pieceByteCount: Int = 4) throws -> WeightsManifest {
         try WeightsManifest(pieceByteCount: pieceByteCount, tensors: tensors)

@@ -70,7 +70,7 @@ struct RuleTests {
             PiecesRequest(
                 pieces: (0...1024).map {
                     PieceDigest(
-                        bytes: [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] + [UInt8](repeating: 0, count: 30))
+                        bytes: [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] + [UInt8](repeating: 0, count: 14))
                 }))
         refused(Pieces([]))
         var renamed = Pieces([SharedBytes()])
@@ -124,6 +124,7 @@ struct RuleTests {
         #expect(digest.hexadecimal.hasPrefix("0008101820"))
         #expect(WeightsDigest(hexadecimal: String(repeating: "A", count: 64)) == nil)
         #expect(WeightsDigest(hexadecimal: "00") == nil)
+        #expect(PieceDigest(hexadecimal: digest.hexadecimal) == nil)
         #expect(RunID(rawValue: "a/b") == nil)
         #expect(RunID(rawValue: String(repeating: "a", count: 65)) == nil)
     }

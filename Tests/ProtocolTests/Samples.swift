@@ -4,7 +4,8 @@ import SafeTensors
 
 let run = RunID(rawValue: "run-2026.1_a")!
 let digest = WeightsDigest(bytes: (0..<32).map { UInt8($0 * 8) })
-let pieceDigest = PieceDigest(bytes: (0..<32).map { UInt8(255 - $0) })
+let manifestDigest = ManifestDigest(bytes: (0..<32).map { UInt8(255 - $0) })
+let pieceDigest = PieceDigest(bytes: (0..<16).map { UInt8(255 - $0) })
 let group = GroupID(epoch: 12, index: 3)
 
 /// F32 tensor that counts 0, 0.5, 1, ...
@@ -20,11 +21,11 @@ let sampleResult = GroupResult(
 
 let sampleLease = Lease(
     group: group, prompt: "a \"red\" fox / émoji 🦊\n", memberCount: 4, policyVersion: PolicyVersion(rawValue: 5),
-    weightsDigest: digest, manifest: pieceDigest, leaseID: LeaseID(rawValue: 77), expiresInMilliseconds: 60_000)
+    weightsDigest: digest, manifest: manifestDigest, leaseID: LeaseID(rawValue: 77), expiresInMilliseconds: 60_000)
 
 /// Six bytes in pieces of four, and an empty tensor.
 let sampleManifest: WeightsManifest = {
-    let last = PieceDigest(bytes: [UInt8](repeating: 1, count: 32))
+    let last = PieceDigest(bytes: [UInt8](repeating: 1, count: 16))
     // Three bf16 values, and none.
     return try! WeightsManifest(
         pieceByteCount: 4,
@@ -51,11 +52,11 @@ let samples: [(name: String, message: any WireMessage)] = [
     ("leaseAnswer-lease", LeaseAnswer.lease(sampleLease)),
     ("leaseAnswer-wait", LeaseAnswer.wait(reason: "all groups are leased", retryInMilliseconds: 250)),
     ("leaseAnswer-stop", LeaseAnswer.stop(reason: "the run is finished")),
-    ("manifestRequest", ManifestRequest(manifest: pieceDigest)),
+    ("manifestRequest", ManifestRequest(manifest: manifestDigest)),
     ("manifest", Manifest(text: sampleManifest.text)),
     (
         "piecesRequest",
-        PiecesRequest(pieces: [pieceDigest, PieceDigest(bytes: [UInt8](repeating: 1, count: 32))])
+        PiecesRequest(pieces: [pieceDigest, PieceDigest(bytes: [UInt8](repeating: 1, count: 16))])
     ),
     ("pieces", Pieces([SharedBytes(copying: [1, 2, 3] as [UInt8]), SharedBytes(copying: [4] as [UInt8])])),
     ("groupResult", sampleResult),

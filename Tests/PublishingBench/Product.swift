@@ -37,7 +37,7 @@ enum ProductSender {
 /// A worker's side: pulls, checks and drops.
 enum ProductReceiver {
     static func run(endpoint: String, manifest text: String) throws {
-        guard let digest = PieceDigest(hexadecimal: text) else { fatalError("\(text) is no digest") }
+        guard let digest = ManifestDigest(hexadecimal: text) else { fatalError("\(text) is no digest") }
         let loop = try SocketLoop()
         let client = try Client(Endpoint(endpoint), on: loop)
         let download = WeightsDownload(learner: client, logger: Logger(label: "bench"))

@@ -6,7 +6,7 @@ import Foundation
 //
 // `product`: a server that publishes, and processes that pull with `WeightsDownload`, check every piece and drop it; the time
 // includes digesting the weights once. `bare`: a ROUTER that copies the same bytes into messages of the same sizes and sends
-// each to every peer, and processes that receive and drop them. `bare, digested`: the same, but receivers take the SHA-256 of
+// each to every peer, and processes that receive and drop them. `bare, digested`: the same, but receivers take the digest of
 // every message, as anybody has to who checks what comes. Receivers are processes; each clock runs from the moment when all
 // are connected to the moment when the last has everything.
 

@@ -123,7 +123,7 @@ struct RelayTests {
             return nil
         }
         let client = try bench.client()
-        let other = PiecesRequest(pieces: [PieceDigest(bytes: 0..<32)])
+        let other = PiecesRequest(pieces: [PieceDigest(bytes: 0..<16)])
         #expect(failure { _ = try client.requestBlocking(other, deadline: .seconds(30)) }?.code == "staleVersion")
         #expect(try bench.health().serving)
         bench.origin.record.withLock { record in

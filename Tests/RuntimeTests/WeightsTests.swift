@@ -49,7 +49,8 @@ struct WeightsTests {
         let weights = try published(source, pieceByteCount: pieceByteCount)
         let publisher = try Publisher(weights)
         let download = WeightsDownload(learner: try client(publisher), logger: logger)
-        let received = try WeightsStore(download).parameters(weights.manifestDigest, on: OpenBLASEngine.shared)
+        let received = try WeightsStore(download).parameters(
+            weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
         #expect(received.names == source.names)
         for (name, tensor) in source.entries {
             #expect(received[name]?.shape == tensor.shape && received[name]?.dtype == tensor.dtype)
@@ -74,17 +75,18 @@ struct WeightsTests {
     func unchanged() throws {
         let counts = [Int](repeating: 1000, count: 40)
         let first = parameters(counts)
-        let publisher = try Publisher(try published(first))
+        let initial = try published(first)
+        let publisher = try Publisher(initial)
         let download = WeightsDownload(learner: try client(publisher), logger: logger)
         let store = WeightsStore(download)
-        _ = try store.parameters(publisher.record.withLock { $0.weights.manifestDigest }, on: OpenBLASEngine.shared)
+        _ = try store.parameters(initial.manifestDigest, of: initial.digest, on: OpenBLASEngine.shared)
         #expect(download.statistics.learnerByteCount == 160_000)
 
         let changed = first.mapped { $0 == "t17" ? parameters([1000], seed: 5)["t0"]! : $1 }
         let second = try published(changed, version: 2)
         publisher.record.withLock { $0.weights = second }
         let before = publisher.server.statistics.sentByteCount
-        let received = try store.parameters(second.manifestDigest, on: OpenBLASEngine.shared)
+        let received = try store.parameters(second.manifestDigest, of: second.digest, on: OpenBLASEngine.shared)
         #expect(WeightsDigest(of: received) == second.digest)
         #expect(download.statistics.learnerByteCount == 164_000)
         // On the wire: the manifest, 4000 bytes, and two headers.
@@ -92,7 +94,7 @@ struct WeightsTests {
         #expect(sent < 4000 + second.manifest.text.count + 1024, "\(sent)")
 
         store.forget()
-        _ = try store.parameters(second.manifestDigest, on: OpenBLASEngine.shared)
+        _ = try store.parameters(second.manifestDigest, of: second.digest, on: OpenBLASEngine.shared)
         #expect(download.statistics.learnerByteCount == 324_000)
         publisher.end()
     }
@@ -105,7 +107,8 @@ struct WeightsTests {
         let proxy = try FaultyProxy(
             to: UInt16(publisher.port), faults: [WireFault(.reset, isTowardsServer: false, offset: 23 << 20)])
         let download = WeightsDownload(learner: try client(publisher, port: Int(proxy.port)), logger: logger)
-        let received = try WeightsStore(download).parameters(weights.manifestDigest, on: OpenBLASEngine.shared)
+        let received = try WeightsStore(download).parameters(
+            weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
         #expect(WeightsDigest(of: received) == weights.digest)
         #expect(proxy.met.count == 1)
         let given = publisher.record.withLock { $0.given }
@@ -132,14 +135,14 @@ struct WeightsTests {
         let download = WeightsDownload(learner: try client(publisher), logger: logger)
         let store = WeightsStore(download)
         #expect(throws: Failure.self) {
-            _ = try store.parameters(weights.manifestDigest, on: OpenBLASEngine.shared)
+            _ = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
         }
         #expect(download.statistics.learnerByteCount == 12 << 20)
         publisher.record.withLock {
             $0.spoil = nil
             $0.given = [:]
         }
-        _ = try store.parameters(weights.manifestDigest, on: OpenBLASEngine.shared)
+        _ = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
         #expect(
             publisher.record.withLock { $0.given }
                 == Dictionary(
@@ -152,17 +155,34 @@ struct WeightsTests {
         let weights = try published(parameters([3 << 20, 5]), pieceByteCount: 1 << 20)
         let publisher = try Publisher(weights)
         let download = WeightsDownload(learner: try client(publisher), logger: logger)
-        let other = PieceDigest(of: SharedBytes(copying: [1] as [UInt8]))
+        let byte = SharedBytes(copying: [1] as [UInt8])
+        let other = PieceDigest(of: byte)
         func code(_ body: () throws -> Void) -> String? {
             do { try body() } catch { return (error as? Failure)?.code }
             return nil
         }
-        #expect(code { _ = try download.manifest(other) } == "staleVersion")
+        #expect(code { _ = try download.manifest(ManifestDigest(of: byte)) } == "staleVersion")
         #expect(code { try download.pull([.init(digest: other, byteCount: 1)]) { _, _ in } } == "staleVersion")
         #expect(
             code { _ = try weights.answer(PiecesRequest(pieces: weights.manifest.pieces.map(\.digest))) }
                 == "limitExceeded")
+        // The right bytes, but not as many as somebody says.
+        let short = WeightsManifest.Piece(digest: weights.manifest.pieces[3].digest, byteCount: 21)
+        #expect(code { try download.pull([short]) { _, _ in Issue.record("taken") } } == "wrongBytes")
         publisher.end()
+    }
+
+    @Test(
+        "digests of pieces are XXH3-128 as xxhsum -H2 prints it",
+        arguments: [
+            (0, "99aa06d3014798d86001c324468d497f"), (1000, "18bf41bc8229e27733ef703fb2b20ed1"),
+            (1 << 20, "53738d98098cabba6e0d7ac36b8c10ff"),
+        ])
+    func digests(count: Int, expected: String) {
+        let bytes = SharedBytes(copying: (0..<count).map { UInt8($0 % 251) })
+        #expect(PieceDigest(of: bytes).hexadecimal == expected)
+        #expect(
+            PieceDigest(of: SharedBytes(copying: Array("abc".utf8))).hexadecimal == "06b05ab6733a618578af5f94892f3950")
     }
 
     @Test("bytes that are not what their digest says are refused, and their sender is named")
@@ -172,7 +192,7 @@ struct WeightsTests {
         publisher.record.withLock { $0.spoil = { _, pieces in Pieces(pieces.pieces.map(flipped)) } }
         let store = WeightsStore(WeightsDownload(learner: try client(publisher), logger: logger))
         do {
-            _ = try store.parameters(weights.manifestDigest, on: OpenBLASEngine.shared)
+            _ = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
             Issue.record("wrong bytes were accepted")
         } catch let failure as Failure {
             #expect(failure.code == "wrongBytes" && failure.message.contains(":\(publisher.port) sent 4000 bytes"))
@@ -194,7 +214,7 @@ struct WeightsTests {
         }
         let download = WeightsDownload(learner: try client(learner), relay: try client(relay), logger: logger)
         let store = WeightsStore(download)
-        let received = try store.parameters(weights.manifestDigest, on: OpenBLASEngine.shared)
+        let received = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
         #expect(WeightsDigest(of: received) == weights.digest)
         #expect(
             download.statistics
@@ -203,8 +223,53 @@ struct WeightsTests {
         // Not for the next version either.
         let asked = relay.record.withLock { $0.givenCount }
         store.forget()
-        _ = try store.parameters(weights.manifestDigest, on: OpenBLASEngine.shared)
+        _ = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
         #expect(relay.record.withLock { $0.givenCount } == asked)
+        for publisher in [learner, relay] { publisher.end() }
+    }
+
+    @Test("a relay's forged piece of the right digest is never executed: the relay is not asked again, the learner is")
+    func forgingRelay() throws {
+        let source = forgeable()
+        let weights = try published(source)
+        let (learner, relay) = (try Publisher(weights), try Publisher(weights))
+        relay.record.withLock { $0.spoil = { _, pieces in Pieces(pieces.pieces.map(forged)) } }
+        let download = WeightsDownload(learner: try client(learner), relay: try client(relay), logger: logger)
+        let store = WeightsStore(download)
+        let received = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
+        #expect(received["t0"]?.values == source["t0"]?.values)
+        // Nobody noticed before the end: all of it came twice.
+        #expect(
+            download.statistics == .init(learnerByteCount: 4000, relayByteCount: 4000, relayFailureCount: 1))
+        store.forget()
+        _ = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
+        #expect(relay.record.withLock { $0.givenCount } == 1)
+        for publisher in [learner, relay] { publisher.end() }
+    }
+
+    @Test("who sent it is named when the learner's weights are not those of the lease, and nothing of them is kept")
+    func forgingLearner() throws {
+        let (first, second) = (try published(parameters([1000])), try published(forgeable(), version: 2))
+        let (learner, relay) = (try Publisher(first), try Publisher(first))
+        let download = WeightsDownload(learner: try client(learner), relay: try client(relay), logger: logger)
+        let store = WeightsStore(download)
+        // What the relay has sent is proven by the time when it fails.
+        _ = try store.parameters(first.manifestDigest, of: first.digest, on: OpenBLASEngine.shared)
+        #expect(download.statistics == .init(relayByteCount: 4000))
+        relay.record.withLock { $0.spoil = { _, _ in throw Failure(code: "upstream", message: "gone") } }
+        learner.record.withLock {
+            $0.weights = second
+            $0.spoil = { _, pieces in Pieces(pieces.pieces.map(forged)) }
+        }
+        do {
+            _ = try store.parameters(second.manifestDigest, of: second.digest, on: OpenBLASEngine.shared)
+            Issue.record("other weights than the lease's were accepted")
+        } catch let failure as Failure {
+            #expect(failure.code == "wrongBytes" && failure.message.contains(":\(learner.port) sent weights of digest"))
+        }
+        learner.record.withLock { $0.spoil = nil }
+        let received = try store.parameters(second.manifestDigest, of: second.digest, on: OpenBLASEngine.shared)
+        #expect(WeightsDigest(of: received) == second.digest)
         for publisher in [learner, relay] { publisher.end() }
     }
 
@@ -218,7 +283,7 @@ struct WeightsTests {
         for _ in 0..<2 {
             let begin = ContinuousClock.now
             let isFirst = download.statistics.relayFailureCount == 0
-            _ = try store.parameters(weights.manifestDigest, on: OpenBLASEngine.shared)
+            _ = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
             let wait = ContinuousClock.now - begin
             #expect(isFirst ? wait >= WeightsDownload.relayDeadline : wait < WeightsDownload.relayDeadline)
             store.forget()
@@ -258,4 +323,25 @@ private func flipped(_ bytes: SharedBytes) -> SharedBytes {
     var changed = bytes.array
     changed[changed.count / 2] ^= 1
     return SharedBytes(copying: changed)
+}
+
+/// 1000 values for which XXH3-128 can be forged. Of every eight bytes XXH3 adds all to one lane and, to its neighbour, the product
+/// of their halves after an exclusive or with a public secret; a lower half that is the secret's makes that product zero. Two such
+/// at the same place of two stripes may then change their upper halves by opposite amounts.
+private func forgeable() -> Parameters {
+    var values = (0..<1000).map { Float($0) }
+    // The secret's bytes 0 to 3 and 8 to 11 (`XXH3_kSecret`), for the first lane of the first two stripes of 64 bytes.
+    (values[0], values[1]) = (Float(bitPattern: 0x396c_feb8), 1)
+    (values[16], values[17]) = (Float(bitPattern: 0x2c81_017c), 2)
+    return Parameters(["t0": OpenBLASEngine.shared.tensor(values, shape: [1000])])
+}
+
+/// Other bytes than those of `forgeable`, of the same digest.
+private func forged(_ bytes: SharedBytes) -> SharedBytes {
+    var values = bytes.array(of: UInt32.self)
+    values[1] += 1
+    values[17] -= 1
+    let forged = SharedBytes(copying: values)
+    #expect(forged != bytes && PieceDigest(of: forged) == PieceDigest(of: bytes))
+    return forged
 }

@@ -58,7 +58,7 @@ struct ConformanceTests {
     func largeReply(link: Link) async throws {
         let weights = SharedBytes(copying: (0..<2 << 20).map { Float($0) })
         let bench = try Bench(link) { $0.reply(Pieces([weights])) }
-        let request = PiecesRequest(pieces: [PieceDigest(bytes: [UInt8](repeating: 9, count: 32))])
+        let request = PiecesRequest(pieces: [PieceDigest(bytes: [UInt8](repeating: 9, count: 16))])
         let reply = try await bench.client().request(request, deadline: .seconds(100))
         #expect(reply.pieces == [weights])
         await bench.end()

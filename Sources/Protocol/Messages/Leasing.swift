@@ -34,7 +34,7 @@ public struct Lease: Sendable, Equatable, Codable {
     /// Digest of its weights.
     public var weightsDigest: WeightsDigest
     /// The manifest by which they are fetched.
-    public var manifest: PieceDigest
+    public var manifest: ManifestDigest
     /// The discriminator that must score it, which may still be in training; nil: whichever is current.
     public var discriminatorVersion: DiscriminatorVersion?
     /// The assignment; the result quotes it.
@@ -45,7 +45,7 @@ public struct Lease: Sendable, Equatable, Codable {
     /// Makes a lease.
     public init(
         group: GroupID, prompt: String, memberCount: Int, policyVersion: PolicyVersion, weightsDigest: WeightsDigest,
-        manifest: PieceDigest, discriminatorVersion: DiscriminatorVersion? = nil, leaseID: LeaseID,
+        manifest: ManifestDigest, discriminatorVersion: DiscriminatorVersion? = nil, leaseID: LeaseID,
         expiresInMilliseconds: Int
     ) {
         self.manifest = manifest

@@ -6,10 +6,10 @@ public struct ManifestRequest: WireRequest {
     public static let kind = MessageKind.manifestRequest
 
     /// SHA-256 of the manifest's text, as a lease names it.
-    public var manifest: PieceDigest
+    public var manifest: ManifestDigest
 
     /// Makes the message.
-    public init(manifest: PieceDigest) { self.manifest = manifest }
+    public init(manifest: ManifestDigest) { self.manifest = manifest }
 }
 
 /// A manifest's text; the receiver compares its digest.
