@@ -133,7 +133,7 @@ enum Readers {
 
     /// The text of a manifest, which describes what its pieces are put together to.
     static func manifests() -> FuzzTarget {
-        let digest = String(repeating: "0f", count: 32)
+        let digest = String(repeating: "0f", count: 16)
         let tensor = #"{"dtype":"F32","name":"a","pieces":["\#(digest)"],"shape":[2,3]}"#
         let whole = #"{"pieceByteCount":64,"tensors":[\#(tensor)]}"#
         return FuzzTarget("manifest", corpus: known("manifest") + [Array(whole.utf8)]) { bytes in
