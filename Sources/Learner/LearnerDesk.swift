@@ -20,7 +20,10 @@ struct LearnerDesk: Sendable {
                 request.reply(try monitor.withLock { try $0.answer(hello, now: monotonicMilliseconds()) })
             case .leaseRequest:
                 let lease = try request.decoded(as: LeaseRequest.self)
-                request.reply(try monitor.withLock { try $0.answer(lease, now: monotonicMilliseconds()) })
+                let answer = try monitor.withLock { try $0.answer(lease, now: monotonicMilliseconds()) }
+                request.reply(answer)
+                // Not before the reply is on its way: the learner ends when all have been told.
+                if case .stop = answer { monitor.withLock { $0.workers[lease.worker]?.isDismissed = true } }
             case .manifestRequest:
                 let manifest = try request.decoded(as: ManifestRequest.self)
                 request.reply(try monitor.withLock { try $0.answer(manifest) }, isKept: false)

@@ -88,10 +88,7 @@ extension LearnerState {
             )
         }
         sawActivity(of: request.worker, now: now)
-        if let stopReason {
-            workers[request.worker]?.isDismissed = true
-            return .stop(reason: stopReason)
-        }
+        if let stopReason { return .stop(reason: stopReason) }
         guard isLeasing, let weights else {
             return .wait(reason: "the learner is in phase \(phase.rawValue)", retryInMilliseconds: retryMilliseconds)
         }
