@@ -62,6 +62,9 @@ struct LearnerStateTests {
         #expect(!state.isDeserted(now: 5001))
         let answer = try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 5002)
         #expect(answer == .stop(reason: "complete"))
+        // Not before its answer is on its way, which the desk knows.
+        #expect(!state.isDeserted(now: 5003))
+        state.workers["w"]?.isDismissed = true
         #expect(state.isDeserted(now: 5003))
         // Another process of that name has heard nothing.
         _ = try state.answer(hello("w", processID: 2), now: 5004)
