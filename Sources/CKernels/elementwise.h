@@ -6,7 +6,7 @@ INLINE lanes_t KERNEL_LOCAL(value)(lanes_t x, kernel_activation f) {
     switch (f) {
     case kernel_silu: return x * lanes_sigmoid(x);
     case kernel_gelu_tanh: return x * sigmoid_of_base_two(x * (2.3022082f + 0.10294324f * x * x));
-    case kernel_gelu_erf: return x * normal_cdf(x);
+    case kernel_gelu_erf: return gelu_erf(x);
     case kernel_quick_gelu: return x * lanes_sigmoid(1.702f * x);
     case kernel_relu: return choose(x < 0.0f, splat(0), x);
     case kernel_tanh: return lanes_tanh(x);

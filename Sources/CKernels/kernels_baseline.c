@@ -1,6 +1,7 @@
 #include "declarations.h"
 
 #define LEVEL baseline
+#define LANES_AVX2 0
 #define LANES_AVX512 0
 #define LANES_BF16 0
 #define TILE_VECTORS 1

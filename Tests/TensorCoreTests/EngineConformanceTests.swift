@@ -125,6 +125,8 @@ import Testing
         for activation in Activation.allCases {
             #expect(engine.activate(x, activation).values[0].isNaN, "\(activation)")
         }
+        let gelu = engine.activate(x, .geluErf).values
+        #expect(gelu[1] == .infinity && gelu[2] == 0 && gelu[3] == 200 && gelu[4] == 0 && gelu[5] == 0)
         let probabilities = engine.softmax(x).values
         #expect(probabilities.allSatisfy { $0.isNaN })
         #expect(engine.convert(x, to: .bfloat16).values[0].isNaN)
