@@ -40,6 +40,20 @@ public struct Linear: Sendable {
     }
 }
 
+extension Linear {
+    /// base + the layer's output, without an adapter: [..., K] and base [..., N] -> [..., N].
+    public func callAsFunction(_ x: Tensor, addedTo base: Tensor) -> Tensor {
+        linear(x, weight: weight, bias: bias, addedTo: base)
+    }
+
+    /// The layer whose outputs are this one's times `factors` [N], in `dtype`: γ (W x + b) = (γ W) x + γ b.
+    public func scaled(by factors: Tensor, dtype: DType) -> Linear {
+        Linear(
+            name: name, weight: weight.scaledRows(by: factors).converted(to: dtype),
+            bias: bias.map { ($0 * factors).converted(to: dtype) })
+    }
+}
+
 /// Layer normalisation over the last axis with weight and bias.
 public struct LayerNorm: Sendable {
     let weight: Tensor

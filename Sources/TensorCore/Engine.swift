@@ -134,6 +134,8 @@ public protocol Engine: AnyObject, Sendable {
 
     /// act(x Wᵀ + b). x [M, K], weight [N, K], bias [N] -> [M, N].
     func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, activation: Activation?) -> Tensor
+    /// base + x Wᵀ + b. base [M, N], of x's dtype.
+    func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, addedTo base: Tensor) -> Tensor
     /// op(a) op(b) over 2-D operands, result in `dtype`.
     func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, dtype: DType) -> Tensor
     /// softmax(scale q kᵀ + bias, masked) v for each head. q [B, Sq, H·d], k and v [B, Sk, H·d], bias [H, Sq, Sk] or nil.

@@ -26,7 +26,7 @@ extension Engine {
 enum ConformanceCases {
     static let all: [ConformanceCase] = products + normalizations + elementwise + reductions + layouts
 
-    static let products: [ConformanceCase] = linear + matmul + attention + convolution
+    static let products: [ConformanceCase] = linear + residual + matmul + attention + convolution
 
     private static let fusedActivations: [Activation?] = [nil, .silu, .geluTanh, .geluErf, .quickGelu, .relu]
 
@@ -45,6 +45,16 @@ enum ConformanceCases {
                         engine.normal([M, N], dtype, seed: 3), weight, transposeA: false, transposeB: false,
                         dtype: dtype),
                 ]
+            }
+        }
+    }
+
+    private static let residual = [(1, 5, 3), (80, 192, 768), (33, 256, 16)].map { M, K, N in
+        ConformanceCase("linear \(M)x\(K)x\(N) added") { engine, dtype in
+            let (x, base) = (engine.normal([M, K], dtype), engine.normal([M, N], dtype, seed: 3))
+            let weight = engine.normal([N, K], dtype, seed: 1, scale: 0.1)
+            return [engine.normal([N], dtype, seed: 2), nil].map {
+                engine.linear(x, weight: weight, bias: $0, addedTo: base)
             }
         }
     }

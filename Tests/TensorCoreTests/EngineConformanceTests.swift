@@ -115,6 +115,16 @@ import Testing
         }
     }
 
+    @Test("an addition within a linear layer has the bits of the addition after it in fp32")
+    func fusedAddition() {
+        let engine = OneDNNEngine.shared
+        let (x, base) = (engine.normal([65, 192]), engine.normal([65, 384], seed: 3))
+        let (weight, bias) = (engine.normal([384, 192], seed: 1, scale: 0.1), engine.normal([384], seed: 2))
+        let fused = engine.linear(x, weight: weight, bias: bias, addedTo: base)
+        let product = engine.linear(x, weight: weight, bias: bias, activation: nil)
+        #expect(engine.bytes(of: fused) == engine.bytes(of: engine.add(base, product, scale: 1)))
+    }
+
     @Test("infinities and NaN are passed on")
     func specialValues() {
         let engine = OneDNNEngine.shared

@@ -126,16 +126,17 @@ struct PrimitiveMemory: Sendable {
     /// Scratch memory of a call.
     let scratchpad: TensorLayout
     let scratchByteCount: Int
+    /// What of it is taken from the pool for every call; a small scratch memory belongs to the compiled operation instead.
+    var pooledScratchByteCount: Int { scratchByteCount > 1 << 16 ? scratchByteCount : 0 }
 
-    fileprivate init(
-        _ description: dnnl_primitive_desc_t?, operands: DType, arguments: [(Int32, dnnl_query_t)], bias: TensorLayout?
-    ) {
-        for (argument, query) in arguments {
+    fileprivate init(_ description: dnnl_primitive_desc_t?, _ order: PrimitiveOrder) {
+        for (argument, query) in order.arguments {
             guard let layout = dnnl_primitive_desc_query_md(description, query, 0) else { continue }
             layouts[argument] = TensorLayout(layout.pointee)
         }
-        if let bias { layouts[DNNL_ARG_BIAS] = bias }
-        weightsLayout = Self.number(layouts[DNNL_ARG_WEIGHTS]?.name(operands) ?? "")
+        layouts[DNNL_ARG_BIAS] = order.bias
+        layouts[PrimitiveOrder.baseArgument] = order.base
+        weightsLayout = Self.number(layouts[DNNL_ARG_WEIGHTS]?.name(order.operands) ?? "")
         scratchpad =
             dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0)
             .map { TensorLayout($0.pointee) } ?? TensorLayout([1], strides: [1], .float32)
@@ -167,6 +168,11 @@ struct PrimitiveOrder {
     let operands: DType
     let arguments: [(Int32, dnnl_query_t)]
     var bias: TensorLayout?
+    /// Of what is added to the result, which has the same layout.
+    var base: TensorLayout?
+
+    /// The argument that `base` describes: the operand of the first operation after the main one.
+    static let baseArgument = DNNL_ARG_ATTR_MULTIPLE_POST_OP_BASE | DNNL_ARG_SRC_1
 
     /// Has the library choose an implementation; nil where it has none.
     fileprivate func withDescription<Result>(_ body: (dnnl_primitive_desc_t?, PrimitiveMemory) -> Result) -> Result? {
@@ -175,12 +181,18 @@ struct PrimitiveOrder {
         OneDNN.check(dnnl_primitive_attr_create(&attributes), "attributes")
         defer { dnnl_primitive_attr_destroy(attributes) }
         OneDNN.check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "scratchpad mode")
+        if var base = base?.descriptor {
+            var operations: dnnl_post_ops_t?
+            OneDNN.check(dnnl_post_ops_create(&operations), "post-operations")
+            defer { dnnl_post_ops_destroy(operations) }
+            OneDNN.check(dnnl_post_ops_append_binary(operations, dnnl_binary_add, &base), "addition")
+            OneDNN.check(dnnl_primitive_attr_set_post_ops(attributes, operations), "post-operations")
+        }
         var description: dnnl_primitive_desc_t?
         guard dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, nil) == dnnl_success
         else { return nil }
         defer { dnnl_primitive_desc_destroy(description) }
-        return body(
-            description, PrimitiveMemory(description, operands: operands, arguments: arguments, bias: bias))
+        return body(description, PrimitiveMemory(description, self))
     }
 
     /// The memory of the operation, which is not compiled; nil where the library has no implementation.
@@ -202,6 +214,13 @@ final class Primitive: @unchecked Sendable {
     private struct MemoryObjects: @unchecked Sendable {
         // `@unchecked Sendable`: in the hands of one call at a time.
         var list: [dnnl_exec_arg_t]
+        /// A small scratch memory of their own, to which the last of them points.
+        var scratch: UnsafeMutableRawPointer?
+
+        func free() {
+            for entry in list { dnnl_memory_destroy(entry.memory) }
+            scratch?.deallocate()
+        }
     }
 
     /// Layout of each argument by its DNNL_ARG number.
@@ -221,16 +240,16 @@ final class Primitive: @unchecked Sendable {
     }
 
     deinit {
-        for objects in idle.withLock({ $0 }) { for entry in objects.list { dnnl_memory_destroy(entry.memory) } }
+        for objects in idle.withLock({ $0 }) { objects.free() }
         dnnl_primitive_destroy(handle)
     }
 
     /// Runs on the calling thread; an argument that is nil is not given.
     func callAsFunction(_ arguments: (Int32, UnsafeMutableRawPointer?)...) {
         OneDNN.useOneThread()
-        let scratch = memory.scratchByteCount > 0 ? HostBuffer(byteCount: memory.scratchByteCount) : nil
         let objects = idle.withLock { $0.popLast() } ?? described(arguments.compactMap { $1 == nil ? nil : $0 })
         let list = objects.list
+        let scratch = memory.pooledScratchByteCount > 0 ? HostBuffer(byteCount: memory.pooledScratchByteCount) : nil
         withExtendedLifetime(scratch) {
             var position = 0
             for case (_, let pointer?) in arguments {
@@ -245,17 +264,24 @@ final class Primitive: @unchecked Sendable {
         idle.withLock { $0.append(objects) }
     }
 
-    /// Memory objects for the arguments of a call, which point nowhere yet.
+    /// Memory objects for the arguments of a call, which point nowhere yet, but for a small scratch memory.
     private func described(_ arguments: [Int32]) -> MemoryObjects {
-        let scratch = memory.scratchByteCount > 0 ? [(DNNL_ARG_SCRATCHPAD, memory.scratchpad)] : []
+        let byteCount = memory.scratchByteCount
+        let isKept = byteCount > 0 && memory.pooledScratchByteCount == 0
+        let scratch = isKept ? UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64) : nil
         let declared = arguments.map { argument in
             guard let layout = layouts[argument] else {
                 preconditionFailure("oneDNN: argument \(argument) was not declared")
             }
             return (argument, layout)
         }
-        return MemoryObjects(
-            list: (declared + scratch).map { dnnl_exec_arg_t(arg: $0, memory: Primitive.handle($1, nil)) })
+        var list = declared.map { dnnl_exec_arg_t(arg: $0, memory: Primitive.handle($1, nil)) }
+        if byteCount > 0 {
+            list.append(
+                dnnl_exec_arg_t(
+                    arg: DNNL_ARG_SCRATCHPAD, memory: Primitive.handle(memory.scratchpad, scratch)))
+        }
+        return MemoryObjects(list: list, scratch: scratch)
     }
 
     private static func handle(_ layout: TensorLayout, _ pointer: UnsafeMutableRawPointer?) -> dnnl_memory_t? {

@@ -2,13 +2,15 @@ import CKernels
 import COneDNN
 import Synchronization
 
-/// One compiled product: op(a) [m, k] times op(b) [k, n], plus bias.
+/// One compiled product: op(a) [m, k] times op(b) [k, n], plus bias, plus a matrix like the result.
 struct ProductKey: Hashable, Sendable {
     var m: Int, n: Int, k: Int
     var transposeA: Bool, transposeB: Bool
     /// dtype of both operands, and of the result.
     var operands: DType, result: DType
     var hasBias: Bool
+    /// Whether a matrix [m, n] is added.
+    var hasBase = false
     /// Whether b is a weight, which the library may lay out as it likes.
     var packsB: Bool
 
@@ -62,6 +64,19 @@ extension OneDNNEngine {
         return result.tensor
     }
 
+    public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, addedTo base: Tensor) -> Tensor {
+        let packsB = (weight.buffer as? HostBuffer)?.isMapped != true
+        var key = ProductKey(
+            x, weight, transposeA: false, transposeB: true, hasBias: bias != nil, dtype: x.dtype, packsB: packsB)
+        guard key.result == base.dtype, key.m > 0, key.n > 0, key.k > 0 else {
+            return add(base, product(x, weight, key, bias: bias, dtype: x.dtype), scale: 1)
+        }
+        key.hasBase = true
+        let result = make([key.m, key.n], key.result)
+        multiply(x, weight, key, bias: bias, base: base, firstRow: 0, into: result.pointer)
+        return result.tensor
+    }
+
     public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, dtype: DType) -> Tensor {
         // A layer's weight shows by its packed copy from the forward pass: its backward pass deserves one too.
         let packsB = !transposeA && (b.buffer as? HostBuffer)?.derived.withLock { !$0.isEmpty } == true
@@ -77,9 +92,10 @@ extension OneDNNEngine {
         return convert(result.tensor, to: dtype)
     }
 
-    /// Rows `firstRow..<firstRow + key.m` of op(a) op(b) + bias.
+    /// Rows `firstRow..<firstRow + key.m` of op(a) op(b) + bias. `base` [m, n] is added; it goes with all rows.
     private func multiply(
-        _ a: Tensor, _ b: Tensor, _ key: ProductKey, bias: Tensor?, firstRow: Int, into target: UnsafeMutableRawPointer
+        _ a: Tensor, _ b: Tensor, _ key: ProductKey, bias: Tensor?, base: Tensor? = nil, firstRow: Int,
+        into target: UnsafeMutableRawPointer
     ) {
         let primitive = products.primitive(key) { key.compile() }
         let right = key.packsB ? packed(b, key, primitive) : nil
@@ -89,7 +105,8 @@ extension OneDNNEngine {
                     let rows = left + firstRow * key.k * key.operands.byteCount
                     primitive(
                         (DNNL_ARG_SRC, rows), (DNNL_ARG_WEIGHTS, right),
-                        (DNNL_ARG_BIAS, bias.map { UnsafeMutableRawPointer(mutating: $0) }), (DNNL_ARG_DST, target))
+                        (DNNL_ARG_BIAS, bias.map { UnsafeMutableRawPointer(mutating: $0) }), (DNNL_ARG_DST, target),
+                        (PrimitiveOrder.baseArgument, base.map(HostTensors.pointer)))
                 }
                 if let right {
                     withExtendedLifetime(right) { run(right.pointer) }
@@ -102,7 +119,7 @@ extension OneDNNEngine {
 
     /// The weight in the layout the primitive wants, made once a buffer.
     private func packed(_ weight: Tensor, _ key: ProductKey, _ primitive: Primitive) -> HostBuffer {
-        guard let buffer = weight.buffer as? HostBuffer, let wanted = primitive.layouts[DNNL_ARG_WEIGHTS] else {
+        guard let buffer = weight.buffer as? HostBuffer else {
             preconditionFailure("a weight of engine \(weight.engine.name) is not in host memory")
         }
         return buffer.derivedBuffer(
@@ -110,6 +127,9 @@ extension OneDNNEngine {
                 maker: primitive.memory.weightsLayout, offset: weight.offset,
                 shape: [key.k, key.n, key.transposeB ? 1 : 0])
         ) {
+            guard let wanted = primitive.layouts[DNNL_ARG_WEIGHTS] else {
+                preconditionFailure("the weight of product \(key) has no layout")
+            }
             let copy = HostBuffer(byteCount: wanted.byteCount)
             let plain = key.layoutB(weight.dtype)
             Primitive.reorder(HostTensors.pointer(weight), plain, copy.pointer, wanted)
@@ -163,7 +183,8 @@ extension ProductKey {
                     arguments: [
                         (DNNL_ARG_SRC, dnnl_query_src_md), (DNNL_ARG_WEIGHTS, dnnl_query_weights_md),
                         (DNNL_ARG_DST, dnnl_query_dst_md),
-                    ], bias: biasLayout))
+                    ], bias: biasLayout,
+                    base: hasBase ? TensorLayout([m, n], strides: [n, 1], result) : nil))
         }
     }
 }

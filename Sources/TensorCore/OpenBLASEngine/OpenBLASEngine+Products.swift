@@ -25,6 +25,10 @@ extension OpenBLASEngine {
         return result(y, [M, N], like: x)
     }
 
+    public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, addedTo base: Tensor) -> Tensor {
+        add(base, linear(x, weight: weight, bias: bias, activation: nil), scale: 1)
+    }
+
     public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, dtype: DType) -> Tensor {
         let (m, k) = transposeA ? (a.shape[1], a.shape[0]) : (a.shape[0], a.shape[1])
         let (inner, n) = transposeB ? (b.shape[1], b.shape[0]) : (b.shape[0], b.shape[1])

@@ -30,6 +30,30 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, activation:
     return activated.reshaped(Array(outputShape))
 }
 
+/// base + x Wᵀ + b, a residual branch's last layer; one pass where nothing is tracked.
+///
+/// In bfloat16 that pass rounds once, the sum; with gradients the product is rounded too.
+///
+/// - Parameters:
+///   - x: [..., K].
+///   - weight: [N, K], row-major as PyTorch's `Linear.weight`.
+///   - bias: [N] or nil.
+///   - base: [..., N], of x's dtype.
+/// - Returns: [..., N].
+public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, addedTo base: Tensor) -> Tensor {
+    precondition(
+        weight.rank == 2 && x.size(-1) == weight.shape[1] && base.shape == x.shape.dropLast() + [weight.shape[0]]
+            && base.dtype == x.dtype,
+        "linear: \(base.shape) \(base.dtype) + \(x.shape) \(x.dtype) x \(weight.shape)")
+    precondition(
+        bias == nil || bias?.shape == [weight.shape[0]], "linear: bias \(bias?.shape ?? []) of \(weight.shape)")
+    guard ![x, weight, bias, base].contains(where: { $0?.isTracked == true }) else {
+        return base + linear(x, weight: weight, bias: bias)
+    }
+    let (rows_MK, base_MN) = (x.reshaped(-1, weight.shape[1]), base.reshaped(-1, weight.shape[0]))
+    return x.engine.linear(rows_MK, weight: weight, bias: bias, addedTo: base_MN).reshaped(base.shape)
+}
+
 /// softmax(scale q kᵀ + bias) v for each head, in one pass.
 ///
 /// - Parameters:

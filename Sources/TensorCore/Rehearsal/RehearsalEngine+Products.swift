@@ -35,6 +35,17 @@ extension RehearsalEngine {
         return result
     }
 
+    public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?, addedTo base: Tensor) -> Tensor {
+        var key = ProductKey(
+            x, weight, transposeA: false, transposeB: true, hasBias: bias != nil, dtype: x.dtype,
+            packsB: (weight.buffer as? RehearsalBuffer)?.isMapped != true)
+        guard key.result == base.dtype, key.m > 0, key.n > 0, key.k > 0 else {
+            return add(base, product(x, weight, key, bias: bias, dtype: x.dtype), scale: 1)
+        }
+        key.hasBase = true
+        return product(x, weight, key, bias: bias, dtype: x.dtype)
+    }
+
     public func matmul(_ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, dtype: DType) -> Tensor {
         let packsB = !transposeA && (b.buffer as? RehearsalBuffer)?.derived.isEmpty == false
         let key = ProductKey(
@@ -72,7 +83,7 @@ extension RehearsalEngine {
     }
 
     private func scratch(of memory: PrimitiveMemory?) -> RehearsalBuffer? {
-        memory.flatMap { $0.scratchByteCount > 0 ? scratch($0.scratchByteCount) : nil }
+        memory.flatMap { $0.pooledScratchByteCount > 0 ? scratch($0.pooledScratchByteCount) : nil }
     }
 
     public func attention(
