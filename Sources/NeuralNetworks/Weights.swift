@@ -63,6 +63,14 @@ public struct Weights {
         Weights(engine: engine, dtype: dtype, scope: path(name), store: store)
     }
 
+    /// The same tensors in another precision.
+    public func inPrecision(_ dtype: DType) -> Weights {
+        Weights(engine: engine, dtype: dtype, scope: scope, store: store)
+    }
+
+    /// Whether large tensors stay in the file, so that a model of them had better not make others.
+    public var isMapped: Bool { store.isMapped }
+
     /// The full name of a tensor of this scope.
     public func path(_ name: String) -> String { scope.isEmpty ? name : scope + "." + name }
 
@@ -115,7 +123,7 @@ private final class WeightStore {
     let source: String
     private let folder: SafeTensorsFolder?
     private let names: [String: String]
-    private let isMapped: Bool
+    let isMapped: Bool
     private let parameters: Parameters
     private var taken: [String: Tensor] = [:]
     private var ignored: Set<String> = []

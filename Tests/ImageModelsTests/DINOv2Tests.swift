@@ -27,13 +27,28 @@ import Testing
         }
     }
 
+    @Test("weights that stay in their file give the same tokens", arguments: timm)
+    func mapped(name: String) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        let folder = Repository.fixtures + "/" + name
+        for engine in testEngines {
+            let weights = try Weights(
+                path: folder, engine: engine, mappedFrom: 0, rename: DINOv2WeightNames.canonical)
+            let model = try DINOv2(
+                DINOv2Configuration(path: folder + "/config.json", weights: weights), weights: weights)
+            let states = model.hiddenStates(
+                try golden.tensor("input", on: engine), layers: [model.configuration.layerCount])
+            try expectClose(model.normalized(states[0]), golden, "tokens")
+        }
+    }
+
     @Test("gradients of every parameter and of the pixels equal the reference's", arguments: timm)
     func gradients(name: String) throws {
         let golden = try Golden(name + "/golden.safetensors")
         for engine in testEngines {
-            let base = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine)
-            let parameters = base.parameters.tracked()
-            let model = try base.replacing(parameters)
+            let (configuration, tensors) = try parts(name, engine)
+            let parameters = tensors.tracked()
+            let model = try DINOv2(configuration, weights: Weights(parameters, source: name, engine: engine))
             let pixels = try golden.tensor("input", on: engine).tracked()
             let states = model.hiddenStates(pixels, layers: [model.configuration.layerCount])
             let gradients = model.normalized(states[0]).gradients(
@@ -120,7 +135,7 @@ import Testing
         let engine = OpenBLASEngine.shared
         let model = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine)
         let configuration = model.configuration
-        let table = try #require(model.parameters["pos_embed"]).values
+        let table = try #require(parts(name, engine).tensors["pos_embed"]).values
         let first = configuration.hasClassPosition ? configuration.width : 0
         let resized = PositionTable.resized(
             Array(table[first...]), side: configuration.tableSide, width: configuration.width, rows: rows,
@@ -129,21 +144,35 @@ import Testing
         expectClose(resized, Array(golden.suffix(resized.count)), relative: 1e-5, name)
     }
 
-    @Test("a model at another size has that size's patches, also after its tensors were replaced")
+    @Test("a model at another size has that size's patches, also made of its tensors")
     func otherSize() throws {
         for engine in testEngines {
             let image = engine.tensor([Float](repeating: 0.4, count: 32 * 32 * 3), shape: [1, 32, 32, 3])
             for (name, size) in [("dino-b", 56), ("dino-reg", 28), ("dino-v3", 48)] {
+                let (configuration, tensors) = try parts(name, engine, imageSize: size)
                 let model = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine, imageSize: size)
                 let features = model.features(image)
                 let grid = size / model.configuration.patchSize
                 #expect(features.patches.shape == [1, grid * grid, model.configuration.width])
                 let isFinite = features.patches.values.allSatisfy { $0.isFinite }
                 #expect(isFinite)
-                let again = try model.replacing(model.parameters).features(image)
+                let again = try DINOv2(configuration, weights: Weights(tensors, source: name, engine: engine))
+                    .features(image)
                 #expect(again.classToken.values == features.classToken.values)
             }
         }
+    }
+
+    /// Configuration and tensors, by the model's names, of a fixture.
+    private func parts(_ name: String, _ engine: any Engine, imageSize: Int? = nil) throws -> (
+        configuration: DINOv2Configuration, tensors: Parameters
+    ) {
+        let folder = Repository.fixtures + "/" + name
+        let weights = try Weights(path: folder, engine: engine, rename: DINOv2WeightNames.canonical)
+        let configuration = try DINOv2Configuration(
+            path: folder + "/config.json", weights: weights, imageSize: imageSize)
+        _ = try DINOv2(configuration, weights: weights)
+        return (configuration, try weights.finish())
     }
 
     @Test("a configuration that contradicts the weights is refused")

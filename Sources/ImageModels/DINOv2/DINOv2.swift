@@ -21,8 +21,6 @@ public struct DINOv2Features: Sendable {
 public struct DINOv2: Sendable {
     /// Sizes.
     public let configuration: DINOv2Configuration
-    /// All tensors by timm's names.
-    public let parameters: Parameters
     /// Precision of weights and activations.
     public let dtype: DType
     private let engine: any Engine
@@ -70,16 +68,7 @@ public struct DINOv2: Sendable {
             try DINOv2Block(weights.scoped("blocks.\($0)"), configuration)
         }
         norm = try LayerNorm(weights.scoped("norm"), width: width, epsilon: configuration.normEpsilon)
-        parameters = try weights.finish()
-    }
-
-    /// The same model with some tensors replaced, tracked ones for example; they are converted to the model's precision.
-    ///
-    /// - Throws: `unusedTensors` or `wrongShape` when the model has no place for one.
-    public func replacing(_ replacements: Parameters) throws -> DINOv2 {
-        try DINOv2(
-            configuration,
-            weights: Weights(parameters.merging(replacements), source: "dino", engine: engine, dtype: dtype))
+        try weights.finish()
     }
 
     /// Features of images.
@@ -104,9 +93,14 @@ public struct DINOv2: Sendable {
         let side = configuration.imageSize
         let isRightSize = images_BHWC.shape[1] == side && images_BHWC.shape[2] == side
         let images = isRightSize ? images_BHWC : images_BHWC.resizedBicubic(height: side, width: side)
-        let scale = engine.tensor(configuration.deviation.map { 1 / $0 }, shape: [3])
-        let offset = engine.tensor(zip(configuration.mean, configuration.deviation).map { -$0 / $1 }, shape: [3])
-        return (images * scale + offset).transposed(0, 3, 1, 2)
+        // Row by row: three columns at a time would leave most of a vector unused.
+        func row(_ channels: [Float]) -> Tensor {
+            engine.tensor((0..<side).flatMap { _ in channels }, shape: [side * 3])
+        }
+        let scale = row(configuration.deviation.map { 1 / $0 })
+        let offset = row(zip(configuration.mean, configuration.deviation).map { -$0 / $1 })
+        let rows = images.reshaped(images.shape[0], side, side * 3) * scale + offset
+        return rows.reshaped(images.shape).transposed(0, 3, 1, 2)
     }
 
     /// All tokens after some layers, before the final norm, in the model's precision. Blocks behind the last layer asked

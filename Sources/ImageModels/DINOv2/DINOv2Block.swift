@@ -11,6 +11,7 @@ struct DINOv2Block {
     let norm1: LayerNorm, norm2: LayerNorm
     let query: Linear, key: Linear, value: Linear, output: Linear
     let up: Linear, down: Linear
+    /// Layer scales that are not part of the projections before them.
     let scale1: Tensor?, scale2: Tensor?
 
     init(_ weights: Weights, _ configuration: DINOv2Configuration) throws {
@@ -31,12 +32,32 @@ struct DINOv2Block {
             key = try DINOv2Block.projection(attention.scoped("k"), width: width)
             value = try DINOv2Block.projection(attention.scoped("v"), width: width)
         }
-        output = try Linear(attention.scoped("proj"), input: width, output: width)
         let inner = configuration.feedForwardWidth
         up = try Linear(weights.scoped("mlp.fc1"), input: width, output: usesSwiGLU ? 2 * inner : inner)
-        down = try Linear(weights.scoped("mlp.fc2"), input: inner, output: width)
-        scale1 = configuration.hasLayerScale ? try weights.tensor("ls1.gamma", shape: [width]) : nil
-        scale2 = configuration.hasLayerScale ? try weights.tensor("ls2.gamma", shape: [width]) : nil
+        func branchEnd(_ name: String, input: Int, scale: String) throws -> (Linear, Tensor?) {
+            try DINOv2Block.branchEnd(
+                weights, projection: name, input: input, output: width,
+                scale: configuration.hasLayerScale ? scale + ".gamma" : nil)
+        }
+        (output, scale1) = try branchEnd("attn.proj", input: width, scale: "ls1")
+        (down, scale2) = try branchEnd("mlp.fc2", input: inner, scale: "ls2")
+    }
+
+    /// The projection that ends a branch, with the branch's layer scale in it, multiplied in fp32. A mapped projection would be
+    /// copied by that: it stays as it is, and the scale is returned beside it.
+    private static func branchEnd(
+        _ weights: Weights, projection: String, input: Int, output: Int, scale: String?
+    ) throws -> (Linear, Tensor?) {
+        guard let scale else { return (try Linear(weights.scoped(projection), input: input, output: output), nil) }
+        if weights.isMapped {
+            return (
+                try Linear(weights.scoped(projection), input: input, output: output),
+                try weights.tensor(scale, shape: [output])
+            )
+        }
+        let exact = weights.inPrecision(.float32)
+        let layer = try Linear(exact.scoped(projection), input: input, output: output)
+        return (layer.scaled(by: try exact.tensor(scale, shape: [output]), dtype: weights.dtype), nil)
     }
 
     private static func projection(_ weights: Weights, width: Int) throws -> Linear {
@@ -61,11 +82,14 @@ struct DINOv2Block {
     func callAsFunction(_ x: Tensor, rotary: RotaryPositions?) -> Tensor {
         let normalized = norm1(x)
         let (q, k) = (query(normalized), key(normalized))
-        let attended = output(
-            attention(rotary?(q) ?? q, rotary?(k) ?? k, value(normalized), headCount: headCount))
-        let middle = x + (scale1.map { attended * $0 } ?? attended)
-        let fed = down(hidden(norm2(middle)))
-        return middle + (scale2.map { fed * $0 } ?? fed)
+        let attended = attention(rotary?(q) ?? q, rotary?(k) ?? k, value(normalized), headCount: headCount)
+        let middle = added(output, of: attended, scale: scale1, to: x)
+        return added(down, of: hidden(norm2(middle)), scale: scale2, to: middle)
+    }
+
+    /// base + scale · layer(x).
+    private func added(_ layer: Linear, of x: Tensor, scale: Tensor?, to base: Tensor) -> Tensor {
+        scale.map { base + layer(x) * $0 } ?? layer(x, addedTo: base)
     }
 
     private func hidden(_ x: Tensor) -> Tensor {
