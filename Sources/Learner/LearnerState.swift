@@ -195,7 +195,14 @@ extension LearnerState {
         let isHeld = heartbeat.group.map { ledger.renew(worker: heartbeat.worker, group: $0, now: now) } ?? true
         return HeartbeatAcknowledgement(
             runState: stopReason == nil ? .running : .draining,
-            policyVersion: weights?.version ?? PolicyVersion(rawValue: 0), lost: isHeld ? nil : heartbeat.group)
+            policyVersion: weights?.version ?? PolicyVersion(rawValue: 0), lost: isHeld ? nil : heartbeat.group,
+            nextInMilliseconds: heartbeatMilliseconds)
+    }
+
+    /// When a worker reports again: twice a second, less often where all of them together would report more than 500 times a
+    /// second, but twice a lease, and often enough that silence means something.
+    private var heartbeatMilliseconds: Int {
+        min(max(500, workers.count * 2), Self.silenceMilliseconds / 2, ledger.leaseMilliseconds / 2)
     }
 }
 
@@ -222,7 +229,7 @@ extension LearnerState {
         workers.values.allSatisfy { $0.isDismissed || now - $0.lastSeen > Self.silenceMilliseconds }
     }
 
-    /// Ten heartbeats.
+    /// Two heartbeats at least, ten where workers are few.
     private static let silenceMilliseconds = 5000
 
     /// Whether a worker outside a set could take a group: it shows signs of life and gets somewhere.

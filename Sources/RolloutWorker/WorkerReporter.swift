@@ -83,10 +83,9 @@ final class WorkerReporter: Sendable {
         OSThread.start("heartbeat") { [self] in
             while state.withLock({ $0.isRunning }) {
                 // A lost heartbeat is made up for by the next one.
-                if let answer = try? learner.requestBlocking(heartbeat(), deadline: interval * 4) {
-                    state.withLock { $0.lost = answer.lost }
-                }
-                sleepBriefly(interval)
+                let answer = try? learner.requestBlocking(heartbeat(), deadline: interval * 4)
+                if let answer { state.withLock { $0.lost = answer.lost } }
+                sleepBriefly(answer?.nextInMilliseconds.map { .milliseconds($0) } ?? interval)
             }
         }
     }

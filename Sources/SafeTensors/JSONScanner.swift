@@ -19,18 +19,23 @@ struct JSONScanner {
     func failure(_ message: String) -> Failure { Failure(message: message, offset: offset) }
 
     mutating func skipWhitespace() {
-        while offset < bytes.count, [0x20, 0x0A, 0x0D, 0x09].contains(bytes[offset]) { offset += 1 }
+        while offset < bytes.count {
+            switch bytes[offset] {
+            case 0x20, 0x0A, 0x0D, 0x09: offset += 1
+            default: return
+            }
+        }
     }
 
-    /// Consumes `character` (after white space) if it is next.
-    mutating func consume(_ character: Character) -> Bool {
+    /// Consumes an ASCII character (after white space) if it is next.
+    mutating func consume(_ character: Unicode.Scalar) -> Bool {
         skipWhitespace()
-        guard offset < bytes.count, bytes[offset] == character.asciiValue else { return false }
+        guard offset < bytes.count, bytes[offset] == UInt8(ascii: character) else { return false }
         offset += 1
         return true
     }
 
-    mutating func expect(_ character: Character) throws(Failure) {
+    mutating func expect(_ character: Unicode.Scalar) throws(Failure) {
         guard consume(character) else { throw failure("expected '\(character)'") }
     }
 
@@ -81,14 +86,23 @@ struct JSONScanner {
         try expect("\"")
         var content: [UInt8] = []
         while true {
+            // Most strings are one piece without escapes, of which no copy is made.
+            let begin = offset
+            while offset < bytes.count, bytes[offset] >= 0x20, bytes[offset] != 0x22, bytes[offset] != 0x5C {
+                offset += 1
+            }
             guard offset < bytes.count else { throw failure("a string does not end") }
+            let piece = bytes[begin..<offset]
             let byte = bytes[offset]
             offset += 1
             switch byte {
-            case 0x22: return String(decoding: content, as: UTF8.self)
-            case 0x5C: try escape(into: &content)
-            case 0..<0x20: throw failure("a string holds a control character")
-            default: content.append(byte)
+            case 0x22:
+                return content.isEmpty
+                    ? String(decoding: piece, as: UTF8.self) : String(decoding: content + piece, as: UTF8.self)
+            case 0x5C:
+                content += piece
+                try escape(into: &content)
+            default: throw failure("a string holds a control character")
             }
         }
     }

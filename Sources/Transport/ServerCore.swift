@@ -90,8 +90,8 @@ final class ServerCore: LoopParticipant {
 
     func service(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         door.update()
-        // Bounded, so that fast peers cannot keep the loop from other work.
-        for _ in 0..<256 {
+        // Bounded, so that fast peers cannot keep the loop from other work: replies, for one, leave after the round.
+        for _ in 0..<32 {
             guard let message = socket.receive(maximumFrameCount: Self.maximumFrameCount) else { break }
             accept(message.frames, message.frameCount, message.properties, now)
         }

@@ -114,11 +114,12 @@ final class LoopQueue: Sendable {
     init(waker: Waker) { self.waker = waker }
 
     func submit(_ work: @escaping Work) -> Bool {
-        let isAccepted = state.withLock { state in
+        let (isAccepted, isFirst) = state.withLock { state in
             if !state.isStopping { state.work.append(work) }
-            return !state.isStopping
+            return (!state.isStopping, state.work.count == 1)
         }
-        if isAccepted { waker.wake() }
+        // The thread takes all there is after every wake, so whoever finds work waiting has been announced.
+        if isAccepted && isFirst { waker.wake() }
         return isAccepted
     }
 

@@ -71,6 +71,20 @@ struct LearnerStateTests {
         #expect(!state.isDeserted(now: 5005) && state.isDeserted(now: 10_005))
     }
 
+    @Test("many workers report less often, but twice a lease and before silence counts as death")
+    func heartbeatPace() throws {
+        func pace(workers: Int, lease: Int) throws -> Int? {
+            var state = try state()
+            state.ledger = Ledger(leaseMilliseconds: lease)
+            for index in 0..<workers { _ = try state.answer(hello("w\(index)"), now: 0) }
+            return state.answer(Heartbeat(worker: "w0", state: .waiting, busySeconds: 0), now: 1).nextInMilliseconds
+        }
+        #expect(try pace(workers: 2, lease: 20_000) == 500)
+        #expect(try pace(workers: 1000, lease: 20_000) == 2000)
+        #expect(try pace(workers: 4000, lease: 20_000) == 2500)
+        #expect(try pace(workers: 1000, lease: 1000) == 500)
+    }
+
     @Test("a heartbeat is told when its group is not the worker's any more")
     func lostLease() throws {
         var state = try state()

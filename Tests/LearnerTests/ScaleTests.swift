@@ -9,8 +9,8 @@ import Transport
 
 @testable import Learner
 
-/// A learner under a thousand workers: its own desk, state, ledger and socket on one side, the product's clients in another
-/// process on the other. Only the computing is left out: a worker waits instead, and the training thread trains at once.
+/// A learner under a thousand workers: its own desk, state, ledger and socket on one side, `StubWorkers` in another process on
+/// the other. Only the computing is left out: a worker waits instead, and the training thread trains at once.
 @Suite("A thousand workers", .serialized, .timeLimit(.minutes(15)))
 struct ScaleTests {
     static let workerCount = 1000
@@ -159,105 +159,5 @@ private final class MemoryWatch: Sendable {
             let half = samples.count / 2
             return (samples[..<half].max() ?? 0, samples[half...].max() ?? 0)
         }
-    }
-}
-
-/// A thousand of the product's clients that ask, wait and deliver, with heartbeats, as `RolloutWorker` does.
-private final class StubWorkers: Sendable {
-    let endpoint: Endpoint
-    /// What a group takes. All together could make 1000 / 0.36 s = 2,800 groups a second, were it not for the ends of epochs,
-    /// where they wait for the slowest and then for up to 0.4 s until they ask again.
-    let think = 0.36
-    let leases = LatencyHistogram()
-    let results = LatencyHistogram()
-    let report = Mutex(ScaleTests.Report())
-
-    init(endpoint: Endpoint) { self.endpoint = endpoint }
-
-    func work(seconds: Double) async throws -> ScaleTests.Report {
-        let loops = try (0..<4).map { _ in try SocketLoop() }
-        var options = ClientOptions()
-        options.runID = RunID(rawValue: "run-1")
-        let clients = try (0..<ScaleTests.workerCount).map {
-            try Client(endpoint, on: loops[$0 % loops.count], options: options)
-        }
-        // All are connected and introduced before the time begins.
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for (index, client) in clients.enumerated() {
-                group.addTask { [self] in _ = try await client.request(hello(index), deadline: .seconds(60)) }
-            }
-            try await group.waitForAll()
-        }
-        let end = ContinuousClock.now + .seconds(seconds)
-        await withTaskGroup(of: Void.self) { group in
-            for (index, client) in clients.enumerated() {
-                group.addTask { [self] in await isolated { [self] in try await turns(index, client, until: end) } }
-                group.addTask { [self] in await isolated { [self] in try await beats(index, client, until: end) } }
-            }
-        }
-        for loop in loops { await loop.shutdown() }
-        return report.withLock { report in
-            report.leaseRequests = leases.count
-            report.leaseP50 = (leases.p50 ?? .zero) / .milliseconds(1)
-            report.leaseP99 = (leases.p99 ?? .zero) / .milliseconds(1)
-            report.resultP99 = (results.p99 ?? .zero) / .milliseconds(1)
-            return report
-        }
-    }
-
-    private func isolated(_ body: () async throws -> Void) async {
-        do {
-            try await body()
-        } catch {
-            report.withLock { if $0.errors.count < 5 { $0.errors.append("\(error)") } }
-        }
-    }
-
-    private func turns(_ index: Int, _ client: Client, until end: ContinuousClock.Instant) async throws {
-        try await Task.sleep(for: .seconds(Double.random(in: 0..<think)))
-        while .now < end {
-            let asked = ContinuousClock.now
-            let answer = try await client.request(
-                LeaseRequest(worker: "worker \(index)", policyVersion: nil, weightsDigest: nil), deadline: .seconds(60))
-            leases.record(.now - asked)
-            switch answer {
-            case .stop: return
-            case .wait(_, let milliseconds): try await Task.sleep(for: .milliseconds(min(milliseconds, 1000)))
-            case .lease(let lease):
-                try await Task.sleep(for: .seconds(think))
-                let delivered = ContinuousClock.now
-                let verdict = try await client.request(result(index, lease), deadline: .seconds(60)).verdict
-                results.record(.now - delivered)
-                report.withLock { if verdict == .accepted { $0.accepted += 1 } else { $0.other += 1 } }
-            }
-        }
-    }
-
-    private func beats(_ index: Int, _ client: Client, until end: ContinuousClock.Instant) async throws {
-        try await Task.sleep(for: .milliseconds(Int.random(in: 0..<500)))
-        while .now < end {
-            _ = try await client.request(
-                Heartbeat(worker: "worker \(index)", state: .rollingOut, busySeconds: 1), deadline: .seconds(60))
-            try await Task.sleep(for: .milliseconds(500))
-        }
-    }
-
-    private func hello(_ index: Int) -> Hello {
-        Hello(
-            role: .rolloutWorker, name: "worker \(index)", host: "here", processID: index, processor: "", engine: "",
-            precision: "fp32", settingsDigest: "settings")
-    }
-
-    /// As large as a group of deploy/settings/tiny.yaml: 32 KiB of latents.
-    private func result(_ index: Int, _ lease: Lease) -> GroupResult {
-        GroupResult(
-            worker: "worker \(index)", leaseID: lease.leaseID, group: lease.group,
-            policyVersion: lease.policyVersion, weightsDigest: lease.weightsDigest,
-            discriminatorVersion: lease.discriminatorVersion ?? DiscriminatorVersion(rawValue: 0),
-            seconds: ["sampling": 0.3, "scoring": 0.1],
-            latents: TensorPayload(floats: [Float](repeating: 0.5, count: 4 * 2 * 1024), shape: [4, 2, 16, 8, 8]),
-            logProbabilities: TensorPayload(floats: [Float](repeating: -1, count: 4), shape: [4, 1]),
-            rewards: TensorPayload(floats: [1, 2, 3, 4]),
-            components: ["dino_patch": TensorPayload(floats: [1, 2, 3, 4])], stepIndices: TensorPayload(int32s: [0]))
     }
 }

@@ -64,11 +64,22 @@ public struct HeartbeatAcknowledgement: WireMessage {
     public var policyVersion: PolicyVersion
     /// The heartbeat's group, if it is not the worker's any more: its lease has ended, or the run went back to a snapshot.
     public var lost: GroupID?
+    /// When the worker shall report again; nil: as often as it likes.
+    public var nextInMilliseconds: Int?
 
     /// Makes the message.
-    public init(runState: RunState, policyVersion: PolicyVersion, lost: GroupID? = nil) {
+    public init(
+        runState: RunState, policyVersion: PolicyVersion, lost: GroupID? = nil, nextInMilliseconds: Int? = nil
+    ) {
         self.lost = lost
+        self.nextInMilliseconds = nextInMilliseconds
         self.runState = runState
         self.policyVersion = policyVersion
+    }
+
+    /// The wait is 1 ms to one minute: silence for longer would look like death.
+    public func validate() throws(WireError) {
+        guard let wait = nextInMilliseconds, !(1...60_000).contains(wait) else { return }
+        throw WireError(.invalidValue, "nextInMilliseconds is \(wait), expected 1 to 60000")
     }
 }
