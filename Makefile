@@ -20,13 +20,13 @@ FUZZ_SECONDS ?= 60
 fuzz: dependencies
 	ADVGRPO_FUZZ_SECONDS=$(FUZZ_SECONDS) $(SWIFT_TEST) --filter FuzzTests
 
-# Kills, stops, power cuts, interruptions and faulty wires: two runs a seed. CHAOS_FIRST=17 CHAOS_SEEDS=1 replays one seed.
-CHAOS_SEEDS ?= 100
+# Kills, stops, power cuts, interruptions and faulty wires: a run a seed. CHAOS_FIRST=17 CHAOS_SEEDS=1 replays one.
+CHAOS_SEEDS ?= 200
 CHAOS_FIRST ?= 0
 chaos: dependencies
 	ADVGRPO_CHAOS_SEEDS=$(CHAOS_SEEDS) ADVGRPO_CHAOS_FIRST=$(CHAOS_FIRST) $(SWIFT_TEST) --filter ChaosTests
 
-# ThreadSanitizer and AddressSanitizer over Protocol, Transport and Runtime.
+# ThreadSanitizer and AddressSanitizer over messages, sockets, roles and whole runs.
 sanitize: dependencies
 	dev/sanitize
 

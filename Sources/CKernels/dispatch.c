@@ -16,6 +16,14 @@ static kernel_level supported(void) {
 #endif
 }
 
+int kernel_bf16_dot_pays(void) {
+#if defined(__x86_64__)
+    return supported() == kernel_avx512_bf16 && !__builtin_cpu_is("intel");
+#else
+    return 0;
+#endif
+}
+
 /// The level in use plus one; zero until the first call.
 static _Atomic int chosen;
 
@@ -33,7 +41,7 @@ kernel_level kernel_level_in_use(void) {
     if (wish && !strcmp(wish, "baseline")) return kernel_level_select(kernel_baseline);
     if (wish && !strcmp(wish, "v3")) return kernel_level_select(kernel_x86_64_v3);
     if (wish && !strcmp(wish, "v4")) return kernel_level_select(kernel_x86_64_v4);
-    return kernel_level_select(kernel_avx512_bf16);
+    return kernel_level_select(kernel_bf16_dot_pays() ? kernel_avx512_bf16 : kernel_x86_64_v4);
 }
 
 #if defined(__x86_64__)

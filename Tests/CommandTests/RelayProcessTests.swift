@@ -1,3 +1,4 @@
+import FaultyNetwork
 import Foundation
 import Testing
 
@@ -22,11 +23,11 @@ extension ProcessTests {
             let learner: RunningProcess
             let relay: RunningProcess
 
-            init(_ workspace: Workspace, firstPort: Int) throws {
+            init(_ workspace: Workspace) throws {
                 self.workspace = workspace
-                learnerAt = "tcp://127.0.0.1:\(firstPort)"
-                rewardAt = "tcp://127.0.0.1:\(firstPort + 1)"
-                relayAt = "tcp://127.0.0.1:\(firstPort + 2)"
+                learnerAt = "tcp://127.0.0.1:\(try Loopback.freePort())"
+                rewardAt = "tcp://127.0.0.1:\(try Loopback.freePort())"
+                relayAt = "tcp://127.0.0.1:\(try Loopback.freePort())"
                 rewardServer = try Self.start(workspace, "reward-server", "--bind", rewardAt, "--run-dir", "run")
                 learner = try Self.start(
                     workspace, "learner", "--bind", learnerAt, "--reward-server", rewardAt, "--run-dir", "run")
@@ -68,7 +69,7 @@ extension ProcessTests {
         func oneCopy() async throws {
             try await withWorkspace { workspace in
                 #expect(try await workspace.run("keygen", "--out", "keys").exit == .status(0))
-                let cluster = try Cluster(workspace, firstPort: 5711)
+                let cluster = try Cluster(workspace)
                 let workers = try (0..<3).map { _ in try cluster.worker() }
                 let run = workspace.files("run")
                 try await epochs(3, of: run, cluster.learner)
@@ -89,7 +90,7 @@ extension ProcessTests {
         func killed() async throws {
             try await withWorkspace { workspace in
                 #expect(try await workspace.run("keygen", "--out", "keys").exit == .status(0))
-                let cluster = try Cluster(workspace, firstPort: 5721)
+                let cluster = try Cluster(workspace)
                 let workers = try (0..<2).map { _ in try cluster.worker() }
                 let run = workspace.files("run")
                 try await epochs(1, of: run, cluster.learner)

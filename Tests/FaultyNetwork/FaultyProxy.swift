@@ -178,17 +178,24 @@ private struct Pump {
 
 /// TCP sockets on 127.0.0.1.
 public enum Loopback {
-    /// A port that was free a moment ago.
+    /// A port that is free, and stays so while its server is dead: none of those that the system gives to connections and to
+    /// servers that ask for any (32768 and up).
     public static func freePort() throws -> UInt16 {
-        let (descriptor, port) = try bound()
-        close(descriptor)
-        return port
+        for _ in 0..<100 {
+            guard let (descriptor, port) = try? bound(to: .random(in: 20_000..<32_000)) else { continue }
+            close(descriptor)
+            if given.withLock({ $0.insert(port).inserted }) { return port }
+        }
+        throw POSIXError(.EADDRINUSE)
     }
 
-    /// A socket bound to a port of the system's choice.
-    static func bound() throws -> (descriptor: Int32, port: UInt16) {
+    /// Ports that were given before; their servers may be yet to start.
+    private static let given = Mutex<Set<UInt16>>([])
+
+    /// A socket bound to a port, 0 for one of the system's choice.
+    static func bound(to port: UInt16 = 0) throws -> (descriptor: Int32, port: UInt16) {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        var address = address(port: 0)
+        var address = address(port: port)
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let status = withUnsafeMutablePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {

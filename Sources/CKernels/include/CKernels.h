@@ -29,7 +29,12 @@ typedef struct {
 /// Instruction sets a kernel exists for.
 typedef enum { kernel_baseline = 0, kernel_x86_64_v3 = 1, kernel_x86_64_v4 = 2, kernel_avx512_bf16 = 3 } kernel_level;
 
-/// The best level of this processor, or what ADVGRPO_KERNELS=baseline|v3|v4 lowers it to; decided once.
+/// Whether multiplying bfloat16 by vdpbf16ps is faster than converting it and multiplying fp32. AMD's Zen 4 issues one a cycle,
+/// twice the work of its one fp32 FMA; Intel's cores issue one in two cycles beside two FMAs a cycle, half the work (measured on
+/// family 6 model 207: 96 against 192 GFLOP/s a core).
+int kernel_bf16_dot_pays(void);
+
+/// The fastest level of this processor, or what ADVGRPO_KERNELS=baseline|v3|v4 lowers it to; decided once.
 kernel_level kernel_level_in_use(void);
 
 /// For tests: uses a level from now on, at most the processor's own. Returns the level in use.

@@ -1,3 +1,4 @@
+import CKernels
 import COneDNN
 import Synchronization
 
@@ -32,13 +33,18 @@ enum OneDNN {
         return "oneDNN \(version.major).\(version.minor).\(version.patch)"
     }()
 
-    /// Whether products of bfloat16 are computed by the processor rather than emulated.
-    static let multipliesBFloat16 = isAny(of: [dnnl_cpu_isa_avx512_core_bf16, dnnl_cpu_isa_avx512_core_amx])
+    /// Whether products of bfloat16 are computed as such: where the processor has instructions for them that are faster than
+    /// those for fp32.
+    static let multipliesBFloat16 =
+        isAny(of: [dnnl_cpu_isa_avx512_core_amx])
+        || isAny(of: [dnnl_cpu_isa_avx512_core_bf16]) && kernel_bf16_dot_pays() != 0
 
     /// Whether a row of a product has the same bits whatever the number of rows: seen with the AVX-512 kernels, not with the
     /// AVX2 ones, which split the sum by the shape.
-    static let rowsAreIndependent =
-        multipliesBFloat16 || isAny(of: [dnnl_cpu_isa_avx512_core, dnnl_cpu_isa_avx512_core_vnni])
+    static let rowsAreIndependent = isAny(of: [
+        dnnl_cpu_isa_avx512_core, dnnl_cpu_isa_avx512_core_vnni, dnnl_cpu_isa_avx512_core_bf16,
+        dnnl_cpu_isa_avx512_core_amx,
+    ])
 
     private static func isAny(of sets: [dnnl_cpu_isa_t]) -> Bool {
         let used = dnnl_get_effective_cpu_isa()
