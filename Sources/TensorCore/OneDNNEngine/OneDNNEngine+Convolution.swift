@@ -116,9 +116,11 @@ extension OneDNNEngine {
         let derived = DerivedKey(maker: primitive.memory.weightsLayout, offset: weight.offset, shape: key.weight)
         return buffer.derivedBuffer(derived) {
             let copy = HostBuffer(byteCount: wanted.byteCount)
-            Primitive.reorder(
-                HostTensors.pointer(weight), TensorLayout(key.weight, tag: dnnl_oihw, weight.dtype), copy.pointer,
-                wanted)
+            // Converted first: the library rearranges for Winograd's algorithm what is fp32 already.
+            withElements(weight, key.operands) { elements in
+                Primitive.reorder(
+                    elements, TensorLayout(key.weight, tag: dnnl_oihw, key.operands), copy.pointer, wanted)
+            }
             buffer.releasePages()
             return copy
         }

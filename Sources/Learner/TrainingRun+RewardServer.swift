@@ -1,0 +1,88 @@
+import AdvGRPO
+import Logging
+import MethodModels
+import Protocol
+import Runtime
+import TensorCore
+import Transport
+
+/// What the run asks of the reward server, and what it takes for a lost state.
+extension TrainingRun {
+    /// Has the reward server train, or only measure when no steps are asked for.
+    static func train(_ order: DiscriminatorTraining, on rewardServer: Client) throws -> DiscriminatorTrained {
+        try asking(
+            "the reward server cannot train", resetting: ["notReady", "versionMismatch", "unknownGroup", "wrongRun"]
+        ) {
+            try rewardServer.requestBlocking(order, deadline: .seconds(600))
+        }
+    }
+
+    /// Asks the reward server; a server that is gone, or has lost its state, sends the run back to its snapshot.
+    ///
+    /// - Parameter codes: failures that mean a lost state; nil for all of them.
+    /// - Throws: `RewardServerReset`; `Interruption` when a run that is to end has waited long enough; any other failure as it
+    ///   came.
+    static func asking<Answer>(_ what: String, resetting codes: [String]?, _ body: () throws -> Answer) throws
+        -> Answer
+    {
+        do {
+            return try body()
+        } catch let failure as Failure where codes?.contains(failure.code) ?? true {
+            throw RewardServerReset(reason: "\(what): \(failure.message)")
+        } catch let error as TransportError where error.code == .deadlineExceeded {
+            throw RewardServerReset(reason: "\(what): \(error)")
+        } catch let error as TransportError where error.code == .closed {
+            throw Interruption()
+        }
+    }
+
+    func restoreRewardServer(_ moment: RunMoment) throws {
+        try waitForRewardServer()
+        try Self.asking("the reward server cannot be restored", resetting: ["restoreInterrupted"]) {
+            try rewardServer.restoreDiscriminator(
+                moment.discriminatorVersion, moment.discriminatorState, runID: moment.record.runID)
+        }
+        rewardServer.join(moment.record.runID)
+    }
+
+    private var hello: Hello {
+        RoleIdentity.hello(.learner, name: "learner", settings: settings, engine: policy.engine)
+    }
+
+    /// Waits until the reward server answers at all; it may load for long, or be started again.
+    ///
+    /// - Throws: `Interruption` when the shutdown signal comes first.
+    private func waitForRewardServer() throws {
+        var warnsAt = ContinuousClock.now + .seconds(30)
+        while true {
+            if shutdown.isRequested { throw Interruption() }
+            do {
+                _ = try rewardServer.requestBlocking(hello, deadline: .seconds(2))
+                return
+            } catch is Failure {
+                return  // It has no discriminator yet.
+            } catch let error as TransportError where error.code == .deadlineExceeded {
+                guard ContinuousClock.now >= warnsAt else { continue }
+                logger.warning("waiting for the reward server: \(error)")
+                warnsAt = .now + .seconds(30)
+            }
+        }
+    }
+
+    /// Whether the reward server is still this run's and has the version that the epoch is scored with. Another run's learner may
+    /// have taken it, or a message of one that died before its first snapshot arrived late.
+    func checkRewardServer(_ moment: RunMoment) throws {
+        let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
+            try rewardServer.requestBlocking(hello, deadline: .seconds(15))
+        }
+        guard welcome.runID == moment.record.runID else {
+            throw RewardServerReset(reason: "the reward server serves run \(welcome.runID)")
+        }
+        guard welcome.discriminatorVersion == moment.discriminatorVersion else {
+            throw RewardServerReset(
+                reason:
+                    "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)"
+            )
+        }
+    }
+}
