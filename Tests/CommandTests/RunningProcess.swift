@@ -102,7 +102,7 @@ final class RunningProcess: Sendable {
     }
 
     /// Waits for its end.
-    func finish(within limit: Duration = .seconds(120)) async throws -> Finished {
+    func finish(within limit: Duration = .seconds(300)) async throws -> Finished {
         let exit = try await eventually("the end of process \(processID)", within: limit) { self.exit }
         return Finished(exit: exit, output: output, errors: errors)
     }
@@ -119,7 +119,7 @@ struct TestFailure: Error, CustomStringConvertible {
 /// - Throws: `TestFailure` after `limit`, `CancellationError` when the test's time is up.
 @discardableResult
 func eventually<Value>(
-    _ what: String, within limit: Duration = .seconds(60), _ body: () async throws -> Value?
+    _ what: String, within limit: Duration = .seconds(180), _ body: () async throws -> Value?
 ) async throws -> Value {
     let end = ContinuousClock.now + limit
     while ContinuousClock.now < end {
