@@ -13,22 +13,26 @@ extern void __tsan_release(void *) __attribute__((weak));
 #define SWIFT __attribute__((swiftcall))
 #define SELF __attribute__((swift_context)) void *mutex
 
-/// `Synchronization._MutexHandle._lockSlow(UInt32) -> ()`
-#define LOCK "$s15Synchronization12_MutexHandleV9_lockSlowyys6UInt32VF"
+#define LOCK "$s15Synchronization12_MutexHandleV9_lockSlowyys6UInt32VF"  // _MutexHandle._lockSlow(UInt32) -> ()
+#define UNLOCK "$s15Synchronization12_MutexHandleV11_unlockSlowyyF"       // _MutexHandle._unlockSlow() -> ()
+
+// The library's own; null in programs without Swift, where nobody calls these.
+static SWIFT void (*library_lock)(uint32_t, SELF);
+static SWIFT void (*library_unlock)(SELF);
+
+__attribute__((constructor)) static void look_up(void) {
+    library_lock = (SWIFT void (*)(uint32_t, SELF))dlsym(RTLD_NEXT, LOCK);
+    library_unlock = (SWIFT void (*)(SELF))dlsym(RTLD_NEXT, UNLOCK);
+}
+
 SWIFT void lock_slow(uint32_t thread, SELF) __asm__(LOCK);
 SWIFT void lock_slow(uint32_t thread, SELF) {
-    static SWIFT void (*next)(uint32_t, SELF);
-    if (!next) next = (SWIFT void (*)(uint32_t, SELF))dlsym(RTLD_NEXT, LOCK);
-    next(thread, mutex);
+    library_lock(thread, mutex);
     if (__tsan_acquire) __tsan_acquire(mutex);
 }
 
-/// `Synchronization._MutexHandle._unlockSlow() -> ()`
-#define UNLOCK "$s15Synchronization12_MutexHandleV11_unlockSlowyyF"
 SWIFT void unlock_slow(SELF) __asm__(UNLOCK);
 SWIFT void unlock_slow(SELF) {
-    static SWIFT void (*next)(SELF);
-    if (!next) next = (SWIFT void (*)(SELF))dlsym(RTLD_NEXT, UNLOCK);
     if (__tsan_release) __tsan_release(mutex);
-    next(mutex);
+    library_unlock(mutex);
 }

@@ -95,13 +95,11 @@ struct JSONScanner {
             let piece = bytes[begin..<offset]
             let byte = bytes[offset]
             offset += 1
+            if byte == 0x22, content.isEmpty { return String(decoding: piece, as: UTF8.self) }
+            content += piece
             switch byte {
-            case 0x22:
-                return content.isEmpty
-                    ? String(decoding: piece, as: UTF8.self) : String(decoding: content + piece, as: UTF8.self)
-            case 0x5C:
-                content += piece
-                try escape(into: &content)
+            case 0x22: return String(decoding: content, as: UTF8.self)
+            case 0x5C: try escape(into: &content)
             default: throw failure("a string holds a control character")
             }
         }

@@ -11,7 +11,7 @@ import Testing
 
 extension ProcessTests {
     /// `rollout.overlap`: an epoch is sampled while the one before trains, and still everything has its bits.
-    @Suite("Overlap", .timeLimit(.minutes(10)))
+    @Suite("Overlap", .timeLimit(.minutes(3 * patience)))
     struct OverlapTests {
         private func start(_ workspace: Workspace, _ changes: String...) throws -> RunningProcess {
             try RunningProcess(

@@ -12,7 +12,7 @@ import Testing
 
 extension ProcessTests {
     /// `advgrpo relay` between the real roles.
-    @Suite("Relay", .timeLimit(.minutes(10)))
+    @Suite("Relay", .timeLimit(.minutes(3 * patience)))
     struct RelayTests {
         private struct Cluster {
             let workspace: Workspace

@@ -102,7 +102,7 @@ final class RunningProcess: Sendable {
     }
 
     /// Waits for its end.
-    func finish(within limit: Duration = .seconds(300)) async throws -> Finished {
+    func finish(within limit: Duration = .seconds(120)) async throws -> Finished {
         let exit = try await eventually("the end of process \(processID)", within: limit) { self.exit }
         return Finished(exit: exit, output: output, errors: errors)
     }
@@ -114,13 +114,17 @@ struct TestFailure: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
+/// How many times longer than usual a test waits before it gives up: sanitizers slow programs down. dev/sanitize sets it.
+let patience = ProcessInfo.processInfo.environment["ADVGRPO_TEST_PATIENCE"].flatMap(Int.init) ?? 1
+
 /// Waits until `body` returns a value.
 ///
 /// - Throws: `TestFailure` after `limit`, `CancellationError` when the test's time is up.
 @discardableResult
 func eventually<Value>(
-    _ what: String, within limit: Duration = .seconds(180), _ body: () async throws -> Value?
+    _ what: String, within limit: Duration = .seconds(60), _ body: () async throws -> Value?
 ) async throws -> Value {
+    let limit = limit * patience
     let end = ContinuousClock.now + limit
     while ContinuousClock.now < end {
         if let value = try await body() { return value }

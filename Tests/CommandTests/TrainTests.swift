@@ -9,7 +9,7 @@ enum ProcessTests {}
 
 extension ProcessTests {
     /// `advgrpo train` from settings to report.
-    @Suite("Train", .timeLimit(.minutes(10)))
+    @Suite("Train", .timeLimit(.minutes(3 * patience)))
     struct TrainTests {
         @Test("a run leaves metrics, exact counts, a checkpoint that loads, an adapter, a report, and no process")
         func wholeRun() async throws {

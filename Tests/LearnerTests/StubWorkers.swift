@@ -13,6 +13,7 @@ final class StubWorkers: Sendable {
     /// What a group takes. All together could make 1000 / 0.36 s = 2,800 groups a second, were it not for the ends of epochs,
     /// where they wait for the slowest and then for up to 0.4 s until they ask again.
     static let think = Duration.milliseconds(360)
+    /// Time between heartbeats as long as the learner has not said another.
     static let beat = Duration.milliseconds(500)
 
     /// What they saw, and until when they work.

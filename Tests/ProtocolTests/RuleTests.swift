@@ -85,6 +85,8 @@ struct RuleTests {
         refused(LeaseAnswer.wait(reason: "", retryInMilliseconds: -1))
         refused(Heartbeat(worker: "w", state: .waiting, busySeconds: .infinity))
         refused(Heartbeat(worker: "w", state: .waiting, group: GroupID(epoch: -1, index: 0)))
+        refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 0))
+        refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 60_001))
         refused(ScoreRequest(group: group, prompt: "", policyVersion: version, images: counting([1, 2, 2, 3])))
         refused(
             ScoreRequest(

@@ -64,7 +64,7 @@ public struct HeartbeatAcknowledgement: WireMessage {
     public var policyVersion: PolicyVersion
     /// The heartbeat's group, if it is not the worker's any more: its lease has ended, or the run went back to a snapshot.
     public var lost: GroupID?
-    /// When the worker shall report again; nil: as often as it likes.
+    /// Time until the worker shall report again, 1 to 60,000 ms; nil: as often as it likes.
     public var nextInMilliseconds: Int?
 
     /// Makes the message.
