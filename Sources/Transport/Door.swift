@@ -1,13 +1,14 @@
 import CZeroMQ
-internal import DequeModule
 
 /// Who is connected to a server, and who may connect.
 ///
 /// A connection counts for its address from when it is let in, and for its key, if it showed one, from its first message on;
 /// `FairShare` says how many a peer may have. Lives on the loop's thread, where the authenticator has its questions answered.
 ///
-/// libzmq does not say which connection a question is about. It is taken to be the address's oldest that has not been decided on;
-/// where two change places, their first messages or their age put it right.
+/// libzmq does not say which connection a question is about, and handshakes overtake one another. So of an address's
+/// connections that have said nothing yet, only the number of those let in is known: it grows with every admission, falls when
+/// one speaks, and is never larger than the number of those that are there. That is never too small, and right when no
+/// handshake is under way.
 struct Door: ~Copyable {
     /// What becomes of a connection.
     enum Decision: Sendable, Equatable {
@@ -18,13 +19,18 @@ struct Door: ~Copyable {
     }
 
     private struct Connection {
-        /// Descriptors are used again, serial numbers are not.
-        let serial: Int
         let address: String
         let since: ContinuousClock.Instant
-        var isDecided = false
-        /// For whom it counts, once it does.
+        /// For whom it counts, once it has spoken.
         var payer: (peer: String, account: FairShare.Account)?
+    }
+
+    /// The connections of an address that have said nothing yet.
+    private struct Silent {
+        /// Those that are there: let in, to be decided on, or refused and not closed yet.
+        var count = 0
+        /// An account for each of those let in; they count for the address.
+        var admitted: [FairShare.Account] = []
     }
 
     /// After this time libzmq has ended every connection that was not let in (ZMQ_HANDSHAKE_IVL is five seconds).
@@ -32,9 +38,7 @@ struct Door: ~Copyable {
     private let allowed: CurveAllowList?
     private let connections: FairShare
     private var live: [Int32: Connection] = [:]
-    /// In order of arrival; some have been decided on or have gone.
-    private var undecided: Deque<(descriptor: Int32, serial: Int)> = []
-    private var serial = 0
+    private var silent: [String: Silent] = [:]
     private let events: SocketEvents
 
     /// Watches a server's socket, which must not be bound yet.
@@ -57,30 +61,28 @@ struct Door: ~Copyable {
     /// Notes who has come and gone.
     mutating func update() {
         while let (event, descriptor) = events.next() {
-            if let payer = live.removeValue(forKey: descriptor)?.payer {
-                connections.remove(Load(count: 1), from: payer.account)
+            if let gone = live.removeValue(forKey: descriptor) {
+                settle(gone, wasAdmitted: .now - gone.since > Self.longestHandshake)
             }
             // One that is gone already has no address any more.
             guard event == ZMQ_EVENT_ACCEPTED, let address = peerAddress(of: descriptor) else { continue }
-            serial += 1
-            live[descriptor] = Connection(serial: serial, address: address, since: .now)
-            undecided.append((descriptor, serial))
-            forgetDecided()
+            live[descriptor] = Connection(address: address, since: .now)
+            silent[address, default: Silent()].count += 1
         }
     }
 
     /// A message of `peer` came over a connection: from now on it counts for the peer.
     mutating func heard(_ peer: String, over descriptor: Int32) {
         guard let connection = live[descriptor], connection.payer?.peer != peer else { return }
-        count(descriptor, for: peer)
+        settle(connection, wasAdmitted: true)
+        live[descriptor]?.payer = (peer, connections.add(Load(count: 1), to: [peer]))
     }
 
-    /// Whether the address's oldest undecided connection is let in.
+    /// Whether a connection of an address is let in.
     ///
     /// - Parameter key: what it showed; nil without CURVE.
     mutating func decide(address: String, key: CurveKey?) -> Decision {
         update()
-        let descriptor = nextUndecided(address)
         let user = key.flatMap { allowed?.name(ofKey: $0) }
         if allowed != nil && user == nil {
             return .refused(peer: address, reason: "its key is not in the allow-list")
@@ -90,36 +92,25 @@ struct Door: ~Copyable {
             return .refused(
                 peer: peer, reason: "a connection too many: it has \(count) of \(connections.held.count)")
         }
-        if let descriptor { count(descriptor, for: address) }
+        // One that is gone already is not there to be counted.
+        if var group = silent[address], group.admitted.count < group.count {
+            group.admitted.append(connections.add(Load(count: 1), to: [address]))
+            silent[address] = group
+        }
         return .admitted(user: user ?? "")
     }
 
-    /// The address's oldest connection that has not been decided on.
-    private mutating func nextUndecided(_ address: String) -> Int32? {
-        forgetDecided()
-        let next = undecided.first { isUndecided($0) && live[$0.descriptor]?.address == address }
-        if let next { live[next.descriptor]?.isDecided = true }
-        return next?.descriptor
-    }
-
-    private func isUndecided(_ name: (descriptor: Int32, serial: Int)) -> Bool {
-        guard let connection = live[name.descriptor] else { return false }
-        return connection.serial == name.serial && !connection.isDecided && connection.payer == nil
-    }
-
-    /// Forgets the oldest names until one is undecided; what must have been let in by now is counted.
-    private mutating func forgetDecided() {
-        while let oldest = undecided.first {
-            if isUndecided(oldest), let connection = live[oldest.descriptor] {
-                if .now - connection.since < Self.longestHandshake { return }
-                count(oldest.descriptor, for: connection.address)
-            }
-            undecided.removeFirst()
+    /// A connection does not count any more as it did.
+    ///
+    /// - Parameter wasAdmitted: whether one that has said nothing is known to have been let in.
+    private mutating func settle(_ connection: Connection, wasAdmitted: Bool) {
+        if let payer = connection.payer { return connections.remove(Load(count: 1), from: payer.account) }
+        guard var group = silent[connection.address] else { return }
+        group.count -= 1
+        let admittedCount = min(group.admitted.count - (wasAdmitted ? 1 : 0), group.count)
+        while group.admitted.count > max(0, admittedCount), let account = group.admitted.popLast() {
+            connections.remove(Load(count: 1), from: account)
         }
-    }
-
-    private mutating func count(_ descriptor: Int32, for peer: String) {
-        if let payer = live[descriptor]?.payer { connections.remove(Load(count: 1), from: payer.account) }
-        live[descriptor]?.payer = (peer, connections.add(Load(count: 1), to: [peer]))
+        silent[connection.address] = group.count == 0 ? nil : group
     }
 }
