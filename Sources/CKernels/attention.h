@@ -31,7 +31,8 @@ static void KERNEL_LOCAL(copy_columns)(const ELEMENT *x, long stride, long S, lo
 INLINE void KERNEL_LOCAL(mask_row)(float *score, long row, long Sk, long width, int causal, const float *bias) {
     if (bias) EACH(i, c, Sk) store_f32(score + i, c, load_f32(score + i, c, 0) + load_f32(bias + row * Sk + i, c, 0));
     long visible = causal && row + 1 < Sk ? row + 1 : Sk;
-    for (long i = visible; i < width; i++) score[i] = -INFINITY;
+    for (long i = visible / LANES * LANES; i < width; i += LANES)
+        store_f32(score + i, LANES, choose(lane_numbers() < (int32_t)(visible - i), load_f32(score + i, LANES, 0), splat(-INFINITY)));
 }
 
 #if !(LANES_BF16 && NARROW)

@@ -1,4 +1,4 @@
-// One attention head on processors that multiply pairs of bfloat16 numbers (vdpbf16ps): attention.h with its products over pairs.
+// One attention head on processors that multiply pairs of bfloat16 numbers (vdpbf16ps, AMX): attention.h with its products over pairs.
 // A panel of pairs is counted in 32-bit units, each two numbers that follow each other along the summed axis. Probabilities
 // and their gradients are rounded to bfloat16 where they are multiplied; sums and the softmax stay fp32.
 
@@ -56,6 +56,7 @@ void KERNEL_NAME(attention)(
     const long d2 = (d + 1) / 2, k2 = (Sk + 1) / 2;
     float *queries = scratch, *keys = queries + block * dp / 2, *values = keys + d2 * kp, *scores = values + k2 * dp;
     float *probabilities = scores + block * kp, *output = probabilities + block * kp / 2;
+    const tile_shapes shapes = tiles_begin();
     pair_columns(k, stride, Sk, d, keys);
     pair_neighbours(v, stride, Sk, d, values);
     for (long start = 0; start < Sq; start += block) {
@@ -83,6 +84,7 @@ void KERNEL_NAME(attention)(
         for (long r = 0; r < rows; r++)
             EACH(i, c, d) store_bf16(y + (start + r) * stride + i, c, load_f32(output + r * dp + i, c, 0) * inverse[r]);
     }
+    tiles_end(shapes);
 }
 
 void KERNEL_NAME(attention_backward)(
@@ -97,6 +99,7 @@ void KERNEL_NAME(attention_backward)(
     float *values_t = keys_t + d2 * kp, *key_pairs = values_t + d2 * kp, *sum_k = key_pairs + k2 * dp;
     float *sum_v = sum_k + Sk * dp, *scores = sum_v + Sk * dp, *dscores = scores + block * kp;
     float *p_pairs = dscores + block * kp, *ds_pairs = p_pairs + half * kp, *ds_rows = ds_pairs + half * kp;
+    const tile_shapes shapes = tiles_begin();
     pair_columns(k, stride, Sk, d, keys_t);
     pair_columns(v, stride, Sk, d, values_t);
     pair_neighbours(k, stride, Sk, d, key_pairs);
@@ -144,4 +147,5 @@ void KERNEL_NAME(attention_backward)(
             store_bf16(dk + s * stride + i, c, load_f32(sum_k + s * dp + i, c, 0));
             store_bf16(dv + s * stride + i, c, load_f32(sum_v + s * dp + i, c, 0));
         }
+    tiles_end(shapes);
 }

@@ -19,6 +19,7 @@
     CALL(VARIANTS, name, baseline, STRIP parameters) \
     CALL(VARIANTS, name, v3, STRIP parameters) \
     CALL(VARIANTS, name, v4, STRIP parameters) \
-    CALL(VARIANTS, name, v4bf16, STRIP parameters)
+    CALL(VARIANTS, name, v4bf16, STRIP parameters) \
+    CALL(VARIANTS, name, amx, STRIP parameters)
 #include "KernelList.def"
 #undef KERNEL

@@ -1,6 +1,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "amx.h"
 #include "declarations.h"
 
 static kernel_level supported(void) {
@@ -10,6 +11,7 @@ static kernel_level supported(void) {
     int v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd")
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     int bf16 = v4 && __builtin_cpu_supports("avx512bf16");
+    if (bf16 && amx_is_permitted()) return kernel_amx;
     return bf16 ? kernel_avx512_bf16 : v4 ? kernel_x86_64_v4 : v3 ? kernel_x86_64_v3 : kernel_baseline;
 #else
     return kernel_baseline;
@@ -41,12 +43,14 @@ kernel_level kernel_level_in_use(void) {
     if (wish && !strcmp(wish, "baseline")) return kernel_level_select(kernel_baseline);
     if (wish && !strcmp(wish, "v3")) return kernel_level_select(kernel_x86_64_v3);
     if (wish && !strcmp(wish, "v4")) return kernel_level_select(kernel_x86_64_v4);
-    return kernel_level_select(kernel_bf16_dot_pays() ? kernel_avx512_bf16 : kernel_x86_64_v4);
+    kernel_level best = supported();
+    return kernel_level_select(best == kernel_avx512_bf16 && !kernel_bf16_dot_pays() ? kernel_x86_64_v4 : best);
 }
 
 #if defined(__x86_64__)
 #define LEVELS(name, suffix, arguments) \
     switch (kernel_level_in_use()) { \
+    case kernel_amx: name##_##suffix##_amx arguments; return; \
     case kernel_avx512_bf16: name##_##suffix##_v4bf16 arguments; return; \
     case kernel_x86_64_v4: name##_##suffix##_v4 arguments; return; \
     case kernel_x86_64_v3: name##_##suffix##_v3 arguments; return; \

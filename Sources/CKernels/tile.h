@@ -73,10 +73,15 @@ static void small_product(long M, long N, long K, const float *a, long a_row, lo
     small_product_of(0, M, N, K, a, a_row, a_k, b, ldb, c, ldc, accumulate);
 }
 
-#if LANES_BF16
+#if LANES_BF16 && !LANES_AMX
 /// The same over pairs of bfloat16: K counts pairs, and a and b are given in 32-bit units.
 static void small_product_of_pairs(long M, long N, long K, const float *a, long a_row, long a_k, const float *b, long ldb,
                                    float *c, long ldc, int accumulate) {
     small_product_of(1, M, N, K, a, a_row, a_k, b, ldb, c, ldc, accumulate);
 }
+
+/// Products by AMX have something to begin and to end.
+typedef int tile_shapes;
+INLINE tile_shapes tiles_begin(void) { return 0; }
+INLINE void tiles_end(tile_shapes before) { (void)before; }
 #endif

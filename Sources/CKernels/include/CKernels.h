@@ -27,7 +27,7 @@ typedef struct {
 } kernel_adam_step;
 
 /// Instruction sets a kernel exists for.
-typedef enum { kernel_baseline = 0, kernel_x86_64_v3 = 1, kernel_x86_64_v4 = 2, kernel_avx512_bf16 = 3 } kernel_level;
+typedef enum { kernel_baseline = 0, kernel_x86_64_v3 = 1, kernel_x86_64_v4 = 2, kernel_avx512_bf16 = 3, kernel_amx = 4 } kernel_level;
 
 /// Whether multiplying bfloat16 by vdpbf16ps is faster than converting it and multiplying fp32. AMD's Zen 4 issues one a cycle,
 /// twice the work of its one fp32 FMA; Intel's cores issue one in two cycles beside two FMAs a cycle, half the work (measured on

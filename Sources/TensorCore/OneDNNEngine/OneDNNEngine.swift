@@ -17,6 +17,7 @@ public final class OneDNNEngine: Engine {
         let levels: [UInt32: String] = [
             kernel_baseline.rawValue: "baseline", kernel_x86_64_v3.rawValue: "x86-64-v3",
             kernel_x86_64_v4.rawValue: "x86-64-v4", kernel_avx512_bf16.rawValue: "x86-64-v4 with bf16",
+            kernel_amx.rawValue: "x86-64-v4 with AMX",
         ]
         let level = levels[kernel_level_in_use().rawValue] ?? "unknown"
         let products = OneDNN.multipliesBFloat16 ? "bf16 products" : "bf16 multiplied as fp32"
