@@ -102,7 +102,8 @@ let package = Package(
                 "Protocol", "Runtime", "SafeTensors", "Transport", "WeightsPublisher",
                 .product(name: "Logging", package: "swift-log"),
             ]),
-        tests("RolloutWorker", ["Protocol", "Transport"]), tests("RewardServer", ["Protocol", "Transport"]),
+        tests("RolloutWorker", ["Protocol", "Transport"]),
+        tests("RewardServer", ["AdvGRPO", "Datasets", "Protocol", "TensorCore", "Transport"]),
         tests("Learner", ["AdvGRPO", "CZeroMQ", "Protocol", "Runtime", "SafeTensors", "Transport"]),
         tests("Command", ["FaultyNetwork", "Protocol", "Runtime", "Raster", "SafeTensors", "Transport"]),
         tests(

@@ -14,7 +14,7 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
     public var tunedLearningRate = 5e-6
     /// Optimiser steps each time the discriminator is trained.
     public var stepsPerTraining = 1
-    /// References in one step; 0 takes as many as there are generated images in the epoch.
+    /// References in one step, drawn from nine tenths of the prompts; 0 takes one of its own prompt for each generated image of the epoch.
     public var realBatch = 0
     /// Generated images in one step; 0 takes all of the epoch.
     public var fakeBatch = 0
@@ -63,8 +63,9 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
             "Optimiser steps each time the discriminator is trained.", source: "method 1.7; fixed: measured"),
         .integer(
             "realBatch", \.realBatch, 0...1_000_000, unit: "images",
-            "References in one step; 0: as many as the epoch has generated images. `pickscore_adversarial` takes one of the prompt of "
-                + "each generated image in any case.", source: "method 1.7, 1.13"),
+            "References in one step, drawn from nine tenths of the prompts: those of the others measure. 0: one of its own prompt for "
+                + "each generated image of the epoch, and none is held out. `pickscore_adversarial` takes that in any case.",
+            source: "method 1.7, 1.13"),
         .integer(
             "fakeBatch", \.fakeBatch, 0...1_000_000, unit: "images",
             "Generated images in one step; 0: all of the epoch.", source: "method 1.7"),

@@ -109,9 +109,10 @@ final class Studio {
 
     private static func sheetName(_ epoch: Int) -> String { String(format: "epoch-%06d.png", epoch) }
 
-    /// Before and after, one under the other.
+    /// Before and after, one under the other; nothing where somebody has removed the first sheet.
     private func writeComparison(epoch: Int) throws {
-        guard !prompts.isEmpty else { return }
+        let hasFirst = FileManager.default.fileExists(atPath: path("images/" + Self.sheetName(0)))
+        guard !prompts.isEmpty, hasFirst else { return }
         let before = try RGBImage(pngPath: path("images/" + Self.sheetName(0)))
         let after = try RGBImage(pngPath: path("images/" + Self.sheetName(epoch)))
         let both = ContactSheet(images: [before, after], columns: 1, scale: 1, gutter: 8).image

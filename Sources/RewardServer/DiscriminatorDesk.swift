@@ -54,9 +54,10 @@ public struct Scorer: Sendable {
         let prompts = try PromptList(
             path: settings.data.prompts, without: settings.data.evaluationPrompts
         ).prompts
+        // What is not drawn is the epoch's own prompts' references, whichever these are.
         references = ReferenceFeatures(
             library: try ReferenceLibrary(path: settings.data.references, required: prompts), prompts: prompts,
-            side: settings.method.rollout.resolution, engine: engine,
+            holdsOut: method.discriminator.realBatch > 0, side: settings.method.rollout.resolution, engine: engine,
             autoencoder: settings.method.reward.references == .decoded
                 ? try AutoencoderKL(folder: settings.model + "/vae", engine: engine) : nil)
         if method.reward.relativeToReferences, let single = references.prompts.first(where: { $0.imageCount < 2 }) {

@@ -29,10 +29,12 @@ final class ReferenceFeatures: Sendable {
     let prompts: [ReferenceImages.Prompt]
 
     /// - Parameters:
+    ///   - holdsOut: whether every tenth prompt's references only measure.
     ///   - side: references are brought to side x side pixels, the size of generated images.
     ///   - autoencoder: with its encoder; nil shows references as they are.
     init(
-        library: ReferenceLibrary, prompts texts: [String], side: Int, engine: any Engine, autoencoder: AutoencoderKL?
+        library: ReferenceLibrary, prompts texts: [String], holdsOut: Bool, side: Int, engine: any Engine,
+        autoencoder: AutoencoderKL?
     ) {
         self.autoencoder = autoencoder
         pictures = {
@@ -41,7 +43,8 @@ final class ReferenceFeatures: Sendable {
         self.side = side
         self.engine = engine
         prompts = texts.enumerated().map { index, text in
-            ReferenceImages.Prompt(text: text, imageCount: library.paths(of: text).count, isHeldOut: index % 10 == 9)
+            ReferenceImages.Prompt(
+                text: text, imageCount: library.paths(of: text).count, isHeldOut: holdsOut && index % 10 == 9)
         }
         paths = texts.flatMap { text in library.paths(of: text).indices.map { (text, $0) } }
     }
