@@ -14,7 +14,8 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
     public var tunedLearningRate = 5e-6
     /// Optimiser steps each time the discriminator is trained.
     public var stepsPerTraining = 1
-    /// References in one step, drawn from nine tenths of the prompts; 0 takes one of its own prompt for each generated image of the epoch.
+    /// References in one step, drawn from nine tenths of the prompts; 0 takes one of its own prompt for each generated image of
+    /// the epoch.
     public var realBatch = 0
     /// Generated images in one step; 0 takes all of the epoch.
     public var fakeBatch = 0

@@ -29,22 +29,17 @@ typedef struct {
     long row_bytes;
 } tile_source;
 
-/// Units [row][k] of `a` as a tile, the rest zero: where they are, or, if they are too few or lie the other way, copied to `square`.
-INLINE tile_source left_tile(const float *a, long a_row, long a_k, long rows, long pairs, float *square) {
-    if (a_k == 1 && rows == TILE_SIDE && pairs == TILE_SIDE) return (tile_source){a, a_row * (long)sizeof(float)};
-    lanes_t units[TILE_SIDE];
-    long count = a_k == 1 ? rows : pairs, width = a_k == 1 ? pairs : rows, step = a_k == 1 ? a_row : a_k;
-    for (long i = 0; i < TILE_SIDE; i++) units[i] = i < count ? load_f32(a + i * step, width, 0) : splat(0);
-    if (a_k != 1) transpose_square(units);
-    memcpy(square, units, sizeof units);
-    return (tile_source){square, TILE_SIDE * sizeof(float)};
-}
-
-/// Units [k][column] of `b` as a tile, the rest zero.
-INLINE tile_source right_tile(const float *b, long ldb, long pairs, float *square) {
-    if (pairs == TILE_SIDE) return (tile_source){b, ldb * (long)sizeof(float)};
-    for (long i = 0; i < TILE_SIDE; i++)
-        store_f32(square + i * TILE_SIDE, LANES, i < pairs ? load_f32(b + i * ldb, LANES, 0) : splat(0));
+/// Up to 16 x 16 units as a tile, the rest zero: where they are, or, if they are too few or a column's follow each other
+/// (row_step = 1), copied to `square`.
+INLINE tile_source tile_of(const float *units, long row_step, long column_step, long rows, long columns, float *square) {
+    if (column_step == 1 && rows == TILE_SIDE && columns == TILE_SIDE)
+        return (tile_source){units, row_step * (long)sizeof(float)};
+    const int lies_right = column_step == 1;
+    long lines = lies_right ? rows : columns, width = lies_right ? columns : rows, step = lies_right ? row_step : column_step;
+    lanes_t copy[TILE_SIDE];
+    for (long i = 0; i < TILE_SIDE; i++) copy[i] = i < lines ? load_f32(units + i * step, width, 0) : splat(0);
+    if (!lies_right) transpose_square(copy);
+    memcpy(square, copy, sizeof copy);
     return (tile_source){square, TILE_SIDE * sizeof(float)};
 }
 
@@ -63,11 +58,11 @@ INLINE void tile_row(
 #undef OPEN
     for (long k = 0; k < K; k += TILE_SIDE) {
         long pairs = K - k < TILE_SIDE ? K - k : TILE_SIDE;
-        tile_source left = left_tile(a + k * a_k, a_row, a_k, rows, pairs, square);
+        tile_source left = tile_of(a + k * a_k, a_row, a_k, rows, pairs, square);
         _tile_loadd(4, left.units, left.row_bytes);
 #define ADD(t, register_) \
     if (t < tiles) { \
-        tile_source right = right_tile(b + k * ldb + t * TILE_SIDE, ldb, pairs, square); \
+        tile_source right = tile_of(b + k * ldb + t * TILE_SIDE, ldb, 1, pairs, TILE_SIDE, square); \
         _tile_loadd(register_, right.units, right.row_bytes); \
         _tile_dpbf16ps(t, 4, register_); \
     }

@@ -111,7 +111,8 @@ public final class RolloutWorker: Sendable {
                 isIntroduced = true
                 if let reason = try takeTurn(&held, store, patience) { return .stopped(reason: reason) }
             } catch let failure as Failure where Self.isOfNewLearner(failure) {
-                // The learner was started again; introduce this worker again. A reward server may serve the other run for longer.
+                // The learner was started again; introduce this worker again. Not at once: a reward server may serve the other run
+                // for a while, and would refuse the worker as often as it came.
                 isIntroduced = false
                 shutdown.sleep(for: .milliseconds(250))
             } catch let error as TransportError where error.code == .deadlineExceeded && Lifeline.isSupervised {

@@ -15,7 +15,7 @@ import Transport
             request.reply(
                 HeartbeatAcknowledgement(
                     runState: .running, policyVersion: PolicyVersion(rawValue: 0),
-                    lost: GroupID(epoch: 0, index: 1), nextInMilliseconds: nextInMilliseconds))
+                    nextInMilliseconds: nextInMilliseconds))
         }
         let reporter = WorkerReporter(name: "w0", learner: try Client(server.endpoint, on: loop))
         reporter.start()

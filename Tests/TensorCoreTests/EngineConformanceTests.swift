@@ -102,6 +102,16 @@ import Testing
         }
     }
 
+    @Test("exp is zero below the smallest normal number; hidden keys are there")
+    func smallExponents() {
+        let engine = OneDNNEngine.shared
+        let x: [Float] = [-.infinity, -1000, -104, -88, -87, 0, 90, .infinity, .nan]
+        let y = engine.activate(engine.tensor(x, shape: [x.count]), .exp).values
+        #expect(y[..<4] == [0, 0, 0, 0] && y[5...7] == [1, .infinity, .infinity] && y[8].isNaN)
+        // lanes_exp: 2e-7, and 6e-8 |x| on processors without fused multiply-adds.
+        #expect(abs(y[4] / Glibc.exp(-87) - 1) < 2e-7 + 6e-8 * 87, "\(y[4])")
+    }
+
     @Test("an activation within a linear layer has the bits of the activation after it", arguments: DType.allCases)
     func fusedActivations(_ dtype: DType) {
         let engine = OneDNNEngine.shared

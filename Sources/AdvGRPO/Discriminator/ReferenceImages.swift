@@ -2,8 +2,8 @@ import TensorCore
 
 /// The reference images of all prompts and where their features come from.
 ///
-/// Images are numbered in order of the prompts. Those of held-out prompts are never drawn to train the discriminator; they measure
-/// it.
+/// Images are numbered in order of the prompts. Those of held-out prompts are never drawn to train the
+/// discriminator; they measure it.
 public struct ReferenceImages: Sendable {
     /// One prompt's references.
     public struct Prompt: Sendable, Equatable {
