@@ -92,11 +92,11 @@ public struct GuidedVelocity: Sendable {
     public func callAsFunction(
         _ x_BCHW: Tensor, timestep: Float, prompt: PromptConditioning, velocity: @escaping VelocityFunction,
         lanes: Lanes
-    ) throws -> Tensor {
+    ) -> Tensor {
         let B = x_BCHW.shape[0]
         guard scale != 1 else { return self(x_BCHW, timestep: timestep, prompt: prompt, velocity: velocity) }
         let both = prompt.batch(B, guided: true)
-        let velocities = try lanes.map(2) { branch in
+        let velocities = lanes.map(2) { branch in
             velocity(x_BCHW, timestep, both.rows(branch * B..<(branch + 1) * B)).converted(to: .float32)
         }
         return velocities[0] + (velocities[1] - velocities[0]) * scale

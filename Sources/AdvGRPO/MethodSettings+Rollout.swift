@@ -18,7 +18,7 @@ public struct RolloutSettings: Codable, Sendable, Equatable {
     public var groupsPerEpoch = 48
     /// Images of a group that one thread computes at once. Part of the method's numbers: kernels may round differently for
     /// other batch sizes, so this and not the number of threads decides how a group is cut.
-    public var chunkSize = 4
+    public var chunkSize = 8
     /// Whether an epoch is sampled while the one before trains, by a policy that is one update old.
     public var overlap = false
     /// Whether a group's images share their start.

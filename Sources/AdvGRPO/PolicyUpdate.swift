@@ -168,7 +168,7 @@ public struct PolicyUpdate: Sendable {
         var sum: Parameters?
         var statistics = PolicyStatistics()
         for wave in Chunks(size: lanes.count).ranges(pieces.count) {
-            let results = try lanes.map(wave.count) { offset in
+            let results = lanes.map(wave.count) { offset in
                 let piece = pieces[wave.lowerBound + offset]
                 let (perSample, statistics) = loss(
                     of: piece, groups[piece.group],

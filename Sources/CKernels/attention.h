@@ -35,6 +35,15 @@ INLINE void KERNEL_LOCAL(mask_row)(float *score, long row, long Sk, long width, 
         store_f32(score + i, LANES, choose(lane_numbers() < (int32_t)(visible - i), load_f32(score + i, LANES, 0), splat(-INFINITY)));
 }
 
+/// From each row's largest score and its total: log_sum, and 1 / total in the total's place.
+INLINE void KERNEL_LOCAL(finish_rows)(long rows, const float *largest, float *totals, float *log_sum) {
+    EACH(r, c, rows) {
+        lanes_t total = load_f32(totals + r, c, 1);
+        store_f32(log_sum + r, c, load_f32(largest + r, c, 0) + lanes_log(total));
+        store_f32(totals + r, c, 1.0f / total);
+    }
+}
+
 #if !(LANES_BF16 && NARROW)
 
 /// For the size of `scratch` see `Heads` in OneDNNEngine+Attention.swift.
@@ -51,7 +60,7 @@ void KERNEL_NAME(attention)(
         long rows = Sq - start < block ? Sq - start : block;
         KERNEL_LOCAL(copy_rows)((const ELEMENT *)q + start * stride, stride, rows, d, scale, queries);
         small_product(rows, kp, d, queries, dp, 1, keys, kp, scores, kp, 0);
-        float inverse[KERNEL_LOCAL(QUERY_BLOCK)];
+        float largest[KERNEL_LOCAL(QUERY_BLOCK)], totals[KERNEL_LOCAL(QUERY_BLOCK)];
         for (long r = 0; r < rows; r++) {
             float *score = scores + r * kp;
             KERNEL_LOCAL(mask_row)(score, start + r, Sk, kp, causal, bias);
@@ -63,13 +72,13 @@ void KERNEL_NAME(attention)(
                 sum += e;
                 store_f32(score + i, LANES, e);
             }
-            float total = lane_sum(sum);
-            inverse[r] = 1 / total;
-            log_sum[start + r] = max + logf(total);
+            largest[r] = max;
+            totals[r] = lane_sum(sum);
         }
+        KERNEL_LOCAL(finish_rows)(rows, largest, totals, log_sum + start);
         small_product(rows, dp, Sk, scores, kp, 1, values, dp, output, dp, 0);
         for (long r = 0; r < rows; r++)
-            EACH(i, c, d) STORE(y + (start + r) * stride + i, c, load_f32(output + r * dp + i, c, 0) * inverse[r]);
+            EACH(i, c, d) STORE(y + (start + r) * stride + i, c, load_f32(output + r * dp + i, c, 0) * totals[r]);
     }
 }
 

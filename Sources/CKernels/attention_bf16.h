@@ -5,7 +5,8 @@
 /// `count` numbers as 16 units, the rest zero.
 INLINE lanes_t load_units(const uint16_t *p, long count) {
     lanes_t x = splat(0);
-    memcpy(&x, p, (count < 2 * LANES ? count : 2 * LANES) * sizeof(uint16_t));
+    if (count >= 2 * LANES) memcpy(&x, p, sizeof x);
+    else memcpy(&x, p, count * sizeof(uint16_t));
     return x;
 }
 
@@ -42,10 +43,11 @@ static void pair_neighbours(const uint16_t *x, long stride, long S, long d, floa
     }
 }
 
-/// scores = scale * scores + bias, hidden keys -infinity.
-INLINE void scale_and_mask(float *score, float scale, long row, long Sk, long width, int causal, const float *bias) {
-    for (long i = 0; i < width; i += LANES) store_f32(score + i, LANES, load_f32(score + i, LANES, 0) * scale);
+/// Hides keys; with a bias scores = scale * scores + bias. Returns the factor that is still to be applied.
+INLINE float bias_and_mask(float *score, float scale, long row, long Sk, long width, int causal, const float *bias) {
+    if (bias) for (long i = 0; i < width; i += LANES) store_f32(score + i, LANES, load_f32(score + i, LANES, 0) * scale);
     KERNEL_LOCAL(mask_row)(score, row, Sk, width, causal, bias);
+    return bias ? 1 : scale;
 }
 
 void KERNEL_NAME(attention)(
@@ -63,26 +65,26 @@ void KERNEL_NAME(attention)(
         long rows = Sq - start < block ? Sq - start : block;
         pair_rows((const uint16_t *)q + start * stride, stride, rows, d, queries);
         small_product_of_pairs(rows, kp, d2, queries, dp / 2, 1, keys, kp, scores, kp, 0);
-        float inverse[KERNEL_LOCAL(QUERY_BLOCK)];
+        float largest[KERNEL_LOCAL(QUERY_BLOCK)], totals[KERNEL_LOCAL(QUERY_BLOCK)];
         for (long r = 0; r < rows; r++) {
             float *score = scores + r * kp;
             uint16_t *rounded = (uint16_t *)probabilities + r * kp;
-            scale_and_mask(score, scale, start + r, Sk, kp, causal, bias);
+            float factor = bias_and_mask(score, scale, start + r, Sk, kp, causal, bias);
             lanes_t top = splat(-INFINITY), sum = splat(0);
             for (long i = 0; i < kp; i += LANES) top = at_least(load_f32(score + i, LANES, 0), top);
-            float max = lane_max(top);
+            float max = lane_max(top) * factor;
             for (long i = 0; i < kp; i += LANES) {
-                lanes_t e = lanes_exp(load_f32(score + i, LANES, 0) - max);
+                lanes_t e = lanes_exp(load_f32(score + i, LANES, 0) * factor - max);
                 sum += e;
                 store_bf16(rounded + i, LANES, e);
             }
-            float total = lane_sum(sum);
-            inverse[r] = 1 / total;
-            log_sum[start + r] = max + logf(total);
+            largest[r] = max;
+            totals[r] = lane_sum(sum);
         }
+        KERNEL_LOCAL(finish_rows)(rows, largest, totals, log_sum + start);
         small_product_of_pairs(rows, dp, k2, probabilities, kp / 2, 1, values, dp, output, dp, 0);
         for (long r = 0; r < rows; r++)
-            EACH(i, c, d) store_bf16(y + (start + r) * stride + i, c, load_f32(output + r * dp + i, c, 0) * inverse[r]);
+            EACH(i, c, d) store_bf16(y + (start + r) * stride + i, c, load_f32(output + r * dp + i, c, 0) * totals[r]);
     }
     tiles_end(shapes);
 }
@@ -115,12 +117,12 @@ void KERNEL_NAME(attention_backward)(
         if (rows % 2) memset(scores + rows * kp, 0, kp * sizeof(float)), memset(dscores + rows * kp, 0, kp * sizeof(float));
         for (long r = 0; r < rows; r++) {
             float *score = scores + r * kp, *dscore = dscores + r * kp;
-            scale_and_mask(score, scale, start + r, Sk, kp, causal, bias);
+            float factor = bias_and_mask(score, scale, start + r, Sk, kp, causal, bias);
             lanes_t product = splat(0);
             EACH(i, c, d) product += load_bf16(y + at + r * stride + i, c, 0) * load_bf16(dy + at + r * stride + i, c, 0);
             float pull = lane_sum(product), normaliser = log_sum[start + r];
             for (long i = 0; i < kp; i += LANES) {
-                lanes_t p = lanes_exp(load_f32(score + i, LANES, 0) - normaliser);
+                lanes_t p = lanes_exp(load_f32(score + i, LANES, 0) * factor - normaliser);
                 lanes_t ds = p * (load_f32(dscore + i, LANES, 0) - pull) * scale;
                 store_f32(score + i, LANES, p);
                 store_f32(dscore + i, LANES, ds);

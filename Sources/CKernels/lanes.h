@@ -278,3 +278,10 @@ INLINE lanes_t lanes_log1p(lanes_t u) {
     p = p * z + 1.0f / 3;
     return 2.0f * s * (p * z + 1.0f);
 }
+
+/// ln x for 1 <= x < infinity by exponent and mantissa; NaN stays NaN.
+INLINE lanes_t lanes_log(lanes_t x) {
+    ints_t exponent = ((ints_t)x >> 23) - 127;
+    lanes_t mantissa = (lanes_t)(((bits_t)x & 0x7fffffu) | 0x3f800000u);
+    return __builtin_convertvector(exponent, lanes_t) * 0.693147180559945f + lanes_log1p(mantissa - 1.0f) + (x - x);
+}

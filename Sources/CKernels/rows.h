@@ -10,34 +10,53 @@ void KERNEL_NAME(from_float)(const float *x, long n, void *y_) {
     EACH(i, c, n) STORE(y + i, c, load_f32(x + i, c, 0));
 }
 
-/// Mean and 1 / sqrt(variance + epsilon) of one row, in two passes.
-INLINE void KERNEL_LOCAL(row_statistics)(const ELEMENT *x, long D, float epsilon, float *mean_out, float *scale_out) {
+// A bfloat16 row is read three times: where `copy`, which has room for ROW_COPY columns, is not NULL, only the first time from x.
+
+#define ROW_COPY 4096
+
+INLINE lanes_t KERNEL_LOCAL(row_lanes)(const ELEMENT *x, const float *copy, long i, long count, float rest) {
+    return copy ? load_f32(copy + i, count, rest) : LOAD_OR(x + i, count, rest);
+}
+
+/// Mean and 1 / sqrt(variance + epsilon) of one row, in two passes; fills the copy.
+INLINE void KERNEL_LOCAL(row_statistics)(
+    const ELEMENT *x, float *copy, long D, float epsilon, float *mean_out, float *scale_out) {
     lanes_t sum = splat(0);
-    EACH(i, c, D) sum += LOAD(x + i, c);
+    EACH(i, c, D) {
+        lanes_t value = LOAD(x + i, c);
+        if (copy) store_f32(copy + i, c, value);
+        sum += value;
+    }
     float mean = lane_sum(sum) / D;
     lanes_t squares = splat(0);
     EACH(i, c, D) {
-        lanes_t delta = LOAD_OR(x + i, c, mean) - mean;
+        lanes_t delta = KERNEL_LOCAL(row_lanes)(x, copy, i, c, mean) - mean;
         squares += delta * delta;
     }
     *mean_out = mean;
     *scale_out = 1 / sqrtf(lane_sum(squares) / D + epsilon);
 }
 
-void KERNEL_NAME(layer_norm)(
-    const void *x_, const float *weight, const float *bias, float epsilon, long M, long D, void *y_) {
-    const ELEMENT *x = x_;
-    ELEMENT *y = y_;
+INLINE void KERNEL_LOCAL(normalize_rows)(
+    const ELEMENT *x, float *copy, const float *weight, const float *bias, float epsilon, long M, long D, ELEMENT *y) {
     for (long m = 0; m < M; m++, x += D, y += D) {
         float mean, scale;
-        KERNEL_LOCAL(row_statistics)(x, D, epsilon, &mean, &scale);
+        KERNEL_LOCAL(row_statistics)(x, copy, D, epsilon, &mean, &scale);
         EACH(i, c, D) {
-            lanes_t value = (LOAD(x + i, c) - mean) * scale;
+            lanes_t value = (KERNEL_LOCAL(row_lanes)(x, copy, i, c, 0) - mean) * scale;
             if (weight) value *= load_f32(weight + i, c, 0);
             if (bias) value += load_f32(bias + i, c, 0);
             STORE(y + i, c, value);
         }
     }
+}
+
+void KERNEL_NAME(layer_norm)(
+    const void *x, const float *weight, const float *bias, float epsilon, long M, long D, void *y) {
+    float row[NARROW ? ROW_COPY : 1];
+    // The usual case on its own, so that its loops ask nothing.
+    if (weight && bias && D <= ROW_COPY) KERNEL_LOCAL(normalize_rows)(x, NARROW ? row : NULL, weight, bias, epsilon, M, D, y);
+    else KERNEL_LOCAL(normalize_rows)(x, NULL, weight, bias, epsilon, M, D, y);
 }
 
 // With n = (x - mean) scale and g = dy weight: dx = scale (g - mean(g) - n mean(g n)).
@@ -46,14 +65,15 @@ void KERNEL_NAME(layer_norm_backward)(
     float *dbias) {
     const ELEMENT *dy = dy_, *x = x_;
     ELEMENT *dx = dx_;
+    float row[NARROW ? ROW_COPY : 1], *copy = NARROW && D <= ROW_COPY ? row : NULL;
     if (dweight) memset(dweight, 0, D * sizeof(float));
     if (dbias) memset(dbias, 0, D * sizeof(float));
     for (long m = 0; m < M; m++, dy += D, x += D, dx += D) {
         float mean, scale;
-        KERNEL_LOCAL(row_statistics)(x, D, epsilon, &mean, &scale);
+        KERNEL_LOCAL(row_statistics)(x, copy, D, epsilon, &mean, &scale);
         lanes_t sum = splat(0), product = splat(0);
         EACH(i, c, D) {
-            lanes_t normal = (LOAD_OR(x + i, c, mean) - mean) * scale;
+            lanes_t normal = (KERNEL_LOCAL(row_lanes)(x, copy, i, c, mean) - mean) * scale;
             lanes_t upstream = LOAD(dy + i, c);
             if (dbias) store_f32(dbias + i, c, load_f32(dbias + i, c, 0) + upstream);
             if (dweight) store_f32(dweight + i, c, load_f32(dweight + i, c, 0) + upstream * normal);
@@ -63,7 +83,7 @@ void KERNEL_NAME(layer_norm_backward)(
         }
         float mean_sum = lane_sum(sum) / D, mean_product = lane_sum(product) / D;
         EACH(i, c, D) {
-            lanes_t normal = (LOAD(x + i, c) - mean) * scale;
+            lanes_t normal = (KERNEL_LOCAL(row_lanes)(x, copy, i, c, 0) - mean) * scale;
             lanes_t upstream = LOAD(dy + i, c);
             if (weight) upstream *= load_f32(weight + i, c, 0);
             STORE(dx + i, c, (upstream - mean_sum - normal * mean_product) * scale);

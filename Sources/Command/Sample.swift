@@ -118,7 +118,7 @@ struct Sample: ParsableCommand {
         let final = try loaded.generator.latents(
             orders, transformer: loaded.transformer, initialLatents: initial, lanes: loaded.lanes)
         let images = RGBImage.images(
-            of: try loaded.policy.images(final, chunks: loaded.generator.chunks, lanes: loaded.lanes))
+            of: loaded.policy.images(final, lanes: loaded.lanes))
         try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
         for (order, image) in zip(orders, images) {
             let path = "\(out)/" + String(format: "%04d-%02d.png", order.promptIndex, order.imageIndex)

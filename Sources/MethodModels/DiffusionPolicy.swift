@@ -175,11 +175,12 @@ public final class DiffusionPolicy: Sendable {
             latentShape: try pipeline.latentShape(height: settings.resolution, width: settings.resolution), seed: seed)
     }
 
-    /// Latents [B, C, h, w] -> images [B, H, W, 3] in [0, 1], piece by piece on the lanes.
-    public func images(_ latents_BCHW: Tensor, chunks: Chunks, lanes: Lanes) throws -> Tensor {
-        let ranges = chunks.ranges(latents_BCHW.shape[0])
+    /// Latents [B, C, h, w] -> images [B, H, W, 3] in [0, 1], one by one on the lanes: convolutions gain nothing from a batch, and
+    /// its activations are the largest a worker has.
+    public func images(_ latents_BCHW: Tensor, lanes: Lanes) -> Tensor {
         let autoencoder = pipeline.autoencoder
-        return concatenated(try lanes.map(ranges.count) { autoencoder.decode(latents_BCHW.rows(ranges[$0])) }, axis: 0)
+        return concatenated(
+            lanes.map(latents_BCHW.shape[0]) { autoencoder.decode(latents_BCHW.rows($0..<$0 + 1)) }, axis: 0)
     }
 }
 

@@ -85,7 +85,7 @@ public struct ImageGenerator: Sendable {
                     let step = FlowStep(index, of: sigmas, kind: nil, noiseLevel: 0)
                     let guided =
                         orders.count == 1
-                        ? try guidance(
+                        ? guidance(
                             x, timestep: step.timestep, prompt: conditioning, velocity: velocity, lanes: branchLanes)
                         : guidance(x, timestep: step.timestep, prompt: conditioning, velocity: velocity)
                     x = step.mean(x, velocity_BCHW: guided)
@@ -100,8 +100,7 @@ public struct ImageGenerator: Sendable {
         _ orders: [Order], transformer: MMDiT, lanes: Lanes,
         progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Tensor {
-        try policy.images(
-            latents(orders, transformer: transformer, lanes: lanes, progress: progress), chunks: chunks, lanes: lanes)
+        try policy.images(latents(orders, transformer: transformer, lanes: lanes, progress: progress), lanes: lanes)
     }
 
     /// Runs of one prompt, cut into chunks.

@@ -32,9 +32,7 @@ public struct VisionBackbone: Sendable {
         { images_BHWC, blocks, purpose in
             let prepared = prepare(images_BHWC, purpose)
             let ranges = chunks.ranges(prepared.shape[0])
-            // Lanes only pass on what a piece throws, and these do not throw.
-            let parts =
-                (try? lanes.map(ranges.count) { piece in features(prepared.rows(ranges[piece]), blocks: blocks) }) ?? []
+            let parts = lanes.map(ranges.count) { piece in features(prepared.rows(ranges[piece]), blocks: blocks) }
             return BackboneFeatures(
                 classToken_BD: concatenated(parts.map(\.classToken_BD), axis: 0),
                 patches_BND: concatenated(parts.map(\.patches_BND), axis: 0),

@@ -147,7 +147,7 @@ public struct LoRAAdapter: Sendable {
                     code: .wrongShape, source: source,
                     message: "\(layer) is \(weight.shape), the adapter's is \([pair.up.shape[0], pair.down.shape[1]])")
             }
-            merged[name] = (weight.converted(to: .float32) + pair.product()).converted(to: weight.dtype)
+            merged[name] = updated(weight, up: pair.up, down: pair.down, scale: pair.scale)
         }
         return Parameters(merged)
     }

@@ -141,14 +141,13 @@ public struct DiscriminatorDesk {
                     ? "ask again when it is trained" : "ask the learner for a new lease")
         }
         let payload = request.images
-        let pixels = payload.bytes.array.map { Float($0) / 255 }
-        let images = scorer.engine.tensor(pixels, shape: payload.shape)
+        let images = payload.images(on: scorer.engine)
         let group = GroupCoordinates(epoch: request.group.epoch, index: request.group.index)
         let features = try reward.features(
             of: images, prompt: request.prompt, discriminator: discriminator, networks: scorer.networks)
         let scores = try reward.score(
             group, prompt: request.prompt, features: features.score, discriminator: discriminator,
-            frozen: try scorer.frozenScores(payload, prompt: request.prompt))
+            frozen: try scorer.frozenScores(payload, prompt: request.prompt), lanes: scorer.lanes)
         trainer?.remember(group, prompt: request.prompt, features: features.training)
         outgoing = nil
         return Scores(
@@ -173,7 +172,8 @@ public struct DiscriminatorDesk {
         let groups = order.groups.map { GroupCoordinates(epoch: $0.epoch, index: $0.index) }
         do {
             guard order.steps > 0 else {
-                let separation = try next.compared(on: groups, references: referenceImages)
+                let separation = try next.compared(
+                    on: groups, references: referenceImages, lanes: scorer.lanes)
                 return DiscriminatorTrained(version: order.fromVersion, loss: 0, separation)
             }
             let report = try next.train(

@@ -213,7 +213,7 @@ public final class RolloutWorker: Sendable {
             group, prompt: try policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks, lanes: lanes,
             velocity: weights.sampling.velocity, windowVelocity: weights.sampling.windowVelocity)
         let sampled = clock.now
-        let images = TensorPayload(images: try policy.images(sample.finalLatents_BCHW, chunks: chunks, lanes: lanes))
+        let images = TensorPayload(images: policy.images(sample.finalLatents_BCHW, lanes: lanes))
         let decoded = clock.now
         reporter.enter(.scoring, .blocked, group: lease.group)
         let scores = try score(

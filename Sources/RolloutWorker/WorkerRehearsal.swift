@@ -53,7 +53,7 @@ public enum WorkerRehearsal {
             let sample = try rollout.sample(
                 GroupCoordinates(epoch: epoch, index: 0), prompt: conditioning, engine: engine, chunks: chunks,
                 lanes: lanes, velocity: sampling.velocity, windowVelocity: sampling.windowVelocity)
-            let images = try policy.images(sample.finalLatents_BCHW, chunks: chunks, lanes: lanes)
+            let images = policy.images(sample.finalLatents_BCHW, lanes: lanes)
             // The images as floats and as bytes; the trajectory as bytes, and once more in the message.
             trace.passing(5 * images.count + 8 * sample.trajectory.latents.count)
         }

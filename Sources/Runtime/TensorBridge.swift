@@ -33,6 +33,20 @@ extension TensorPayload {
         self.init(
             uint8s: images_BHWC.values.map { UInt8((min(max($0, 0), 1) * 255).rounded()) }, shape: images_BHWC.shape)
     }
+
+    /// Images that travelled, fp32 in [0, 1], in the payload's shape.
+    ///
+    /// - Precondition: U8.
+    public func images(on engine: any Engine) -> Tensor {
+        precondition(dtype == .uint8, "images of type \(dtype.rawValue)")
+        let pixels = bytes.withUnsafeBytes { bytes in
+            [Float](unsafeUninitializedCapacity: bytes.count) { pixels, count in
+                for index in bytes.indices { pixels[index] = Float(bytes[index]) / 255 }
+                count = bytes.count
+            }
+        }
+        return engine.tensor(pixels, shape: shape)
+    }
 }
 
 extension TensorSet {

@@ -22,11 +22,14 @@ final class GradientNode: Sendable {
     let number: Int
     let inputs: [GradientNode?]
     let kind: Kind
+    /// Of a weight that was made by `updated`: what products with it pass their gradients to, instead of to the weight.
+    let update: LowRankUpdate?
 
-    init(inputs: [GradientNode?], kind: Kind) {
+    init(inputs: [GradientNode?], kind: Kind, update: LowRankUpdate? = nil) {
         number = GradientNode.counter.wrappingAdd(1, ordering: .relaxed).newValue
         self.inputs = inputs
         self.kind = kind
+        self.update = update
     }
 
     /// Every node that exists now has this number or a smaller one.
@@ -60,7 +63,7 @@ extension Tensor {
     }
 
     /// The same elements with this history.
-    fileprivate func attached(to node: GradientNode) -> Tensor {
+    func attached(to node: GradientNode) -> Tensor {
         Tensor(engine: engine, buffer: buffer, offset: offset, shape: shape, dtype: dtype, node: node)
     }
 

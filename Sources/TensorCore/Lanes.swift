@@ -23,12 +23,12 @@ public final class Lanes: Sendable {
     /// The results of `body` for each index in `0..<pieces`, in order. Blocks the calling thread until all are done.
     ///
     /// - Throws: the error of the lowest-numbered piece that failed.
-    public func map<Result: Sendable>(_ pieces: Int, _ body: @escaping @Sendable (Int) throws -> Result) throws
-        -> [Result]
-    {
+    public func map<Result: Sendable, Failure: Error>(
+        _ pieces: Int, _ body: @escaping @Sendable (Int) throws(Failure) -> Result
+    ) throws(Failure) -> [Result] {
         if count == 1 || pieces <= 1 { return try (0..<pieces).map(body) }
         if let trace { return try trace.sideBySide(lanes: count, pieces: pieces, body) }
-        let work = Work<Result>(pieces: pieces, body: body)
+        let work = Work(pieces: pieces, body: body)
         let threads = (1..<min(count, pieces)).map { _ in OSThread.start(nil) { work.run() } }
         work.run()
         for thread in threads { thread.join() }
@@ -36,13 +36,13 @@ public final class Lanes: Sendable {
     }
 }
 
-private final class Work<Result: Sendable>: Sendable {
+private final class Work<Result: Sendable, Failure: Error>: Sendable {
     private let next = Atomic<Int>(0)
     private let pieces: Int
-    private let body: @Sendable (Int) throws -> Result
-    private let done: Mutex<[Swift.Result<Result, any Error>?]>
+    private let body: @Sendable (Int) throws(Failure) -> Result
+    private let done: Mutex<[Swift.Result<Result, Failure>?]>
 
-    init(pieces: Int, body: @escaping @Sendable (Int) throws -> Result) {
+    init(pieces: Int, body: @escaping @Sendable (Int) throws(Failure) -> Result) {
         self.pieces = pieces
         self.body = body
         done = Mutex(Array(repeating: nil, count: pieces))
@@ -52,17 +52,17 @@ private final class Work<Result: Sendable>: Sendable {
         while true {
             let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
             guard index < pieces else { return }
-            let result = Swift.Result { try body(index) }
+            let result = Swift.Result { () throws(Failure) in try body(index) }
             done.withLock { $0[index] = result }
         }
     }
 
-    func results() throws -> [Result] {
-        try done.withLock { slots in
-            try slots.map { slot in
-                guard let slot else { preconditionFailure("Lanes: a piece did not run") }
-                return try slot.get()
-            }
+    func results() throws(Failure) -> [Result] {
+        var results: [Result] = []
+        for slot in done.withLock({ $0 }) {
+            guard let slot else { preconditionFailure("Lanes: a piece did not run") }
+            results.append(try slot.get())
         }
+        return results
     }
 }

@@ -257,6 +257,30 @@ struct AdversarialRewardTests {
         }
     }
 
+    @Test("a member's score is its own on any number of lanes, in any company")
+    func lanes() throws {
+        var settings = MethodSettings(fidelity: .fixed)
+        settings.reward.weights = RewardWeights()
+        settings.reward.weights.patch = 1
+        settings.reward.patchCount = 4
+        let discriminator = try Discriminator(
+            reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 6, depth: 2),
+            seed: 1, engine: engine)
+        let table = FeatureTable([
+            "class": engine.tensor(normals(19 * 6, 70), shape: [19, 6]),
+            "patches": engine.tensor(normals(19 * 9 * 6, 71), shape: [19, 9, 6]),
+        ])
+        let streams = (0..<19).map { Philox(seed: 1, purpose: .patches, $0) }
+        let scores = try #require(discriminator.scores(table, draws: PatchDraws(streams))[.patch])
+        #expect(Set(scores).count == 19)
+        #expect(discriminator.scores(table, draws: PatchDraws(streams), lanes: Lanes(count: 3))[.patch] == scores)
+        for member in 0..<19 {
+            let alone = discriminator.scores(
+                table.rows(member..<member + 1), draws: PatchDraws([streams[member]]))
+            expectClose(try #require(alone[.patch]), [scores[member]], relative: 1e-5)
+        }
+    }
+
     @Test("image similarity agrees with PyTorch")
     func similarity() throws {
         let golden = try Golden("rewards.safetensors")

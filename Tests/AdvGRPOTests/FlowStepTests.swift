@@ -93,7 +93,7 @@ struct FlowStepTests {
             return concatenated([negative, positive], axis: 0)
         }
         expectClose(v.values, try golden.floats("guidance/output"))
-        let apart = try guided(
+        let apart = guided(
             engine.zeros(negative.shape), timestep: 1000, prompt: prompt,
             velocity: { x, _, conditioning in
                 precondition(conditioning.text_BSD.shape[0] == x.shape[0])

@@ -42,7 +42,7 @@ extension ProcessTests {
                 #expect((report["engine"] as? String)?.hasPrefix("onednn: ") == true)
                 #expect((report["processor"] as? String)?.isEmpty == false)
                 let work = try #require(report["work"] as? [String: Any])
-                #expect(work["steps"] as? Int == 10 && work["window"] as? Int == 2 && work["chunk"] as? Int == 4)
+                #expect(work["steps"] as? Int == 10 && work["window"] as? Int == 2 && work["chunk"] as? Int == 1)
                 #expect(work["imageTokens"] as? Int == 64 && work["textTokens"] as? Int == 16)
             }
         }

@@ -26,6 +26,16 @@ struct GradientCase: Sendable, CustomTestStringConvertible {
             GradientCase("linear", [[4, 6], [5, 6], [5]]) {
                 linear($0[0], weight: $0[1], bias: $0[2], activation: .geluTanh)
             },
+            GradientCase("low-rank update", [[4, 6], [16, 1], [1, 6], [16]]) {
+                linear($0[0], weight: updated($0[1], $0[2], scale: 1.5), bias: $0[3], activation: .silu)
+            },
+            GradientCase("low-rank update whose factors take more operations", [[4, 6], [8, 3], [3, 6]]) {
+                linear($0[0], weight: updated($0[1], $0[2], scale: 1.5), activation: .silu)
+            },
+            GradientCase("low-rank update of a weight that is not only multiplied", [[4, 6], [16, 1], [1, 6]]) {
+                let weight = updated($0[1], $0[2], scale: 1.5)
+                return concatenated([linear($0[0], weight: weight), weight.transposed(1, 0)], axis: 0)
+            },
             GradientCase("attention", [[2, 5, 16], [2, 7, 16], [2, 7, 16]]) {
                 attention($0[0], $0[1], $0[2], headCount: 2)
             },
@@ -94,6 +104,11 @@ struct GradientCase: Sendable, CustomTestStringConvertible {
             expectAlike(gradient, differences, 5e-3, "\(operation.name), leaf \(leaf), \(engineName)")
         }
     }
+}
+
+/// A constant weight with this update.
+private func updated(_ up: Tensor, _ down: Tensor, scale: Float) -> Tensor {
+    updated(up.engine.normal([up.shape[0], down.shape[1]], seed: 50), up: up, down: down, scale: scale)
 }
 
 extension Tensor {

@@ -27,7 +27,7 @@ import Testing
         let weights = (0..<2).map { engine.zeros([256, 256], dtype: dtype).tracked() + Float(0.1) * Float($0) }
         var parameter = engine.zeros([256, 256])
         let moments = (engine.zeros([256, 256]), engine.zeros([256, 256]))
-        let parts = try lanes.map(5) { piece in
+        let parts = lanes.map(5) { piece in
             let rows = piece == 4 ? 24 : 96
             let x = engine.zeros([rows, 256], dtype: dtype).tracked()
             let hidden = linear(x, weight: weights[0], activation: .geluTanh)
@@ -56,7 +56,7 @@ import Testing
     func sideBySide() throws {
         func peak(lanes: Int, pieces: Int) throws -> Int {
             let engine = RehearsalEngine(trace: MemoryTrace())
-            _ = try Lanes(count: lanes, engine: engine).map(pieces) { _ in
+            _ = Lanes(count: lanes, engine: engine).map(pieces) { _ in
                 let block = engine.zeros([1 << 20])
                 return withExtendedLifetime(block) { 0 }
             }

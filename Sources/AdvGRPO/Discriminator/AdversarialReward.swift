@@ -56,16 +56,18 @@ public struct AdversarialReward: Sendable {
 
     /// The rewards of a whole group, member 0 first.
     ///
-    /// - Parameter frozen: scores of every active frozen component, one a member; each is divided by `divisor` here.
+    /// - Parameters:
+    ///   - frozen: scores of every active frozen component, one a member; each is divided by `divisor` here.
+    ///   - lanes: pieces of the group run on them.
     /// - Throws: `MissingReferences`, `NumericalFailure`, or what reading references throws.
     public func score(
         _ group: GroupCoordinates, prompt: String, features: FeatureTable, discriminator: Discriminator,
-        frozen: [RewardComponent: [Float]] = [:]
+        frozen: [RewardComponent: [Float]] = [:], lanes: Lanes = Lanes(count: 1)
     ) throws -> RewardScores {
         let draws = PatchDraws(
             (0..<features.count).map { group.noise(seed: seed, purpose: .patches, member: $0) })
         let ownReferences = try references.images(of: prompt)
-        var values = discriminator.scores(features, draws: draws)
+        var values = discriminator.scores(features, draws: draws, lanes: lanes)
         if settings.weights.imageSimilarity > 0 {
             values[.imageSimilarity] = nearestSimilarity(
                 features["class"], try references.features(ownReferences, .score)["class"])

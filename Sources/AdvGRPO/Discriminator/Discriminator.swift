@@ -98,18 +98,29 @@ public struct Discriminator: Sendable {
         return Parameters(tensors)
     }
 
-    /// The reward of each component that has a head, fp32 [B] each.
-    public func scores(_ features: FeatureTable, draws: PatchDraws) -> [RewardComponent: [Float]] {
-        var scores: [RewardComponent: [Float]] = [:]
-        for head in heads {
-            scores[head.component] = head.score(features, weights: weights(head, parameters), draws: draws).values
+    /// Images that are scored at once.
+    private static let chunks = Chunks(size: 8)
+
+    /// The reward of each component that has a head, fp32 [B] each; pieces of a table run on the lanes.
+    public func scores(_ features: FeatureTable, draws: PatchDraws, lanes: Lanes = Lanes(count: 1))
+        -> [RewardComponent: [Float]]
+    {
+        let ranges = Self.chunks.ranges(features.count)
+        let pieces = lanes.map(ranges.count) { piece in
+            let (table, draws) = (features.rows(ranges[piece]), draws.images(ranges[piece]))
+            return heads.map { $0.score(table, weights: weights($0, parameters), draws: draws).values }
         }
-        return scores
+        return Dictionary(
+            uniqueKeysWithValues: heads.enumerated().map { number, head in
+                (head.component, pieces.flatMap { $0[number] })
+            })
     }
 
     /// The adversarial part of the reward: the weighted sum of the heads' scores.
-    public func adversarialScores(_ features: FeatureTable, draws: PatchDraws) -> [Float] {
-        let scores = scores(features, draws: draws)
+    public func adversarialScores(_ features: FeatureTable, draws: PatchDraws, lanes: Lanes = Lanes(count: 1))
+        -> [Float]
+    {
+        let scores = scores(features, draws: draws, lanes: lanes)
         return (0..<features.count).map { image in
             Float(heads.reduce(0) { $0 + rewardWeights[$1.component] * Double(scores[$1.component]?[image] ?? 0) })
         }

@@ -74,7 +74,7 @@ extension DiscriminatorTrainer {
                     fake: batch.fake.rows(Array(piece))
                 )
             }
-            let results = try lanes.map(tables.count) { piece in
+            let results = lanes.map(tables.count) { piece in
                 let (real, fake) = tables[piece]
                 let none = PatchDraws([])
                 let result = head.loss(real: real, fake: fake, weights: weights, realDraws: none, fakeDraws: none)

@@ -68,16 +68,20 @@ public struct DiscriminatorTrainer: Sendable {
     ///
     /// - Parameter groups: scored and remembered.
     /// - Throws: `MissingGroups`, or what reading references throws.
-    public func measured(on groups: [GroupCoordinates], references: ReferenceImages) throws -> Separation {
-        try measure(try replay.waitingEntries(groups), references)
+    public func measured(
+        on groups: [GroupCoordinates], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
+    ) throws -> Separation {
+        try measure(try replay.waitingEntries(groups), references, lanes)
     }
 
     /// How the current version scores an epoch's images beside references of the same prompts: what the schedule `trigger` asks.
     ///
     /// - Parameter groups: scored and remembered.
     /// - Throws: `MissingGroups`, or what reading references throws.
-    public func compared(on groups: [GroupCoordinates], references: ReferenceImages) throws -> Separation {
-        try compare(try replay.waitingEntries(groups), references)
+    public func compared(
+        on groups: [GroupCoordinates], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
+    ) throws -> Separation {
+        try compare(try replay.waitingEntries(groups), references, lanes)
     }
 
     /// Makes the next version.
@@ -85,7 +89,7 @@ public struct DiscriminatorTrainer: Sendable {
     /// - Parameters:
     ///   - groups: of one epoch, all scored and remembered.
     ///   - steps: optimiser steps; the settings' number unless given.
-    ///   - lanes: pieces of a batch of pairs run on them; the result does not depend on how many there are.
+    ///   - lanes: pieces of what is scored, and of a batch of pairs, run on them; the result does not depend on how many there are.
     /// - Throws: `MissingGroups`, `MissingReferences`, `NumericalFailure`, or what reading references throws; the trainer is
     ///   then as it was before.
     public mutating func train(
@@ -103,7 +107,7 @@ public struct DiscriminatorTrainer: Sendable {
         precondition(steps >= 1, "discriminator: \(steps) steps")
         let version = discriminator.version
         let fresh = try replay.take(groups)
-        let heldOut = try measure(fresh, references)
+        let heldOut = try measure(fresh, references, lanes)
         if version == 0, discriminator.heads.contains(where: { $0.standardizedWidth != nil }) {
             let some = sample(references.training, Self.measuredImageLimit, Philox(seed: seed, purpose: .evaluation, 1))
             discriminator.fitConstants(
@@ -154,29 +158,35 @@ public struct DiscriminatorTrainer: Sendable {
 
     /// How the current version's score separates new images from held-out references (from all references where none is
     /// held out); where a head learns from pairs, from the references of their own prompts, whose scores alone compare.
-    private func measure(_ entries: [FakeReplay.Entry], _ references: ReferenceImages) throws -> Separation {
-        guard !discriminator.readsPairs else { return try compare(entries, references) }
+    private func measure(
+        _ entries: [FakeReplay.Entry], _ references: ReferenceImages, _ lanes: Lanes
+    ) throws -> Separation {
+        guard !discriminator.readsPairs else { return try compare(entries, references, lanes) }
         let pool = references.heldOut.isEmpty ? references.training : references.heldOut
         let chosen = sample(pool, Self.measuredImageLimit, Philox(seed: seed, purpose: .evaluation))
         let real = try references.features(chosen, .training)
         return Separation(
-            real: scores(real, side: 0), fake: scores(FeatureTable(joining: entries.map(\.features)), side: 1))
+            real: scores(real, side: 0, lanes),
+            fake: scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes))
     }
 
     /// How the current version's score separates images from references of their own prompts.
-    private func compare(_ entries: [FakeReplay.Entry], _ references: ReferenceImages) throws -> Separation {
+    private func compare(
+        _ entries: [FakeReplay.Entry], _ references: ReferenceImages, _ lanes: Lanes
+    ) throws -> Separation {
         let partners = try partners(of: entries, references)
         let real = try references.features(partners.map(\.reference), .training)
         return Separation(
-            real: scores(real, side: 0), fake: scores(FeatureTable(joining: entries.map(\.features)), side: 1),
+            real: scores(real, side: 0, lanes),
+            fake: scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes),
             prompts: partners.map(\.prompt))
     }
 
-    private func scores(_ table: FeatureTable, side: Int) -> [Float] {
+    private func scores(_ table: FeatureTable, side: Int, _ lanes: Lanes) -> [Float] {
         let streams = (0..<table.count).map {
             Philox(seed: seed, purpose: .evaluation, discriminator.version, $0, 1 + side)
         }
-        return discriminator.adversarialScores(table, draws: PatchDraws(streams))
+        return discriminator.adversarialScores(table, draws: PatchDraws(streams), lanes: lanes)
     }
 }
 

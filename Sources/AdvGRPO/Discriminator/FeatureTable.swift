@@ -120,6 +120,9 @@ public struct FeatureTable: Sendable {
             })
     }
 
+    /// Some rows that follow each other, without copying.
+    public func rows(_ range: Range<Int>) -> FeatureTable { FeatureTable(tensors.mapValues { $0.rows(range) }) }
+
     /// Tables one after the other.
     ///
     /// - Precondition: at least one; equal names.
@@ -136,18 +139,28 @@ public struct PatchDraws: Sendable {
     private let imageCount: Int
     private let index: @Sendable (_ image: Int, _ layer: Int, _ draw: Int, _ drawCount: Int, _ patchCount: Int) -> Int
 
-    /// One stream an image; layers draw from different parts of it.
+    private init(imageCount: Int, index: @escaping @Sendable (Int, Int, Int, Int, Int) -> Int) {
+        self.imageCount = imageCount
+        self.index = index
+    }
+
+    /// One stream an image; layers draw from different parts of it. None where no head draws.
     public init(_ streams: [Philox]) {
-        imageCount = streams.count
-        index = { image, layer, draw, drawCount, patchCount in
+        self.init(imageCount: streams.count) { image, layer, draw, drawCount, patchCount in
             streams[image].integer(layer * drawCount + draw, below: patchCount)
         }
     }
 
     /// Given patches, [layer][image][draw].
     init(indices: [[[Int]]]) {
-        imageCount = indices.first?.count ?? 0
-        index = { image, layer, draw, _, _ in indices[layer][image][draw] }
+        self.init(imageCount: indices.first?.count ?? 0) { image, layer, draw, _, _ in indices[layer][image][draw] }
+    }
+
+    /// The draws of some images that follow each other.
+    func images(_ range: Range<Int>) -> PatchDraws {
+        PatchDraws(imageCount: min(imageCount, range.count)) { [index] image, layer, draw, drawCount, patchCount in
+            index(range.lowerBound + image, layer, draw, drawCount, patchCount)
+        }
     }
 
     /// The rows [B · count] of a table [B · patchCount, D] that hold each image's drawn patches.

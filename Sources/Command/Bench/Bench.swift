@@ -50,15 +50,15 @@ struct Bench: ParsableCommand {
     @Option(help: "policy.gradientCheckpointing: automatic, always or never.")
     var checkpointing = GradientCheckpointing.automatic
 
-    @Option(help: "rollout.chunkSize: images that one thread computes at once.")
-    var chunk = 4
+    @Option(help: "rollout.chunkSize: images a thread computes at once; the default, or what leaves none idle, unless given.")
+    var chunk: Int?
 
     @Flag(help: "Print one JSON document and nothing else.")
     var json = false
 
     func validate() throws {
         for (name, value) in [
-            ("threads", threads ?? 1), ("repeat", repetitions), ("text-tokens", textTokens ?? 1), ("chunk", chunk),
+            ("threads", threads ?? 1), ("repeat", repetitions), ("text-tokens", textTokens ?? 1), ("chunk", chunk ?? 1),
             ("size", size ?? 1), ("steps", steps), ("window", window),
         ] where value < 1 {
             throw ValidationError("--\(name) must be at least 1, not \(value)")
@@ -72,6 +72,9 @@ struct Bench: ParsableCommand {
         work.window = window
         work.checkpointing = checkpointing
         let lanes = Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount)
+        let chunk =
+            self.chunk
+            ?? min(RolloutSettings(fidelity: .fixed).chunkSize, (work.images + lanes.count - 1) / lanes.count)
         let beginning = ProcessorUse.now
         let references = try BenchReferences(count: work.images, side: work.imageSide)
         defer { references.remove() }

@@ -85,7 +85,7 @@ struct BenchEpoch {
                 windowVelocity: sampling.windowVelocity)
         case .decode:
             let latents = try made(sampled).finalLatents_BCHW
-            images = TensorPayload(images: try policy.images(latents, chunks: chunks, lanes: lanes))
+            images = TensorPayload(images: policy.images(latents, lanes: lanes))
         case .score:
             scores = try desk.score(
                 ScoreRequest(

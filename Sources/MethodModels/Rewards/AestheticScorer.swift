@@ -28,7 +28,7 @@ struct AestheticScorer: Sendable {
     /// The rating of each image; images run on the lanes.
     func scores(of images: [RGBImage], lanes: Lanes) throws -> [Float] {
         let ranges = chunks.ranges(images.count)
-        return try lanes.map(ranges.count) { piece in
+        return lanes.map(ranges.count) { piece in
             head(model.imageFeatures(processor.pixels(Array(images[ranges[piece]]), on: engine))).values
         }.flatMap { $0 }
     }

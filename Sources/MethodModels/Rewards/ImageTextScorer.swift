@@ -52,9 +52,9 @@ struct ImageTextScorer: Sendable {
         }
         let textRanges = chunks.ranges(texts.count)
         let textFeatures = concatenated(
-            try lanes.map(textRanges.count) { model.textFeatures(Array(sequences[textRanges[$0]])) }, axis: 0)
+            lanes.map(textRanges.count) { model.textFeatures(Array(sequences[textRanges[$0]])) }, axis: 0)
         let ranges = chunks.ranges(images.count)
-        return try lanes.map(ranges.count) { piece in
+        return lanes.map(ranges.count) { piece in
             let logits = model.logits(
                 imageFeatures_BP: model.imageFeatures(processor.pixels(Array(images[ranges[piece]]), on: engine)),
                 textFeatures_NP: textFeatures)

@@ -59,12 +59,10 @@ public struct TunableImageText: Sendable {
             let B = images_BHWC.shape[0]
             let pictures = pictures(images_BHWC)
             let ranges = chunks.ranges(B)
-            // Lanes only pass on what a piece throws, and these do not throw.
-            let states =
-                (try? lanes.map(ranges.count) { piece in
-                    model.visionStates(
-                        processor.pixels(Array(pictures[ranges[piece]]), on: engine), beforeLast: layerCount)
-                }) ?? []
+            let states = lanes.map(ranges.count) { piece in
+                model.visionStates(
+                    processor.pixels(Array(pictures[ranges[piece]]), on: engine), beforeLast: layerCount)
+            }
             let text = text(prompt).reshaped(1, -1)
             return TrunkFeatures(
                 states_BTD: concatenated(states, axis: 0),

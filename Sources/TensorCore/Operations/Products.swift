@@ -12,19 +12,27 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, activation:
         bias == nil || bias?.shape == [weight.shape[0]], "linear: bias \(bias?.shape ?? []) of \(weight.shape)")
     let rows_MK = x.reshaped(-1, weight.shape[1])
     let outputShape = x.shape.dropLast() + [weight.shape[0]]
-    let inputs = [rows_MK, weight] + (bias.map { [$0] } ?? [])
-    guard inputs.contains(where: \.isTracked) else {
+    guard [rows_MK, weight, bias].contains(where: { $0?.isTracked == true }) else {
         return x.engine.linear(rows_MK, weight: weight, bias: bias, activation: activation).reshaped(Array(outputShape))
     }
+    let update = weight.node?.update
+    let inputs = [rows_MK] + (update.map { [$0.up, $0.down] } ?? [weight]) + (bias.map { [$0] } ?? [])
     let product = x.engine.linear(rows_MK, weight: weight, bias: bias, activation: nil).recording(inputs) { upstream in
         let engine = upstream.engine
-        return [
+        let input =
             rows_MK.isTracked
-                ? engine.matmul(upstream, weight, transposeA: false, transposeB: false, dtype: rows_MK.dtype) : nil,
-            weight.isTracked
-                ? engine.matmul(upstream, rows_MK, transposeA: true, transposeB: false, dtype: .float32) : nil,
-            bias?.isTracked == true ? engine.sumRows(upstream, trailing: upstream.shape[1]) : nil,
-        ]
+            ? engine.matmul(upstream, weight, transposeA: false, transposeB: false, dtype: rows_MK.dtype) : nil
+        let ofWeight: [Tensor?] =
+            if let update {
+                update.gradients(rows_MK, upstream: upstream)
+            } else if weight.isTracked {
+                [engine.matmul(upstream, rows_MK, transposeA: true, transposeB: false, dtype: .float32)]
+            } else {
+                [nil]
+            }
+        let ofBias: [Tensor?] =
+            bias.map { [$0.isTracked ? engine.sumRows(upstream, trailing: upstream.shape[1]) : nil] } ?? []
+        return [input] + ofWeight + ofBias
     }
     let activated = activation.map { product.activated($0) } ?? product
     return activated.reshaped(Array(outputShape))

@@ -89,7 +89,9 @@ public final class MemoryTrace: Sendable {
     }
 
     /// Runs pieces one after the other and notes that `laneCount` threads would share them.
-    func sideBySide<Result>(lanes laneCount: Int, pieces: Int, _ body: (Int) throws -> Result) rethrows -> [Result] {
+    func sideBySide<Result, Failure: Error>(
+        lanes laneCount: Int, pieces: Int, _ body: (Int) throws(Failure) -> Result
+    ) throws(Failure) -> [Result] {
         let number = state.withLock { state -> Int? in
             // Threads of threads are rare and count as one.
             guard !state.isInRegion else { return nil }
@@ -100,7 +102,7 @@ public final class MemoryTrace: Sendable {
         }
         guard let number else { return try (0..<pieces).map(body) }
         defer { state.withLock { $0.isInRegion = false } }
-        return try (0..<pieces).map { piece in
+        return try (0..<pieces).map { (piece) throws(Failure) in
             let start = state.withLock { $0.events.count }
             defer { state.withLock { $0.regions[number].pieces.append(start..<$0.events.count) } }
             return try body(piece)
