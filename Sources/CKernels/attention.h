@@ -35,6 +35,33 @@ INLINE void KERNEL_LOCAL(mask_row)(float *score, long row, long Sk, long width, 
         store_f32(score + i, LANES, choose(lane_numbers() < (int32_t)(visible - i), load_f32(score + i, LANES, 0), splat(-INFINITY)));
 }
 
+/// Replaces a few rows of scores by exp(factor score - factor largest), rounded into `rounded` where that is not NULL.
+INLINE void KERNEL_LOCAL(exponentiate_some)(
+    int some, float *score, long width, float factor, uint16_t *rounded, float *largest, float *totals) {
+    lanes_t top[ROWS_AT_ONCE], sum[ROWS_AT_ONCE];
+    for (int r = 0; r < some; r++) top[r] = splat(-INFINITY), sum[r] = splat(0);
+    for (long i = 0; i < width; i += LANES)
+        for (int r = 0; r < some; r++) top[r] = at_least(load_f32(score + r * width + i, LANES, 0), top[r]);
+    for (int r = 0; r < some; r++) largest[r] = lane_max(top[r]) * factor;
+    for (long i = 0; i < width; i += LANES)
+        for (int r = 0; r < some; r++) {
+            lanes_t e = lanes_exp(load_f32(score + r * width + i, LANES, 0) * factor - largest[r]);
+            sum[r] += e;
+            if (rounded) store_bf16(rounded + r * width + i, LANES, e);
+            else store_f32(score + r * width + i, LANES, e);
+        }
+    for (int r = 0; r < some; r++) totals[r] = lane_sum(sum[r]);
+}
+
+INLINE void KERNEL_LOCAL(exponentiate)(
+    long rows, float *score, long width, float factor, uint16_t *rounded, float *largest, float *totals) {
+#define SOME(some, r) \
+    KERNEL_LOCAL(exponentiate_some)( \
+        some, score + r * width, width, factor, rounded ? rounded + r * width : NULL, largest + r, totals + r)
+    EACH_ROWS(r, rows, SOME);
+#undef SOME
+}
+
 /// From each row's largest score and its total: log_sum, and 1 / total in the total's place.
 INLINE void KERNEL_LOCAL(finish_rows)(long rows, const float *largest, float *totals, float *log_sum) {
     EACH(r, c, rows) {
@@ -61,20 +88,8 @@ void KERNEL_NAME(attention)(
         KERNEL_LOCAL(copy_rows)((const ELEMENT *)q + start * stride, stride, rows, d, scale, queries);
         small_product(rows, kp, d, queries, dp, 1, keys, kp, scores, kp, 0);
         float largest[KERNEL_LOCAL(QUERY_BLOCK)], totals[KERNEL_LOCAL(QUERY_BLOCK)];
-        for (long r = 0; r < rows; r++) {
-            float *score = scores + r * kp;
-            KERNEL_LOCAL(mask_row)(score, start + r, Sk, kp, causal, bias);
-            lanes_t top = splat(-INFINITY), sum = splat(0);
-            for (long i = 0; i < kp; i += LANES) top = at_least(load_f32(score + i, LANES, 0), top);
-            float max = lane_max(top);
-            for (long i = 0; i < kp; i += LANES) {
-                lanes_t e = lanes_exp(load_f32(score + i, LANES, 0) - max);
-                sum += e;
-                store_f32(score + i, LANES, e);
-            }
-            largest[r] = max;
-            totals[r] = lane_sum(sum);
-        }
+        for (long r = 0; r < rows; r++) KERNEL_LOCAL(mask_row)(scores + r * kp, start + r, Sk, kp, causal, bias);
+        KERNEL_LOCAL(exponentiate)(rows, scores, kp, 1, NULL, largest, totals);
         KERNEL_LOCAL(finish_rows)(rows, largest, totals, log_sum + start);
         small_product(rows, dp, Sk, scores, kp, 1, values, dp, output, dp, 0);
         for (long r = 0; r < rows; r++)

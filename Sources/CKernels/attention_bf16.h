@@ -66,21 +66,9 @@ void KERNEL_NAME(attention)(
         pair_rows((const uint16_t *)q + start * stride, stride, rows, d, queries);
         small_product_of_pairs(rows, kp, d2, queries, dp / 2, 1, keys, kp, scores, kp, 0);
         float largest[KERNEL_LOCAL(QUERY_BLOCK)], totals[KERNEL_LOCAL(QUERY_BLOCK)];
-        for (long r = 0; r < rows; r++) {
-            float *score = scores + r * kp;
-            uint16_t *rounded = (uint16_t *)probabilities + r * kp;
-            float factor = bias_and_mask(score, scale, start + r, Sk, kp, causal, bias);
-            lanes_t top = splat(-INFINITY), sum = splat(0);
-            for (long i = 0; i < kp; i += LANES) top = at_least(load_f32(score + i, LANES, 0), top);
-            float max = lane_max(top) * factor;
-            for (long i = 0; i < kp; i += LANES) {
-                lanes_t e = lanes_exp(load_f32(score + i, LANES, 0) * factor - max);
-                sum += e;
-                store_bf16(rounded + i, LANES, e);
-            }
-            largest[r] = max;
-            totals[r] = lane_sum(sum);
-        }
+        float factor = scale;
+        for (long r = 0; r < rows; r++) factor = bias_and_mask(scores + r * kp, scale, start + r, Sk, kp, causal, bias);
+        KERNEL_LOCAL(exponentiate)(rows, scores, kp, factor, (uint16_t *)probabilities, largest, totals);
         KERNEL_LOCAL(finish_rows)(rows, largest, totals, log_sum + start);
         small_product_of_pairs(rows, dp, k2, probabilities, kp / 2, 1, values, dp, output, dp, 0);
         for (long r = 0; r < rows; r++)

@@ -13,6 +13,17 @@ typedef uint16_t halves_t __attribute__((vector_size(32)));
 
 enum { LANES = 16 };
 
+/// Rows that are reduced side by side: the chain of one row's sum alone leaves the processor waiting.
+enum { ROWS_AT_ONCE = 4 };
+
+/// body(some, r) for rows r, `some` of them at once, a constant.
+#define EACH_ROWS(r, rows, body) \
+    do { \
+        long r = 0; \
+        for (; r + ROWS_AT_ONCE <= (rows); r += ROWS_AT_ONCE) body(ROWS_AT_ONCE, r); \
+        for (; r < (rows); r++) body(1, r); \
+    } while (0)
+
 /// Visits columns 0..<n in steps of sixteen: first the full steps, in which `count` is the constant 16, then the rest, if any.
 #define EACH(i, count, n) \
     _Pragma("clang loop unroll(full)") for (int rest_ = 0; rest_ < 2; rest_++) \

@@ -10,53 +10,61 @@ void KERNEL_NAME(from_float)(const float *x, long n, void *y_) {
     EACH(i, c, n) STORE(y + i, c, load_f32(x + i, c, 0));
 }
 
-// A bfloat16 row is read three times: where `copy`, which has room for ROW_COPY columns, is not NULL, only the first time from x.
+// A bfloat16 row is read three times: where `copy`, which has room for ROW_COPY columns a row, is not NULL, only the first time
+// from x.
 
-#define ROW_COPY 4096
+#define ROW_COPY 2048
 
-INLINE lanes_t KERNEL_LOCAL(row_lanes)(const ELEMENT *x, const float *copy, long i, long count, float rest) {
-    return copy ? load_f32(copy + i, count, rest) : LOAD_OR(x + i, count, rest);
+INLINE lanes_t KERNEL_LOCAL(row_lanes)(const ELEMENT *x, const float *copy, long at, long count, float rest) {
+    return copy ? load_f32(copy + at, count, rest) : LOAD_OR(x + at, count, rest);
 }
 
-/// Mean and 1 / sqrt(variance + epsilon) of one row, in two passes; fills the copy.
+/// Mean and 1 / sqrt(variance + epsilon) of a few rows, in two passes; fills the copy.
 INLINE void KERNEL_LOCAL(row_statistics)(
-    const ELEMENT *x, float *copy, long D, float epsilon, float *mean_out, float *scale_out) {
-    lanes_t sum = splat(0);
-    EACH(i, c, D) {
-        lanes_t value = LOAD(x + i, c);
-        if (copy) store_f32(copy + i, c, value);
-        sum += value;
-    }
-    float mean = lane_sum(sum) / D;
-    lanes_t squares = splat(0);
-    EACH(i, c, D) {
-        lanes_t delta = KERNEL_LOCAL(row_lanes)(x, copy, i, c, mean) - mean;
-        squares += delta * delta;
-    }
-    *mean_out = mean;
-    *scale_out = 1 / sqrtf(lane_sum(squares) / D + epsilon);
+    int some, const ELEMENT *x, float *copy, long D, float epsilon, float *mean, float *scale) {
+    lanes_t sum[ROWS_AT_ONCE], squares[ROWS_AT_ONCE];
+    for (int r = 0; r < some; r++) sum[r] = squares[r] = splat(0);
+    EACH(i, c, D)
+        for (int r = 0; r < some; r++) {
+            lanes_t value = LOAD(x + r * D + i, c);
+            if (copy) store_f32(copy + r * D + i, c, value);
+            sum[r] += value;
+        }
+    for (int r = 0; r < some; r++) mean[r] = lane_sum(sum[r]) / D;
+    EACH(i, c, D)
+        for (int r = 0; r < some; r++) {
+            lanes_t delta = KERNEL_LOCAL(row_lanes)(x, copy, r * D + i, c, mean[r]) - mean[r];
+            squares[r] += delta * delta;
+        }
+    for (int r = 0; r < some; r++) scale[r] = 1 / sqrtf(lane_sum(squares[r]) / D + epsilon);
 }
 
-INLINE void KERNEL_LOCAL(normalize_rows)(
-    const ELEMENT *x, float *copy, const float *weight, const float *bias, float epsilon, long M, long D, ELEMENT *y) {
-    for (long m = 0; m < M; m++, x += D, y += D) {
-        float mean, scale;
-        KERNEL_LOCAL(row_statistics)(x, copy, D, epsilon, &mean, &scale);
-        EACH(i, c, D) {
-            lanes_t value = (KERNEL_LOCAL(row_lanes)(x, copy, i, c, 0) - mean) * scale;
+INLINE void KERNEL_LOCAL(normalize_some)(
+    int some, const ELEMENT *x, float *copy, const float *weight, const float *bias, float epsilon, long D, ELEMENT *y) {
+    float mean[ROWS_AT_ONCE], scale[ROWS_AT_ONCE];
+    KERNEL_LOCAL(row_statistics)(some, x, copy, D, epsilon, mean, scale);
+    EACH(i, c, D)
+        for (int r = 0; r < some; r++) {
+            lanes_t value = (KERNEL_LOCAL(row_lanes)(x, copy, r * D + i, c, 0) - mean[r]) * scale[r];
             if (weight) value *= load_f32(weight + i, c, 0);
             if (bias) value += load_f32(bias + i, c, 0);
-            STORE(y + i, c, value);
+            STORE(y + r * D + i, c, value);
         }
-    }
 }
 
 void KERNEL_NAME(layer_norm)(
-    const void *x, const float *weight, const float *bias, float epsilon, long M, long D, void *y) {
-    float row[NARROW ? ROW_COPY : 1];
+    const void *x_, const float *weight, const float *bias, float epsilon, long M, long D, void *y_) {
+    const ELEMENT *x = x_;
+    ELEMENT *y = y_;
+    float copy[NARROW ? ROWS_AT_ONCE * ROW_COPY : 1];
     // The usual case on its own, so that its loops ask nothing.
-    if (weight && bias && D <= ROW_COPY) KERNEL_LOCAL(normalize_rows)(x, NARROW ? row : NULL, weight, bias, epsilon, M, D, y);
-    else KERNEL_LOCAL(normalize_rows)(x, NULL, weight, bias, epsilon, M, D, y);
+#define USUAL(some, r) \
+    KERNEL_LOCAL(normalize_some)(some, x + r * D, NARROW ? copy : NULL, weight, bias, epsilon, D, y + r * D)
+#define OTHER(some, r) KERNEL_LOCAL(normalize_some)(some, x + r * D, NULL, weight, bias, epsilon, D, y + r * D)
+    if (weight && bias && D <= ROW_COPY) EACH_ROWS(m, M, USUAL);
+    else EACH_ROWS(m, M, OTHER);
+#undef USUAL
+#undef OTHER
 }
 
 // With n = (x - mean) scale and g = dy weight: dx = scale (g - mean(g) - n mean(g n)).
@@ -70,7 +78,7 @@ void KERNEL_NAME(layer_norm_backward)(
     if (dbias) memset(dbias, 0, D * sizeof(float));
     for (long m = 0; m < M; m++, dy += D, x += D, dx += D) {
         float mean, scale;
-        KERNEL_LOCAL(row_statistics)(x, copy, D, epsilon, &mean, &scale);
+        KERNEL_LOCAL(row_statistics)(1, x, copy, D, epsilon, &mean, &scale);
         lanes_t sum = splat(0), product = splat(0);
         EACH(i, c, D) {
             lanes_t normal = (KERNEL_LOCAL(row_lanes)(x, copy, i, c, mean) - mean) * scale;

@@ -121,7 +121,7 @@ enum ConformanceCases {
     }
 
     static let normalizations: [ConformanceCase] =
-        [7, 16, 64, 192, 200].flatMap { D in
+        [7, 16, 64, 192, 200, 2100].flatMap { D in
             [
                 ConformanceCase("layer norm \(D)") { engine, dtype in
                     let (x, up) = (engine.normal([9, D], dtype, offset: 3), engine.normal([9, D], dtype, seed: 1))

@@ -50,7 +50,7 @@ struct Bench: ParsableCommand {
     @Option(help: "policy.gradientCheckpointing: automatic, always or never.")
     var checkpointing = GradientCheckpointing.automatic
 
-    @Option(help: "rollout.chunkSize: images a thread computes at once; the default, or what leaves none idle, unless given.")
+    @Option(help: "rollout.chunkSize: images a thread computes at once; the default, or what leaves none idle.")
     var chunk: Int?
 
     @Flag(help: "Print one JSON document and nothing else.")

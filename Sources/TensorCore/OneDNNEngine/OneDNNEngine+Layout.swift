@@ -117,8 +117,8 @@ extension OneDNNEngine {
         let loops = Permutation(x.shape, axes)
         let size = x.dtype.byteCount
         var target = result.pointer
+        let (n, s) = (loops.inner.map(\.length), loops.inner.map(\.stride))
         loops.eachOuter { offset in
-            let (n, s) = (loops.inner.map(\.length), loops.inner.map(\.stride))
             kernel_permute(
                 x.dtype.kernel, HostTensors.pointer(x) + offset * size, n[0], n[1], n[2], s[0], s[1], s[2], target)
             target += n[0] * n[1] * n[2] * size

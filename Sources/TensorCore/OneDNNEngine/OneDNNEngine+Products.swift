@@ -33,11 +33,13 @@ struct ProductKey: Hashable, Sendable {
         self.packsB = packsB
     }
 
-    /// Rows that are computed at once where an activation follows, so that it finds them in cache. All of them where the weight is
-    /// beyond the cache, which every block would fetch again.
+    /// Rows that are computed at once where an activation follows, so that it finds them in cache: 256 KiB of results. More of them
+    /// where the weight alone takes up a second cache, since every block fetches it again; all where it is larger than that.
     var blockRows: Int {
-        let isCached = n * k * operands.byteCount <= 4 << 20
-        return OneDNN.rowsAreIndependent && isCached ? max(16, (1 << 16) / n / 16 * 16) : m
+        let weight = n * k * operands.byteCount
+        guard OneDNN.rowsAreIndependent, weight <= 4 << 20 else { return m }
+        let elements = weight > 1 << 20 ? 1 << 18 : (1 << 18) / operands.byteCount
+        return max(16, elements / n / 16 * 16)
     }
 }
 
