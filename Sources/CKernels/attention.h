@@ -53,6 +53,7 @@ INLINE void KERNEL_LOCAL(exponentiate_some)(
     for (int r = 0; r < some; r++) totals[r] = lane_sum(sum[r]);
 }
 
+/// `exponentiate_some` for all rows of a block.
 INLINE void KERNEL_LOCAL(exponentiate)(
     long rows, float *score, long width, float factor, uint16_t *rounded, float *largest, float *totals) {
 #define SOME(some, r) \

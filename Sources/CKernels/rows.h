@@ -39,6 +39,7 @@ INLINE void KERNEL_LOCAL(row_statistics)(
     for (int r = 0; r < some; r++) scale[r] = 1 / sqrtf(lane_sum(squares[r]) / D + epsilon);
 }
 
+/// LN of a few rows.
 INLINE void KERNEL_LOCAL(normalize_some)(
     int some, const ELEMENT *x, float *copy, const float *weight, const float *bias, float epsilon, long D, ELEMENT *y) {
     float mean[ROWS_AT_ONCE], scale[ROWS_AT_ONCE];

@@ -52,6 +52,32 @@ import Testing
         }
     }
 
+    @Test("a row's norm and a query's attention do not depend on the rows they are computed side by side with")
+    func neighboursDoNotMatter() {
+        let engine = OneDNNEngine.shared
+        for dtype in DType.allCases {
+            let x = engine.normal([11, 200], dtype, offset: 3)
+            let (weight, bias) = (engine.normal([200], dtype, seed: 1), engine.normal([200], dtype, seed: 2))
+            let (key, value) = (
+                engine.normal([1, 37, 200], dtype, seed: 3), engine.normal([1, 37, 200], dtype, seed: 4)
+            )
+            func normed(_ x: Tensor) -> Tensor { layerNorm(x, weight: weight, bias: bias, epsilon: 1e-6) }
+            func attended(_ x: Tensor) -> Tensor {
+                attention(x.reshaped(1, -1, 200), key, value, headCount: 5).reshaped(-1, 200)
+            }
+            let (allNormed, allAttended) = (normed(x), attended(x))
+            for row in 0..<11 {
+                let own = row..<row + 1
+                #expect(
+                    engine.bytes(of: normed(x.rows(own))) == engine.bytes(of: allNormed.rows(own)),
+                    "norm of row \(row), \(dtype)")
+                #expect(
+                    engine.bytes(of: attended(x.rows(own))) == engine.bytes(of: allAttended.rows(own)),
+                    "attention of row \(row), \(dtype)")
+            }
+        }
+    }
+
     @Test(
         "an image's convolution does not depend on the images beside it",
         arguments: [(16, 64, 64), (64, 64, 64), (32, 128, 128), (16, 256, 256), (64, 64, 3), (13, 48, 40)])

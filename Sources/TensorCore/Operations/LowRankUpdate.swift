@@ -1,10 +1,10 @@
 /// W + scale · B · A in W's dtype, computed in fp32: a weight and a low-rank change of it (Hu et al. 2021).
 ///
-/// Differentiable in both factors. `linear` with this weight never forms the gradient of the weight where the factors' own take
+/// Differentiable in all three. `linear` with this weight, where W is constant, never forms the gradient of the weight where the factors' own take
 /// fewer operations: dB = scale · dYᵀ (X Aᵀ) and dA = scale · (dY B)ᵀ X.
 ///
 /// - Parameters:
-///   - weight: W, [N, K], not tracked.
+///   - weight: W, [N, K].
 ///   - up: B, fp32 [N, r].
 ///   - down: A, fp32 [r, K].
 /// - Returns: [N, K].
@@ -15,7 +15,7 @@ public func updated(_ weight: Tensor, up: Tensor, down: Tensor, scale: Float) ->
     let change = linear(up, weight: down.transposed(1, 0)) * scale
     let sum = (weight.converted(to: .float32) + change).converted(to: weight.dtype)
     let (N, K, r) = (weight.shape[0], weight.shape[1], down.shape[0])
-    guard up.isTracked, down.isTracked, 2 * r * (N + K) < N * K else { return sum }
+    guard !weight.isTracked, up.isTracked, down.isTracked, 2 * r * (N + K) < N * K else { return sum }
     let update = LowRankUpdate(
         up: up, down: down, scale: scale, narrowUp: up.detached.converted(to: weight.dtype),
         narrowDown: down.detached.converted(to: weight.dtype))
