@@ -109,7 +109,9 @@ public enum LearnerService {
                 // Silence is no event: it is looked for again and again.
                 isDeserted =
                     monitor.wait(for: "the workers to leave", limit: .milliseconds(200)) { state in
-                        state.isDeserted(now: monotonicMilliseconds()) || shutdown.isRequested ? true : nil
+                        // At once: a worker that came between the two would be taken in and then left alone.
+                        state.isClosed = state.isDeserted(now: monotonicMilliseconds())
+                        return state.isClosed || shutdown.isRequested ? true : nil
                     } ?? false
             }
             logger.info("the run is complete")

@@ -36,6 +36,8 @@ struct LearnerState {
     var epoch = 0
     var isLeasing = false
     var stopReason: String?
+    /// Whether the learner leaves: who comes now would find nobody to ask for work.
+    var isClosed = false
     /// Figures for `status` and the progress line.
     var progress = RunStatus.Progress()
 
@@ -58,6 +60,10 @@ extension LearnerState {
     /// A role introduces itself.
     mutating func answer(_ hello: Hello, now: Int) throws(Failure) -> Welcome {
         if hello.role == .rolloutWorker {
+            guard !isClosed else {
+                throw Failure(
+                    code: "runComplete", message: stopReason ?? "the run is complete", remedy: "there is no work left")
+            }
             guard hello.settingsDigest == settingsDigest else {
                 throw Failure(
                     code: "settingsMismatch", message: "worker \(hello.name) runs other settings than the learner",

@@ -110,6 +110,8 @@ public final class RolloutWorker: Sendable {
                 if !isIntroduced { try introduce(patience) }
                 isIntroduced = true
                 if let reason = try takeTurn(&held, store, patience) { return .stopped(reason: reason) }
+            } catch let failure as Failure where failure.code == "runComplete" {
+                return .stopped(reason: failure.message)
             } catch let failure as Failure where Self.isOfNewLearner(failure) {
                 // The learner was started again; introduce this worker again. Not at once: a reward server may serve the other run
                 // for a while, and would refuse the worker as often as it came.

@@ -22,22 +22,24 @@ extension ProcessTests {
             let rewardServer: RunningProcess
             let learner: RunningProcess
             let relay: RunningProcess
+            let workers: [RunningProcess]
 
-            init(_ workspace: Workspace) throws {
+            /// Workers first: a run of a second is over before one that starts late has come.
+            init(_ workspace: Workspace, workers count: Int) throws {
                 self.workspace = workspace
                 learnerAt = "tcp://127.0.0.1:\(try Loopback.freePort())"
                 rewardAt = "tcp://127.0.0.1:\(try Loopback.freePort())"
                 relayAt = "tcp://127.0.0.1:\(try Loopback.freePort())"
+                let (learnerAt, rewardAt, relayAt) = (learnerAt, rewardAt, relayAt)
+                workers = try (0..<count).map { _ in
+                    try Self.start(
+                        workspace, "rollout-worker", "--connect", learnerAt, "--reward-server", rewardAt, "--relay",
+                        relayAt)
+                }
                 rewardServer = try Self.start(workspace, "reward-server", "--bind", rewardAt, "--run-dir", "run")
                 learner = try Self.start(
                     workspace, "learner", "--bind", learnerAt, "--reward-server", rewardAt, "--run-dir", "run")
                 relay = try Self.start(workspace, "relay", "--bind", relayAt, "--connect", learnerAt)
-            }
-
-            func worker() throws -> RunningProcess {
-                try Self.start(
-                    workspace, "rollout-worker", "--connect", learnerAt, "--reward-server", rewardAt, "--relay", relayAt
-                )
             }
 
             private static func start(
@@ -54,7 +56,7 @@ extension ProcessTests {
                 return health?["counters"] as? [String: Double] ?? [:]
             }
 
-            func end(_ workers: [RunningProcess]) async throws {
+            func end() async throws {
                 let finished = try await learner.finish()
                 #expect(finished.exit == .status(0), "\(finished.errors)")
                 for worker in workers { #expect(try await worker.finish().exit == .status(0), "\(worker.errors)") }
@@ -69,20 +71,19 @@ extension ProcessTests {
         func oneCopy() async throws {
             try await withWorkspace { workspace in
                 #expect(try await workspace.run("keygen", "--out", "keys").exit == .status(0))
-                let cluster = try Cluster(workspace)
-                let workers = try (0..<3).map { _ in try cluster.worker() }
+                let cluster = try Cluster(workspace, workers: 3)
                 let run = workspace.files("run")
                 try await epochs(3, of: run, cluster.learner)
                 let learner = try await cluster.counters(cluster.learnerAt)
                 let relay = try await cluster.counters(cluster.relayAt)
-                try await cluster.end(workers)
+                try await cluster.end()
                 try await expectSameBits(run)
                 #expect(cluster.relay.exit == .status(0), "\(cluster.relay.errors)")
                 // The learner was asked first: what it sent since then the relay has counted. The relay's bytes contain manifests.
                 let (sent, fetched, served) = (learner["weightsBytesSent"], relay["bytesFetched"], relay["bytesServed"])
                 #expect(sent ?? 0 > 0 && sent ?? 0 <= fetched ?? 0, "\(learner) \(relay)")
                 #expect(served ?? 0 > fetched ?? .infinity, "\(relay)")
-                for worker in workers { #expect(!worker.errors.contains("weights are asked of the learner")) }
+                for worker in cluster.workers { #expect(!worker.errors.contains("weights are asked of the learner")) }
             }
         }
 
@@ -90,19 +91,18 @@ extension ProcessTests {
         func killed() async throws {
             try await withWorkspace { workspace in
                 #expect(try await workspace.run("keygen", "--out", "keys").exit == .status(0))
-                let cluster = try Cluster(workspace)
-                let workers = try (0..<2).map { _ in try cluster.worker() }
+                let cluster = try Cluster(workspace, workers: 2)
                 let run = workspace.files("run")
                 try await epochs(1, of: run, cluster.learner)
                 cluster.relay.signal(SIGKILL)
                 let finished = try await cluster.learner.finish()
                 #expect(finished.exit == .status(0), "\(finished.errors)")
                 // One that still waited for the relay when the other had done all groups has no learner any more.
-                for role in workers + [cluster.rewardServer] { role.signal(SIGTERM) }
-                for role in workers + [cluster.rewardServer] { _ = try await role.finish() }
+                for role in cluster.workers + [cluster.rewardServer] { role.signal(SIGTERM) }
+                for role in cluster.workers + [cluster.rewardServer] { _ = try await role.finish() }
                 try await expectSameBits(run)
                 #expect(
-                    workers.contains {
+                    cluster.workers.contains {
                         $0.errors.contains("weights are asked of the learner, relay \(cluster.relayAt)")
                     })
             }

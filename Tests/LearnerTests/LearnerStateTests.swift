@@ -69,6 +69,12 @@ struct LearnerStateTests {
         // Another process of that name has heard nothing.
         _ = try state.answer(hello("w", processID: 2), now: 5004)
         #expect(!state.isDeserted(now: 5005) && state.isDeserted(now: 10_005))
+        // Who comes when the learner leaves is not taken in, and hears why.
+        state.isClosed = true
+        #expect(throws: Failure(code: "runComplete", message: "complete", remedy: "there is no work left")) {
+            try state.answer(hello("late"), now: 10_006)
+        }
+        #expect(state.workers["late"] == nil)
     }
 
     @Test("many workers report less often, but twice a lease and before silence counts as death")
