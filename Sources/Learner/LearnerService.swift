@@ -114,6 +114,8 @@ public enum LearnerService {
                         return state.isClosed || shutdown.isRequested ? true : nil
                     } ?? false
             }
+            // The socket's thread may still hold the last answers; who comes meanwhile is refused.
+            let _: Bool? = monitor.wait(for: "the last answers to leave", limit: .milliseconds(500)) { _ in nil }
             logger.info("the run is complete")
         case .interrupted: logger.info("stopped after a snapshot")
         }
