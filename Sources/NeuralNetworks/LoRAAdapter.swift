@@ -48,9 +48,6 @@ public struct LoRAAdapter: Sendable {
         public let up: Tensor
         /// alpha / r.
         public let scale: Float
-
-        /// scale · B · A, [N, K], differentiable in both.
-        public func product() -> Tensor { linear(up, weight: down.transposed(1, 0)) * scale }
     }
 
     /// An adapter over given parameters.

@@ -59,7 +59,9 @@ extension ProcessTests {
             func end() async throws {
                 let finished = try await learner.finish()
                 #expect(finished.exit == .status(0), "\(finished.errors)")
-                for worker in workers { #expect(try await worker.finish().exit == .status(0), "\(worker.errors)") }
+                for worker in workers {
+                    #expect(try await worker.finish().exit == .status(0), "\(worker.errors)\(learner.errors)")
+                }
                 for role in [rewardServer, relay] {
                     role.signal(SIGTERM)
                     _ = try await role.finish()

@@ -18,7 +18,10 @@ import Testing
     private func updates(_ adapter: LoRAAdapter) -> [String: [Float]] {
         Dictionary(
             uniqueKeysWithValues: adapter.layers.compactMap { layer in
-                adapter.pair(for: layer).map { (layer, $0.product().values) }
+                adapter.pair(for: layer).map { pair in
+                    let nothing = engine.zeros([pair.up.shape[0], pair.down.shape[1]])
+                    return (layer, updated(nothing, up: pair.up, down: pair.down, scale: pair.scale).values)
+                }
             })
     }
 

@@ -71,7 +71,7 @@ extension DiscriminatorTrainer {
             let tables = try pieces[wave].map { piece in
                 (
                     real: try references.features(batch.partners[piece].map(\.reference), .training),
-                    fake: batch.fake.rows(Array(piece))
+                    fake: batch.fake.rows(piece)
                 )
             }
             let results = lanes.map(tables.count) { piece in
