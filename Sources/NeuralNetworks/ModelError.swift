@@ -1,3 +1,5 @@
+package import Platform
+
 /// A model file or folder that is not what the model needs.
 public struct ModelError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The kind of failure; new kinds may be added.
@@ -37,4 +39,11 @@ public struct ModelError: Error, Sendable, Equatable, CustomStringConvertible {
 
     /// One sentence: file, what is wrong.
     public var description: String { "\(source): \(message)" }
+}
+
+extension ModelError: FileFailure {
+    /// The same failure in this module's words.
+    package init(_ error: FileError) {
+        self.init(code: .configuration, source: error.path, message: "\(error.message); \(error.remedy)")
+    }
 }

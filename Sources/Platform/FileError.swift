@@ -14,6 +14,8 @@ package struct FileError: Error, Sendable, Equatable {
         case system(Int32)
         /// A folder or device was found where a file was expected.
         case notAFile
+        /// The file holds bytes that are not UTF-8.
+        case notText
         /// The file is larger than its reader allows.
         case tooLarge(byteCount: Int, limit: Int)
     }
@@ -48,6 +50,7 @@ package struct FileError: Error, Sendable, Equatable {
         switch cause {
         case .system(let number): "\(problem) (\(String(cString: strerror(number))))"
         case .notAFile: "not a file"
+        case .notText: "not UTF-8 text"
         case .tooLarge(let byteCount, let limit): "\(byteCount) bytes, at most \(limit) are read"
         }
     }
@@ -59,6 +62,7 @@ package struct FileError: Error, Sendable, Equatable {
         case .system where isWriting: "check that the folder exists and may be written"
         case .system: "check the path and its permissions"
         case .notAFile: "check the path"
+        case .notText: "save the file as UTF-8"
         case .tooLarge: "check that it is the right file"
         }
     }

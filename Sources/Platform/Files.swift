@@ -16,6 +16,15 @@ package enum Files<Failure: FileFailure> {
         return try read(file, byteLimit: byteLimit)
     }
 
+    /// The UTF-8 bytes of a text file, without the byte-order mark that some editors put before them.
+    ///
+    /// - Throws: also when the bytes are not UTF-8.
+    package static func readText(_ path: String, byteLimit: Int = .max) throws(Failure) -> [UInt8] {
+        let bytes = withoutByteOrderMark(try read(path, byteLimit: byteLimit))
+        guard String(validating: bytes, as: UTF8.self) != nil else { throw Failure(FileError(path, .notText)) }
+        return bytes
+    }
+
     /// All bytes of an open file.
     package static func read(_ file: borrowing File<Failure>, byteLimit: Int = .max) throws(Failure) -> [UInt8] {
         // Files of /proc say that they have no bytes.
@@ -145,6 +154,11 @@ package enum Files<Failure: FileFailure> {
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
+}
+
+/// Text as it is meant: a byte-order mark at its beginning says how a file is written and belongs to no line of it.
+package func withoutByteOrderMark(_ bytes: [UInt8]) -> [UInt8] {
+    bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(bytes.dropFirst(3)) : bytes
 }
 
 // The name that the method of the same name would hide.
