@@ -69,7 +69,10 @@ let package = Package(
             ]),
         module(
             "MethodModels",
-            ["AdvGRPO", "ImageModels", "Raster", "SafeTensors", .product(name: "Crypto", package: "swift-crypto")]),
+            [
+                "AdvGRPO", "ImageModels", "Platform", "Raster", "SafeTensors", "CXXHash",
+                .product(name: "Crypto", package: "swift-crypto"),
+            ]),
         module("RolloutWorker", ["Platform", "Runtime", "MethodModels"]),
         module("RewardServer", ["Runtime", "MethodModels", "Datasets"]),
         module("Relay", ["Runtime", "SafeTensors"]),

@@ -45,12 +45,12 @@ private struct Gaussian {
     var trace: Double { (0..<mean.count).reduce(0) { $0 + covariance.elements[$1 * mean.count + $1] } }
 }
 
-/// Mean over all pairs of images of 1 - cosine of their features; 0 for a group of one.
+/// Mean over all pairs of images of 1 - cosine of their features; nil for a group of one, which has no pair.
 ///
 /// - Parameter features_BD: one row an image of the same prompt.
-public func pairwiseDiversity(_ features_BD: Tensor) -> Double {
+public func pairwiseDiversity(_ features_BD: Tensor) -> Double? {
     let B = features_BD.shape[0]
-    guard B > 1 else { return 0 }
+    guard B > 1 else { return nil }
     let unit = features_BD.unitNormalized()
     let cosines = linear(unit, weight: unit).values
     var sum = 0.0
@@ -64,10 +64,11 @@ public func pairwiseDiversity(_ features_BD: Tensor) -> Double {
 public struct EvaluationReport: Sendable, Equatable, Codable {
     /// Mean over images of the largest cosine to the prompt's own references.
     public let dinoSimilarity: Double
-    /// Fréchet distance of all generated images to all references, on CLS features.
-    public let frechetDistance: Double
-    /// Mean over prompts of `pairwiseDiversity`.
-    public let diversity: Double
+    /// Fréchet distance of all generated images to all references, on CLS features; nil where either are fewer than two, which
+    /// have no covariance.
+    public let frechetDistance: Double?
+    /// Mean over prompts of `pairwiseDiversity`; nil for one image a prompt.
+    public let diversity: Double?
 
     /// - Parameters:
     ///   - generated: CLS features [B, D] of each prompt's images.
@@ -77,8 +78,9 @@ public struct EvaluationReport: Sendable, Equatable, Codable {
             !generated.isEmpty && generated.count == references.count, "evaluation: \(generated.count) prompts")
         let similarities = zip(generated, references).flatMap { nearestSimilarity($0, $1) }
         dinoSimilarity = Moments(similarities.map(Double.init)).mean
-        frechetDistance = AdvGRPO.frechetDistance(
-            concatenated(generated, axis: 0), concatenated(references, axis: 0))
-        diversity = Moments(generated.map { pairwiseDiversity($0) }).mean
+        let (images, real) = (concatenated(generated, axis: 0), concatenated(references, axis: 0))
+        frechetDistance = min(images.shape[0], real.shape[0]) < 2 ? nil : AdvGRPO.frechetDistance(images, real)
+        let diversities = generated.compactMap { pairwiseDiversity($0) }
+        diversity = diversities.isEmpty ? nil : Moments(diversities).mean
     }
 }

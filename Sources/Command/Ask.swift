@@ -118,7 +118,7 @@ struct StatusCommand: AsyncParsableCommand {
 struct Keygen: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make CURVE keys for servers and clients.")
 
-    @Option(help: "Folder for server.key, server.pub, client.key, client.pub and allowed.")
+    @Option(help: "Folder for server.key, server.pub, client.key, client.pub and allowed.", transform: expandingHome)
     var out: String
 
     func run() throws {

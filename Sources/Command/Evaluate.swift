@@ -15,13 +15,13 @@ struct Evaluate: ParsableCommand {
 
     @OptionGroup var options: ModelOptions
 
-    @Option(help: "The references: prompt2img.json, {prompt: [image files]}.")
+    @Option(help: "The references: prompt2img.json, {prompt: [image files]}.", transform: expandingHome)
     var references: String
 
     @Option(
         help:
-            "Text file with the prompts to measure on; those of validation.txt beside the references, else all, unless given."
-    )
+            "Text file with the prompts to measure on; those of validation.txt beside the references, else all, unless given.",
+        transform: expandingHome)
     var prompts: String?
 
     @Option(help: "Most prompts to measure on, from the file's start.")
@@ -31,23 +31,22 @@ struct Evaluate: ParsableCommand {
     var count = 2
 
     @Option(
-        help: "Folder of the backbone whose features are compared; MODEL/dino-evaluation or MODEL/dino unless given.")
+        help: "Folder of the backbone whose features are compared; MODEL/dino-evaluation or MODEL/dino unless given.",
+        transform: expandingHome)
     var backbone: String?
 
     @Flag(help: "Print one JSON document and nothing else.")
     var json = false
 
     func validate() throws {
-        guard limit >= 2, count >= 1 else { throw ValidationError("--limit must be at least 2 and --count at least 1") }
+        guard limit >= 1, count >= 1 else { throw ValidationError("--limit and --count must be at least 1") }
     }
 
     func run() throws {
         let texts = Array(try promptTexts().prefix(limit))
         let library = try ReferenceLibrary(path: references, required: texts)
+        let folder = try backboneFolder()
         let loaded = try options.load()
-        let folder =
-            backbone ?? [options.model + "/dino-evaluation", options.model + "/dino"].first(where: PromptFile.exists)
-            ?? options.model + "/dino"
         let evaluator = try Evaluator(
             generator: loaded.generator,
             backbone: try VisionBackbone(
@@ -58,9 +57,23 @@ struct Evaluate: ParsableCommand {
         if json { return try printJSON(result) }
         print("images            \(result.images) of \(result.prompts) prompts, features of \(folder)")
         print("dinoSimilarity    \(result.dinoSimilarity)")
-        print("frechetDistance   \(result.frechetDistance)")
-        print("diversity         \(result.diversity)")
-        print("discriminatorAUC  \(result.discriminatorAUC)")
+        for (name, value) in [
+            ("frechetDistance   ", result.frechetDistance), ("diversity         ", result.diversity),
+            ("discriminatorAUC  ", result.discriminatorAUC),
+        ] {
+            if let value { print("\(name)\(value)") }
+        }
+        if !result.unmeasured.isEmpty { note("too few images to measure \(result.unmeasured.joined(separator: ", "))") }
+    }
+
+    /// - Throws: `CommandFailure` where nothing was named and the model's folder has none.
+    private func backboneFolder() throws -> String {
+        let own = ["dino-evaluation", "dino"].map { "\(options.model)/\($0)" }
+        guard let folder = backbone ?? own.first(where: PromptFile.exists) else {
+            throw CommandFailure(
+                "\(options.model) has no vision backbone in it: name a DINOv2 or DINOv3 folder with --backbone.")
+        }
+        return folder
     }
 
     private func promptTexts() throws -> [String] {

@@ -9,7 +9,7 @@ struct Inspect: ParsableCommand {
         discussion: "Takes a safetensors file, a folder of one model, a diffusers pipeline folder or an adapter folder."
     )
 
-    @Argument(help: "File or folder.")
+    @Argument(help: "File or folder.", transform: expandingHome)
     var path: String
 
     @Flag(help: "Also list every tensor.")

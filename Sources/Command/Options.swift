@@ -1,9 +1,10 @@
 import ArgumentParser
+import Platform
 import Runtime
 
 /// A settings file and changes to it.
 struct SettingsOptions: ParsableArguments {
-    @Argument(help: "Settings file (YAML); see docs/settings.md.")
+    @Argument(help: "Settings file (YAML); see docs/settings.md.", transform: expandingHome)
     var settings: String
 
     @Option(
@@ -19,7 +20,7 @@ struct PeerOptions: ParsableArguments {
     @Argument(help: "Endpoint of the role: tcp://HOST:PORT or ipc://PATH.")
     var endpoint: String
 
-    @Option(help: "Folder with CURVE keys, as `advgrpo keygen` wrote it.")
+    @Option(help: "Folder with CURVE keys, as `advgrpo keygen` wrote it.", transform: expandingHome)
     var keys: String?
 
     @Option(help: "Seconds to wait for an answer.")
@@ -30,4 +31,14 @@ struct PeerOptions: ParsableArguments {
 
     @Flag(help: "Ask again every second until interrupted.")
     var watch = false
+}
+
+/// A path of the command line, with the home folder that `~` stands for: a shell leaves `--option=~/x` as it is.
+@Sendable
+func expandingHome(_ text: String) throws -> String {
+    do {
+        return try HomeFolder.expanded(text)
+    } catch {
+        throw ValidationError("\(text): \(error.message); \(error.remedy)")
+    }
 }

@@ -7,10 +7,12 @@ struct PrepareEmoji: ParsableCommand {
         commandName: "prepare-emoji",
         abstract: "Make the default data set from the font of Debian's fonts-noto-color-emoji.")
 
-    @Option(help: "The font.")
+    @Option(help: "The font.", transform: expandingHome)
     var font = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 
-    @Option(help: "Folder for images, prompt2img.json, captions.json, train.txt, validation.txt and test.txt.")
+    @Option(
+        help: "Folder for images, prompt2img.json, captions.json, train.txt, validation.txt and test.txt.",
+        transform: expandingHome)
     var out = "data/emoji"
 
     @Option(help: "Side of the images, pixels.")

@@ -16,7 +16,7 @@ struct RoleOptions: ParsableArguments {
     @Option(help: "Where this role listens; the settings' endpoint unless given.")
     var bind: String?
 
-    @Option(help: "Run directory, for local sockets and the learner's files.")
+    @Option(help: "Run directory, for local sockets and the learner's files.", transform: expandingHome)
     var runDir: String = "runs/default"
 
     /// The endpoint of a server role: given here, in the settings, or a local socket of the run directory.

@@ -4,6 +4,7 @@ import Foundation
 import ImageModels
 import MethodModels
 import NeuralNetworks
+import Platform
 import Raster
 import Runtime
 import SafeTensors
@@ -11,10 +12,12 @@ import TensorCore
 
 /// A model, an adapter and how to compute with them; shared by `sample` and `evaluate`.
 struct ModelOptions: ParsableArguments {
-    @Option(help: "Folder of a diffusers StableDiffusion3Pipeline.")
+    @Option(help: "Folder of a diffusers StableDiffusion3Pipeline.", transform: expandingHome)
     var model: String
 
-    @Option(help: "Adapter: a PEFT folder, or a pytorch_lora_weights.safetensors file or its folder.")
+    @Option(
+        help: "Adapter: a PEFT folder, or a pytorch_lora_weights.safetensors file or its folder.",
+        transform: expandingHome)
     var lora: String?
 
     @Option(help: "Seed of the images' noise.")
@@ -88,19 +91,21 @@ struct Sample: ParsableCommand {
     @Option(help: "What the images show.")
     var prompt: String?
 
-    @Option(help: "Text file with one prompt a line.")
+    @Option(help: "Text file with one prompt a line.", transform: expandingHome)
     var prompts: String?
 
-    @Option(help: "Folder for the images.")
+    @Option(help: "Folder for the images.", transform: expandingHome)
     var out: String
 
     @Option(help: "Images of each prompt.")
     var count = 1
 
-    @Option(help: "Start from these latents: safetensors with `latents` [N, C, h, w], N images in all.")
+    @Option(
+        help: "Start from these latents: safetensors with `latents` [N, C, h, w], N images in all.",
+        transform: expandingHome)
     var latents: String?
 
-    @Option(help: "Also write initial and final latents to this safetensors file.")
+    @Option(help: "Also write initial and final latents to this safetensors file.", transform: expandingHome)
     var saveLatents: String?
 
     func validate() throws {
@@ -119,7 +124,7 @@ struct Sample: ParsableCommand {
             orders, transformer: loaded.transformer, initialLatents: initial, lanes: loaded.lanes)
         let images = RGBImage.images(
             of: loaded.policy.images(final, lanes: loaded.lanes))
-        try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
+        try Files<RuntimeError>.createFolder(out)
         for (order, image) in zip(orders, images) {
             let path = "\(out)/" + String(format: "%04d-%02d.png", order.promptIndex, order.imageIndex)
             try image.writePNG(to: path)

@@ -20,16 +20,20 @@ struct Score: ParsableCommand {
     @Option(help: "A reward. May be repeated.")
     var reward: [RewardComponent]
 
-    @Option(help: "Folder of a reward's model, as transformers saves it. One for each reward that has a model.")
+    @Option(
+        help: "Folder of a reward's model, as transformers saves it. One for each reward that has a model.",
+        transform: expandingHome)
     var model: [String] = []
 
     @Option(help: "What the images should show.")
     var prompt: String?
 
-    @Option(help: "JSON file {prompt: [image files]}, paths relative to its folder, as for evaluate's --references.")
+    @Option(
+        help: "JSON file {prompt: [image files]}, paths relative to its folder, as for evaluate's --references.",
+        transform: expandingHome)
     var images: String?
 
-    @Option(help: "What image_similarity compares with: JSON file {prompt: [image files]}.")
+    @Option(help: "What image_similarity compares with: JSON file {prompt: [image files]}.", transform: expandingHome)
     var references: String?
 
     @Option(help: "Precision of the models: fp32 or bf16.")
@@ -44,7 +48,7 @@ struct Score: ParsableCommand {
     @Flag(help: "Print one JSON document and nothing else.")
     var json = false
 
-    @Argument(help: "PNG files.")
+    @Argument(help: "PNG files.", transform: expandingHome)
     var files: [String] = []
 
     func validate() throws {

@@ -9,10 +9,10 @@ struct Train: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run everything on this machine: reward server, learner and rollout workers as child processes.")
 
-    @Argument(help: "Settings file (YAML); the run directory's own with --resume.")
+    @Argument(help: "Settings file (YAML); the run directory's own with --resume.", transform: expandingHome)
     var settings: String?
 
-    @Option(help: "Folder of the run; runs/DATE-TIME unless given.")
+    @Option(help: "Folder of the run; runs/DATE-TIME unless given.", transform: expandingHome)
     var runDir: String?
 
     @Flag(help: "Continue the run in --run-dir from its last snapshot.")
@@ -74,6 +74,11 @@ struct Train: AsyncParsableCommand {
             let claim = try RunClaim(logsFolder: runDirectory + "/logs")
             try Beforehand.checkEndpoints(settings, runDirectory: runDirectory)
             note("run directory \(runDirectory)")
+            if settings.cluster.workers == 0 {
+                note(
+                    "cluster.workers is 0: the run waits for workers; start each with: advgrpo rollout-worker "
+                        + "\(runDirectory)/settings.yaml --run-dir \(runDirectory)")
+            }
             return try Supervisor(
                 [learner] + others, claim: claim, shutdown: shutdown, logger: Logger(label: "train"),
                 onProgress: { progress.update($0) }

@@ -13,16 +13,24 @@ public struct Evaluator: Sendable {
     public struct Result: Codable, Sendable, Equatable {
         /// Mean over images of the largest cosine to the prompt's own references, in [-1, 1]; higher is closer.
         public var dinoSimilarity: Double
-        /// Fréchet distance of all images to all references; lower is closer.
-        public var frechetDistance: Double
-        /// Mean over prompts of 1 - cosine over pairs of images; 0 is one picture over and over.
-        public var diversity: Double
+        /// Fréchet distance of all images to all references; lower is closer. nil for fewer than two of either.
+        public var frechetDistance: Double?
+        /// Mean over prompts of 1 - cosine over pairs of images; 0 is one picture over and over. nil for one image a prompt.
+        public var diversity: Double?
         /// Area under the ROC curve of a fresh discriminator (`Evaluator.probe`) fitted to every other prompt, on the rest;
-        /// 0.5 is indistinguishable from references.
-        public var discriminatorAUC: Double
+        /// 0.5 is indistinguishable from references. nil for one prompt.
+        public var discriminatorAUC: Double?
         /// Images measured, and prompts they belong to.
         public var images: Int
         public var prompts: Int
+
+        /// What there were too few images for, each with the smallest number; empty where all was measured.
+        public var unmeasured: [String] {
+            [
+                (frechetDistance, "frechetDistance (two images and two references)"),
+                (diversity, "diversity (two images a prompt)"), (discriminatorAUC, "discriminatorAUC (two prompts)"),
+            ].filter { $0.0 == nil }.map(\.1)
+        }
     }
 
     private let generator: ImageGenerator
@@ -94,8 +102,8 @@ public struct Evaluator: Sendable {
     }()
 
     /// Fits a discriminator to the images and references of every other prompt and measures it on the rest.
-    private func separability(_ images_BHWC: Tensor, _ function: @escaping BackboneFunction) throws -> Double {
-        guard prompts.count >= 2 else { return 0.5 }
+    private func separability(_ images_BHWC: Tensor, _ function: @escaping BackboneFunction) throws -> Double? {
+        guard prompts.count >= 2 else { return nil }
         let seed: UInt64 = 1
         let networks = FrozenNetworks(backbone: function)
         var method = Self.probe

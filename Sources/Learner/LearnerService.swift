@@ -52,10 +52,11 @@ public enum LearnerService {
             options.start == .resume || options.start == .again && RunDirectory.holdsRun(options.runDirectory)
             ? try RunDirectory.resume(path: options.runDirectory, settings: settings)
             : try RunDirectory.create(path: options.runDirectory, settings: settings)
+        let models = try ModelDigest.pipeline(settings.model)
         let monitor = Monitor(
             LearnerState(
-                runID: try runID(in: directory), groupSize: settings.method.rollout.groupSize,
-                settingsDigest: settings.methodDigest,
+                runID: try runID(in: directory, models: models), groupSize: settings.method.rollout.groupSize,
+                settingsDigest: settings.methodDigest, models: models,
                 ledger: Ledger(
                     leaseMilliseconds: Int(settings.cluster.leaseSeconds * 1000), firstLease: firstLease)))
         let loop = try SocketLoop()
@@ -132,10 +133,14 @@ public enum LearnerService {
     private static var firstLease: Int { Int(Date().timeIntervalSince1970 * 1000) * 1000 }
 
     /// The run's name: that of its snapshots, or a new one.
-    private static func runID(in directory: RunDirectory) throws -> RunID {
+    ///
+    /// - Throws: `modelChanged` when the snapshots belong to another model.
+    private static func runID(in directory: RunDirectory, models: [String: String]) throws -> RunID {
         let store = try SnapshotStore(folder: directory.checkpointsFolder)
         if !store.steps().isEmpty {
-            return try RunMoment.record(in: try store.newest(warn: { _ in }).path).runID
+            let record = try RunMoment.record(in: try store.newest(warn: { _ in }).path)
+            try record.checkModels(models, of: directory.path)
+            return record.runID
         }
         let name = "run-" + String(UInt64.random(in: 0...UInt64.max), radix: 36)
         // At most 17 letters, digits and hyphens.

@@ -1,4 +1,5 @@
 import AdvGRPO
+import MethodModels
 import Protocol
 import Runtime
 
@@ -21,6 +22,8 @@ struct LearnerState {
     let runID: RunID
     let groupSize: Int
     let settingsDigest: String
+    /// Digests of the learner's models, by their part of the run.
+    let models: [String: String]
     /// What a group's trajectory must look like; known once the model is loaded.
     var rollout: Rollout?
     var ledger: Ledger
@@ -41,10 +44,11 @@ struct LearnerState {
     /// Figures for `status` and the progress line.
     var progress = RunStatus.Progress()
 
-    init(runID: RunID, groupSize: Int, settingsDigest: String, ledger: Ledger) {
+    init(runID: RunID, groupSize: Int, settingsDigest: String, models: [String: String], ledger: Ledger) {
         self.runID = runID
         self.groupSize = groupSize
         self.settingsDigest = settingsDigest
+        self.models = models
         self.ledger = ledger
     }
 
@@ -68,6 +72,13 @@ extension LearnerState {
                 throw Failure(
                     code: "settingsMismatch", message: "worker \(hello.name) runs other settings than the learner",
                     remedy: "start it with the run's own settings.yaml")
+            }
+            if let part = ModelDigest.difference(models, hello.models) {
+                throw Failure(
+                    code: "modelMismatch",
+                    message:
+                        "worker \(hello.name) has another \(part) than the learner: its files hold other weights or settings",
+                    remedy: "copy the learner's \(part) to \(hello.host)")
             }
             if workers[hello.name] == nil { forgetWorkers() }
             var worker = workers[hello.name] ?? Worker(hello: hello, lastSeen: now, lastActive: now)

@@ -24,6 +24,9 @@ struct RunMoment {
         var trainingSeconds = 0.0
         /// What computed: engine, kernel, processor.
         var computedBy: String
+        /// Digests of the models that learner and reward server began the run with, by their part of it; nil in snapshots from
+        /// before there were any.
+        var models: [String: String]?
 
         mutating func advance(by report: EpochReport, ledger: Ledger.Counters, schedule: Schedule.State) {
             epoch += 1
@@ -31,6 +34,15 @@ struct RunMoment {
             trainingSeconds += report.epochSeconds
             self.ledger = ledger
             self.schedule = schedule
+        }
+
+        /// - Throws: `modelChanged` where a model is not the one that the run was begun with.
+        func checkModels(_ present: [String: String], of run: String) throws(RuntimeError) {
+            guard let models, let part = ModelDigest.difference(models, present) else { return }
+            throw RuntimeError(
+                code: .modelChanged, subject: run,
+                message: "the run was begun with another \(part): its files hold other weights or settings now",
+                remedy: "continue with the model that it was begun with, or start a new run")
         }
     }
 
@@ -58,7 +70,8 @@ struct RunMoment {
             return RunMoment(
                 record: Record(
                     runID: run.monitor.withLock { $0.runID },
-                    computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)"),
+                    computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)",
+                    models: run.monitor.withLock { $0.models }),
                 trainer: try PolicyTrainer(policy: run.policy, version: PolicyVersion(rawValue: 0)),
                 step: step(Schedule.State()),
                 discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet())

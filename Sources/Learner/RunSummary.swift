@@ -46,6 +46,9 @@ public struct RunSummary: Sendable {
             let name = comparison.name.padding(toLength: 36, withPad: " ", startingAt: 0)
             return name + String(format: "%10.4f -> %10.4f  ", before, after) + change
         }
-        return rows.isEmpty ? "no evaluation was made (run.evaluation.prompts is 0)" : rows.joined(separator: "\n")
+        guard let after else { return "no evaluation was made (run.evaluation.prompts is 0)" }
+        let left = after.unmeasured
+        let note = left.isEmpty ? [] : ["too few images to measure \(left.joined(separator: ", "))"]
+        return (rows + note).joined(separator: "\n")
     }
 }

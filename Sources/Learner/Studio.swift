@@ -88,7 +88,11 @@ final class Studio {
         guard let evaluator else { return }
         let result = try evaluator.measure(policy.transformer(trainer.averaged), lanes: lanes, progress: goOn)
         logger.info(
-            "evaluation \(moment): Fréchet distance \(result.frechetDistance), similarity \(result.dinoSimilarity)")
+            "evaluation \(moment): Fréchet distance \(result.frechetDistance.map { "\($0)" } ?? "not measured"), similarity \(result.dinoSimilarity)"
+        )
+        if !result.unmeasured.isEmpty {
+            logger.notice("too few images to measure \(result.unmeasured.joined(separator: ", "))")
+        }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try directory.write("evaluation-\(moment).json", Array(encoder.encode(result)))

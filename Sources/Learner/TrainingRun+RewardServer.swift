@@ -36,17 +36,25 @@ extension TrainingRun {
         }
     }
 
-    func restoreRewardServer(_ moment: RunMoment) throws {
+    /// Has the reward server continue from the moment's state.
+    ///
+    /// - Throws: `RewardServerReset`; `modelChanged` when it scores with other models than the run began with; `Failure` when it
+    ///   refuses this run.
+    func restoreRewardServer(_ moment: inout RunMoment) throws {
         try waitForRewardServer()
-        try Self.asking("the reward server cannot be restored", resetting: ["restoreInterrupted"]) {
-            try rewardServer.restoreDiscriminator(
-                moment.discriminatorVersion, moment.discriminatorState, runID: moment.record.runID)
+        let (version, state, runID) = (moment.discriminatorVersion, moment.discriminatorState, moment.record.runID)
+        let models = try Self.asking("the reward server cannot be restored", resetting: ["restoreInterrupted"]) {
+            try rewardServer.restoreDiscriminator(version, state, runID: runID)
         }
-        rewardServer.join(moment.record.runID)
+        try moment.record.checkModels(models, of: directory.path)
+        moment.record.models = (moment.record.models ?? [:]).merging(models) { known, _ in known }
+        rewardServer.join(runID)
     }
 
     private var hello: Hello {
-        RoleIdentity.hello(.learner, name: "learner", settings: settings, engine: policy.engine)
+        RoleIdentity.hello(
+            .learner, name: "learner", settings: settings, engine: policy.engine,
+            models: monitor.withLock { $0.models })
     }
 
     /// Waits until the reward server answers at all; it may load for long, or be started again.
@@ -59,8 +67,9 @@ extension TrainingRun {
             do {
                 _ = try rewardServer.requestBlocking(hello, deadline: .seconds(2))
                 return
-            } catch is Failure {
-                return  // It has no discriminator yet.
+            } catch let failure as Failure {
+                if ["settingsMismatch", "modelMismatch"].contains(failure.code) { throw failure }
+                return  // It has no discriminator yet, or serves another run.
             } catch let error as TransportError where error.code == .deadlineExceeded {
                 guard ContinuousClock.now >= warnsAt else { continue }
                 logger.warning("waiting for the reward server: \(error)")

@@ -89,7 +89,7 @@ final class TrainingRun {
             $0.ledger.restore(moment.record.ledger)
             $0.results = [:]
         }
-        try restoreRewardServer(moment)
+        try restoreRewardServer(&moment)
         let metrics = try MetricsWriter(directory: directory, resumingAfter: moment.record.epoch)
         if snapshots.steps().isEmpty { try snapshot(&moment) }
         try studio.showBefore(moment.trainer, epoch: moment.record.epoch) { self.enter($0) }
@@ -162,6 +162,7 @@ final class TrainingRun {
     private func collect(_ moment: RunMoment) throws -> [GroupResult]? {
         enter(.rollout)
         defer { monitor.withLock { $0.isLeasing = false } }
+        var saysWaiting = ContinuousClock.now + .seconds(15)
         while true {
             if shutdown.isRequested { return nil }
             let results = monitor.wait(for: "the groups of epoch \(moment.record.epoch)", limit: .seconds(1)) {
@@ -177,6 +178,12 @@ final class TrainingRun {
                 for (group, worker) in state.ledger.expire(now: monotonicMilliseconds()) {
                     logger.warning("worker \(worker) did not deliver group \(group) in time; it goes to another")
                 }
+            }
+            if ContinuousClock.now > saysWaiting, monitor.withLock({ $0.workers.isEmpty }) {
+                logger.notice(
+                    "no worker has joined: start one with advgrpo rollout-worker \(directory.path)/settings.yaml, --connect and --reward-server"
+                )
+                saysWaiting += .seconds(300)
             }
             try checkRewardServer(moment)
         }

@@ -14,6 +14,8 @@ package struct FileError: Error, Sendable, Equatable {
         case system(Int32)
         /// A folder or device was found where a file was expected.
         case notAFile
+        /// A path begins with `~NAME`, and nobody has this name.
+        case noSuchUser
         /// The file holds bytes that are not UTF-8.
         case notText
         /// The file is larger than its reader allows.
@@ -50,6 +52,7 @@ package struct FileError: Error, Sendable, Equatable {
         switch cause {
         case .system(let number): "\(problem) (\(String(cString: strerror(number))))"
         case .notAFile: "not a file"
+        case .noSuchUser: "no user has this home folder"
         case .notText: "not UTF-8 text"
         case .tooLarge(let byteCount, let limit): "\(byteCount) bytes, at most \(limit) are read"
         }
@@ -62,6 +65,7 @@ package struct FileError: Error, Sendable, Equatable {
         case .system where isWriting: "check that the folder exists and may be written"
         case .system: "check the path and its permissions"
         case .notAFile: "check the path"
+        case .noSuchUser: "write the folder's whole path, or ./~ for a file of this name"
         case .notText: "save the file as UTF-8"
         case .tooLarge: "check that it is the right file"
         }

@@ -131,13 +131,13 @@ package enum Files<Failure: FileFailure> {
 
     /// Creates a folder and those above it.
     package static func createFolder(_ path: String) throws(Failure) {
-        if mkdir(path, 0o755) == 0 || isFolder(path) { return }
+        if isFolder(path) { return }
         let above = parent(of: path)
-        if errno == ENOENT, above != path {
-            try createFolder(above)
-            if mkdir(path, 0o755) == 0 || isFolder(path) { return }
-        }
-        throw Failure(FileError(path, "cannot be created", writing: true))
+        if above != path, !exists(above) { try createFolder(above) }
+        if mkdir(path, 0o755) == 0 { return }
+        // Made before looking again, which would change `errno`.
+        let error = FileError(path, "cannot be created", writing: true)
+        if !isFolder(path) { throw Failure(error) }
     }
 
     /// Whether there is a folder of this name.

@@ -26,6 +26,16 @@ enum Check {
         guard value.isFinite else { throw WireError(.invalidValue, "\(field) is \(value), expected a finite number") }
     }
 
+    static func models(_ digests: [String: String]) throws(WireError) {
+        guard digests.count <= 64 else {
+            throw WireError(.invalidValue, "models has \(digests.count) entries, expected at most 64")
+        }
+        for (name, digest) in digests {
+            try Check.name(name, "a name in models")
+            try Check.name(digest, "models.\(name)")
+        }
+    }
+
     static func group(_ group: GroupID) throws(WireError) {
         try notNegative(group.epoch, "group.epoch")
         try notNegative(group.index, "group.index")

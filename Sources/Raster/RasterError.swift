@@ -42,7 +42,7 @@ extension RasterError: FileFailure {
         let code: Code =
             switch error.cause {
             case .tooLarge: .tooLarge
-            case .system, .notAFile, .notText: error.isWriting ? .unwritable : .unreadable
+            case .system, .notAFile, .noSuchUser, .notText: error.isWriting ? .unwritable : .unreadable
             }
         self.init(code: code, path: error.path, message: error.message, remedy: error.remedy)
     }

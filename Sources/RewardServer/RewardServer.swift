@@ -1,6 +1,7 @@
 import AdvGRPO
 import Datasets
 import Foundation
+import ImageModels
 public import Logging
 import MethodModels
 import NeuralNetworks
@@ -42,6 +43,7 @@ public final class RewardServer: Sendable {
     private let shutdown: ShutdownSignal
     private let logger: Logger
     private let scorer: Scorer
+    private let models: [String: String]
 
     /// Loads the backbone and checks the references.
     ///
@@ -52,6 +54,7 @@ public final class RewardServer: Sendable {
         self.shutdown = shutdown
         self.logger = logger
         scorer = try Scorer(settings: settings, engine: engine)
+        models = try Self.models(settings)
     }
 
     /// Answers a request of the server's socket, or queues it.
@@ -124,7 +127,7 @@ public final class RewardServer: Sendable {
         case .discriminatorRestore:
             let restore = try request.decoded(as: DiscriminatorRestore.self)
             guard let joined = try desk.restore(restore) else {
-                return request.reply(DiscriminatorRestored(version: restore.version))
+                return request.reply(DiscriminatorRestored(version: restore.version, models: models))
             }
             onJoin(joined)
             view.withLock {
@@ -132,12 +135,48 @@ public final class RewardServer: Sendable {
                 $0.version = restore.version
             }
             logger.info("serving run \(joined) with discriminator \(restore.version)")
-            request.reply(DiscriminatorRestored(version: restore.version))
+            request.reply(DiscriminatorRestored(version: restore.version, models: models))
         default: break
         }
     }
 
+    /// Digests of what scores come from.
+    private static func models(_ settings: Settings) throws -> [String: String] {
+        var digests = ["rewardBackbone": try ModelDigest.folder(settings.rewardBackbone)]
+        for component in settings.method.reward.weights.active {
+            guard let folder = settings.rewardModels[component], !folder.isEmpty else { continue }
+            digests["rewardModels.\(component.rawValue)"] = try ModelDigest.folder(
+                folder, additional: component == .aesthetic ? [AestheticHead.fileName] : [])
+        }
+        if settings.method.reward.references == .decoded {
+            digests["model/vae"] = try ModelDigest.folder(settings.model + "/vae")
+        }
+        return digests
+    }
+
     private func hello(_ request: Request) {
+        let peer: Hello
+        do {
+            peer = try request.decoded(as: Hello.self)
+        } catch {
+            return request.fail(Failure(error))
+        }
+        guard peer.role != .learner || peer.settingsDigest == settings.methodDigest else {
+            return request.fail(
+                Failure(
+                    code: "settingsMismatch", message: "the reward server runs other settings than the learner",
+                    remedy: "start both with the run's own settings.yaml"))
+        }
+        guard let part = ModelDigest.difference(models, peer.models) else { return welcome(request) }
+        request.fail(
+            Failure(
+                code: "modelMismatch",
+                message:
+                    "the reward server has another \(part) than the learner: its files hold other weights or settings",
+                remedy: "copy the learner's \(part) to the reward server's machine"))
+    }
+
+    private func welcome(_ request: Request) {
         let (runID, version) = view.withLock { ($0.runID, $0.version) }
         guard let runID else {
             return request.fail(

@@ -32,6 +32,7 @@ public final class RolloutWorker: Sendable {
     private let settings: Settings
     private let name: String
     private let policy: DiffusionPolicy
+    private let models: [String: String]
     private let rollout: Rollout
     private let chunks: Chunks
     private let lanes: Lanes
@@ -64,6 +65,7 @@ public final class RolloutWorker: Sendable {
         policy = try DiffusionPolicy(
             folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
             seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
+        models = try ModelDigest.pipeline(settings.model)
         rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
         chunks = Chunks(size: settings.method.rollout.chunkSize)
         lanes = Lanes(count: settings.cluster.threadsPerWorker)
@@ -131,7 +133,8 @@ public final class RolloutWorker: Sendable {
 
     private func introduce(_ patience: Duration) throws {
         let welcome = try learner.requestBlocking(
-            RoleIdentity.hello(.rolloutWorker, name: name, settings: settings, engine: policy.engine),
+            RoleIdentity.hello(
+                .rolloutWorker, name: name, settings: settings, engine: policy.engine, models: models),
             deadline: patience)
         learner.join(welcome.runID)
         rewardServer.join(welcome.runID)

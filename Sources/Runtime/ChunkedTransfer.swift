@@ -16,15 +16,21 @@ extension Client {
 
     /// Makes the reward server continue from a state.
     ///
+    /// - Returns: digests of the models that its scores come from.
     /// - Throws: as `discriminatorState`.
-    public func restoreDiscriminator(_ version: DiscriminatorVersion, _ state: TensorSet, runID: RunID) throws {
+    public func restoreDiscriminator(
+        _ version: DiscriminatorVersion, _ state: TensorSet, runID: RunID
+    ) throws -> [String: String] {
+        var models: [String: String] = [:]
         let chunks = TensorChunk.divide(state)
         for (index, chunk) in chunks.enumerated() {
-            _ = try requestBlocking(
+            models = try requestBlocking(
                 DiscriminatorRestore(
                     version: version, chunkIndex: index, chunkCount: chunks.count, runID: runID, chunk: chunk),
-                deadline: Self.chunkDeadline)
+                deadline: Self.chunkDeadline
+            ).models
         }
+        return models
     }
 
     /// Asks for one chunk after the other, from the first.

@@ -1,5 +1,4 @@
 internal import AdvGRPO
-internal import Crypto
 internal import Foundation
 internal import Platform
 
@@ -124,18 +123,13 @@ public final class RunDirectory: Sendable {
         try FileStore.replace(path + "/" + name, with: bytes)
     }
 
-    /// The local socket of a role: below the run directory, or below /tmp where that path is too long for a socket.
+    /// The local socket of a role, an `ipc://` endpoint below the run directory.
     ///
     /// - Parameters:
     ///   - role: the listening role's name.
     ///   - path: the run directory.
-    /// - Returns: an `ipc://` endpoint of at most 100 bytes.
     public static func localEndpoint(of role: String, in path: String) -> String {
-        let absolute = URL(fileURLWithPath: path).standardizedFileURL.path
-        let socket = "\(absolute)/sockets/\(role)"
-        if socket.utf8.count <= 94 { return "ipc://" + socket }
-        let digest = SHA256.hash(data: Data(absolute.utf8)).prefix(8).map { String(format: "%02x", $0) }.joined()
-        return "ipc:///tmp/advgrpo-\(digest)-\(role)"
+        "ipc://\(URL(fileURLWithPath: path).standardizedFileURL.path)/sockets/\(role)"
     }
 }
 

@@ -24,6 +24,8 @@ public struct RuntimeError: Error, Sendable, Equatable, CustomStringConvertible 
         public static let noRun = Code(rawValue: "noRun")
         /// A resumed run has other settings than before.
         public static let settingsChanged = Code(rawValue: "settingsChanged")
+        /// A resumed run, or its reward server, has other models than the run was begun with.
+        public static let modelChanged = Code(rawValue: "modelChanged")
         /// There is no snapshot.
         public static let noSnapshot = Code(rawValue: "noSnapshot")
         /// A snapshot's files are not what its manifest says.

@@ -1,5 +1,6 @@
 internal import AdvGRPO
 internal import Foundation
+internal import Platform
 internal import Yams
 
 /// Collects what file and overrides say, and everything that is wrong with it.
@@ -91,12 +92,20 @@ struct SettingsReader {
 
     private mutating func collect(entry path: String, _ node: Node, at place: SettingsError.Problem.Origin) {
         if let description = descriptions[path] {
-            guard let value = SettingValue(node, as: description.kind) else {
+            guard var value = SettingValue(node, as: description.kind) else {
                 problems.append(
                     .init(
                         origin: place, path: path,
                         message: "must be \(description.expectation), not \(node.shortDescription)"))
                 return
+            }
+            if description.kind == .path, case .text(let text) = value {
+                do throws(FileError) {
+                    value = .text(try HomeFolder.expanded(text))
+                } catch {
+                    problems.append(
+                        .init(origin: place, path: path, message: "\(text): \(error.message); \(error.remedy)"))
+                }
             }
             entries.append((path, value, place))
         } else if groups.contains(path) {

@@ -47,7 +47,8 @@ final class ClientCore: LoopParticipant {
         self.name = name
         let socket = try Self.makeSocket(context, endpoint, options)
         monitor = try ConnectionMonitor(watching: socket, context: context, name: "\(name)-1")
-        try socket.connect(endpoint.description)
+        // A long path's folder may be made later, by the server: the socket after this one finds it then.
+        if let text = try? endpoint.connectText() { try socket.connect(text) }
         descriptors = [socket.descriptor, monitor.descriptor]
         self.socket = socket
     }
@@ -180,7 +181,7 @@ final class ClientCore: LoopParticipant {
             socketCount += 1
             let freshMonitor = try ConnectionMonitor(
                 watching: fresh, context: context, name: "\(name)-\(socketCount)", earlier: monitor.state)
-            try fresh.connect(endpoint.description)
+            try fresh.connect(endpoint.connectText())
             socket.stopMonitor()
             socket = fresh
             monitor = freshMonitor

@@ -1,3 +1,5 @@
+import Platform
+
 /// Where a server listens: `ipc://PATH`, `tcp://HOST:PORT` or `inproc://NAME`.
 public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     /// The three ways to reach a server.
@@ -13,8 +15,10 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     /// The way and its details.
     public let address: Address
 
-    /// The longest path a socket file can have, in bytes.
-    public static let maximumPathByteCount = 107
+    /// The longest path that a socket's address can hold, in bytes; longer ones are reached through an open folder.
+    static let maximumAddressByteCount = 107
+    /// The longest path that the system knows, in bytes.
+    static let maximumPathByteCount = 4095
 
     /// Reads an endpoint.
     ///
@@ -30,12 +34,20 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
         guard !rest.isEmpty, !rest.utf8.contains(0) else { throw invalid("nothing follows \(scheme)") }
         switch scheme {
         case "ipc://":
-            guard rest.utf8.count <= Self.maximumPathByteCount else {
+            let path: String
+            do throws(FileError) {
+                path = try HomeFolder.expanded(rest)
+            } catch {
+                throw invalid(error.message, error.remedy)
+            }
+            let name = path.utf8.reversed().prefix { $0 != UInt8(ascii: "/") }
+            guard path.utf8.count <= Self.maximumPathByteCount, name.count <= 80 else {
                 throw invalid(
-                    "the path has \(rest.utf8.count) bytes, a socket file can have \(Self.maximumPathByteCount)",
+                    "the path has \(path.utf8.count) bytes and its last part \(name.count), a socket file can have "
+                        + "\(Self.maximumPathByteCount) and 80",
                     "choose a shorter path, for example below /tmp or $XDG_RUNTIME_DIR")
             }
-            address = .ipc(path: rest)
+            address = .ipc(path: path)
         case "inproc://": address = .inproc(name: rest)
         default:
             guard let colon = rest.lastIndex(of: ":"), let port = Int(rest[rest.index(after: colon)...]),
@@ -71,11 +83,21 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
         return !(isLoopback4 || host == "localhost" || host == "::1")
     }
 
-    /// What `zmq_bind` wants: a numeric address, and `*` for a free port.
-    var bindText: String {
-        guard case .tcp(let host, let port) = address else { return description }
+    /// What `zmq_bind` wants: a numeric address, `*` for a free port, a path that is short enough.
+    ///
+    /// - Throws: `invalidEndpoint` for a long path without a folder.
+    func bindText() throws(TransportError) -> String {
+        guard case .tcp(let host, let port) = address else { return try connectText() }
         let numeric = host == "localhost" ? "127.0.0.1" : host
         return "tcp://\(numeric.contains(":") ? "[\(numeric)]" : numeric):\(port == 0 ? "*" : String(port))"
+    }
+
+    /// What `zmq_connect` wants: a path that is short enough. To be asked for anew for every connection.
+    ///
+    /// - Throws: `invalidEndpoint` for a long path without a folder.
+    func connectText() throws(TransportError) -> String {
+        guard case .ipc(let path) = address else { return description }
+        return "ipc://" + (try SocketPath.short(path))
     }
 
     /// Whether libzmq must be told to use IPv6.

@@ -62,6 +62,7 @@ final class IPCGuard {
     /// Whether somebody listens at a path: a connection to a socket file that was left behind is refused.
     private static func isAnswered(_ path: String) -> Bool {
         var address = sockaddr_un()
+        guard let path = try? SocketPath.short(path) else { return false }
         address.sun_family = sa_family_t(AF_UNIX)
         let fits = withUnsafeMutableBytes(of: &address.sun_path) { place in
             guard path.utf8.count < place.count else { return false }

@@ -69,13 +69,13 @@ final class ServerCore: LoopParticipant {
         let door = try Door(
             of: socket, context: context, name: domain, allowed: allowed, capacity: options.maximumConnectionCount)
         do throws(TransportError) {
-            if let error = socket.bind(endpoint.bindText) { throw bindError(error, endpoint) }
+            if let error = socket.bind(try endpoint.bindText()) { throw bindError(error, endpoint) }
             try ipcGuard?.protectSocketFile()
         } catch {
             socket.stopMonitor()
             throw error
         }
-        boundEndpoint = socket.lastEndpoint
+        boundEndpoint = ipcGuard == nil ? socket.lastEndpoint : endpoint.description
         descriptors = [socket.descriptor, door.descriptor]
         self.door = door
         self.socket = socket
@@ -279,6 +279,12 @@ private final class Admission {
 
 private func bindError(_ error: Int32, _ endpoint: Endpoint) -> TransportError {
     let text = String(cString: zmq_strerror(error))
+    if case .ipc = endpoint.address, error != EADDRINUSE {
+        return TransportError(
+            .system, "\(endpoint) cannot be bound: \(text)",
+            remedy: "not every file system takes sockets: listen at an ipc:// path below a local folder of your own, "
+                + "$XDG_RUNTIME_DIR for example, or at tcp://127.0.0.1:PORT")
+    }
     return error == EADDRINUSE
         ? TransportError(
             .addressInUse, "\(endpoint) is in use by another server", remedy: "stop it, or choose another endpoint")

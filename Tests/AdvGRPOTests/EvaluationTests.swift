@@ -39,16 +39,27 @@ struct EvaluationTests {
         let golden = try Golden("rewards.safetensors")
         let pairs = try #require(try Golden.document("rewards.json")["pairwise_diversity"] as? [String: Double])
         let expected = try #require(pairs["cosine_distance"])
-        #expect(abs(pairwiseDiversity(try golden.tensor("frechet/first")) - expected) < 1e-6)
-        #expect(abs(pairwiseDiversity(normalTensor(71, 1, 8).gatheredRows([0, 0, 0]))) < 1e-6)
+        #expect(abs(try #require(pairwiseDiversity(golden.tensor("frechet/first"))) - expected) < 1e-6)
+        #expect(abs(try #require(pairwiseDiversity(normalTensor(71, 1, 8).gatheredRows([0, 0, 0])))) < 1e-6)
+        #expect(pairwiseDiversity(normalTensor(71, 1, 8)) == nil)
     }
 
     @Test("a report over prompts is made of these")
-    func report() {
+    func report() throws {
         let generated = [normalTensor(72, 6, 8), normalTensor(73, 6, 8)]
         let same = EvaluationReport(generated: generated, references: generated)
-        #expect(abs(same.dinoSimilarity - 1) < 1e-6 && abs(same.frechetDistance) < 1e-9)
-        #expect(abs(same.diversity - (pairwiseDiversity(generated[0]) + pairwiseDiversity(generated[1])) / 2) < 1e-12)
+        #expect(abs(same.dinoSimilarity - 1) < 1e-6)
+        #expect(abs(try #require(same.frechetDistance)) < 1e-9)
+        let each = generated.compactMap { pairwiseDiversity($0) }
+        #expect(abs(try #require(same.diversity) - (each[0] + each[1]) / 2) < 1e-12)
+    }
+
+    @Test("what one image, or one reference, has no figure for is left out", arguments: [(1, 6), (6, 1), (1, 1)])
+    func tooFew(images: Int, references: Int) {
+        let report = EvaluationReport(
+            generated: [normalTensor(74, images, 8)], references: [normalTensor(75, references, 8)])
+        #expect(report.frechetDistance == nil && report.dinoSimilarity.isFinite)
+        #expect((report.diversity == nil) == (images == 1))
     }
 }
 

@@ -14,6 +14,7 @@ struct LearnerStateTests {
     private func state() throws -> LearnerState {
         var state = LearnerState(
             runID: try #require(RunID(rawValue: "run-1")), groupSize: 2, settingsDigest: "settings",
+            models: ["model/transformer": "a"],
             ledger: Ledger(leaseMilliseconds: 1000))
         state.weights = try PublishedWeights(
             version: PolicyVersion(rawValue: 3), digest: digest, tensors: [], bytes: SharedBytes())
@@ -23,11 +24,13 @@ struct LearnerStateTests {
         return state
     }
 
-    private func hello(_ name: String, processID: Int = 1, settings: String = "settings") -> Hello {
+    private func hello(
+        _ name: String, processID: Int = 1, settings: String = "settings",
+        models: [String: String] = ["model/transformer": "a"]
+    ) -> Hello {
         Hello(
             role: .rolloutWorker, name: name, host: "here", processID: processID, processor: "", engine: "",
-            precision: "fp32",
-            settingsDigest: settings)
+            precision: "fp32", settingsDigest: settings, models: models)
     }
 
     private func result(
@@ -109,6 +112,18 @@ struct LearnerStateTests {
         state.ledger.restore(Ledger.Counters())
         #expect(lost("v", now: 1960) == group)
         #expect(state.answer(Heartbeat(worker: "v", state: .waiting), now: 1970).lost == nil)
+    }
+
+    @Test("a worker with another model is refused by the part's name; one that has parts the learner lacks is not")
+    func otherModel() throws {
+        var state = try state()
+        do throws(Failure) {
+            _ = try state.answer(hello("w", models: ["model/transformer": "b"]), now: 0)
+            Issue.record("another model was let in")
+        } catch {
+            #expect(error.code == "modelMismatch" && error.message.contains("model/transformer"))
+        }
+        _ = try state.answer(hello("w", models: ["model/transformer": "a", "model/vae": "c"]), now: 0)
     }
 
     @Test("a worker with other settings is refused, one that has not said hello gets no work")

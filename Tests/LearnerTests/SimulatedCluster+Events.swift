@@ -86,7 +86,8 @@ extension SimulatedCluster {
             .hello(
                 Hello(
                     role: .rolloutWorker, name: workers[index].name, host: "", processID: workers[index].processID,
-                    processor: "", engine: "", precision: "fp32", settingsDigest: "settings")), worker: index)
+                    processor: "", engine: "", precision: "fp32", settingsDigest: "settings",
+                    models: ["model/transformer": "a"])), worker: index)
     }
 
     private mutating func take(_ answer: Answer, worker index: Int) {
@@ -172,6 +173,7 @@ extension SimulatedCluster {
         note("learner starts")
         learner = LearnerState(
             runID: RunID(rawValue: "simulated")!, groupSize: 1, settingsDigest: "settings",
+            models: ["model/transformer": "a"],
             ledger: Ledger(leaseMilliseconds: Self.leaseMilliseconds, firstLease: now * 1000))
         goBack()
     }

@@ -114,7 +114,7 @@ private final class StubWorker: LoopParticipant {
         send(
             Hello(
                 role: .rolloutWorker, name: name, host: "here", processID: index, processor: "", engine: "",
-                precision: "fp32", settingsDigest: "settings"))
+                precision: "fp32", settingsDigest: "settings", models: ["model/transformer": "a"]))
     }
 
     func close() {}

@@ -26,6 +26,62 @@ struct FilesTests {
         try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
     }
 
+    @Test("a home folder is written out, and no other path is changed")
+    func homeFolder() throws {
+        let home = try #require(ProcessInfo.processInfo.environment["HOME"])
+        #expect(try HomeFolder.expanded("~/runs/x") == home + "/runs/x")
+        #expect(try HomeFolder.expanded("~") == home)
+        // The entry of the system's own user list.
+        let root = try #require(
+            try String(contentsOfFile: "/etc/passwd", encoding: .utf8).split(separator: "\n").first {
+                $0.hasPrefix("root:")
+            })
+        #expect(
+            try HomeFolder.expanded("~root/a") == root.split(separator: ":", omittingEmptySubsequences: false)[5] + "/a"
+        )
+        for path in ["", "a/~", "./~", "/~", "a~b"] { #expect(try HomeFolder.expanded(path) == path) }
+        do throws(FileError) {
+            Issue.record("\(try HomeFolder.expanded("~no-such-user/a"))")
+        } catch {
+            #expect(error.cause == .noSuchUser)
+        }
+    }
+
+    @Test("text is UTF-8 without its byte-order mark")
+    func text() throws {
+        try withFolder { folder in
+            let path = folder + "/a"
+            for (bytes, expected) in [
+                ([0xEF, 0xBB, 0xBF, 0x61], [0x61]), ([0xEF, 0xBB], nil), ([0xFF, 0xFE, 0x61, 0], nil), ([], []),
+                ([0xEF, 0xBB, 0xBF, 0xEF, 0xBB, 0xBF], [0xEF, 0xBB, 0xBF]),
+            ] as [([UInt8], [UInt8]?)] {
+                try Store.write(bytes, to: path)
+                #expect((try? Store.readText(path)) == expected)
+            }
+        }
+    }
+
+    @Test("a folder that cannot be made is told with the system's own reason")
+    func folderReasons() throws {
+        try withFolder { folder in
+            try Store.write([], to: folder + "/file")
+            for (path, reason) in [
+                ("\(folder)/file/a/b", ENOTDIR), ("/proc/self/a/b", ENOENT),
+                (folder + "/" + String(repeating: "x", count: 300), ENAMETOOLONG),
+            ] {
+                do throws(Told) {
+                    try Store.createFolder(path)
+                    Issue.record("made \(path)")
+                } catch {
+                    #expect(error.error.cause == .system(reason), "\(error)")
+                }
+            }
+            try Store.createFolder(folder + "/a//b/c/")
+            try Store.createFolder(folder + "/a/b/c")
+            #expect(Store.isFolder(folder + "/a/b/c"))
+        }
+    }
+
     @Test("what is written is read, whole and in parts", arguments: [0, 1, 4096, (1 << 20) + 7])
     func contents(count: Int) throws {
         let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31) }

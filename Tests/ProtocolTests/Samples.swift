@@ -44,7 +44,7 @@ let samples: [(name: String, message: any WireMessage)] = [
         Hello(
             role: .rolloutWorker, name: "worker-1", host: "node7", processID: 4711, processor: "EPYC 9004",
             engine: "oneDNN",
-            precision: "bf16", settingsDigest: "abc")
+            precision: "bf16", settingsDigest: "abc", models: ["model/transformer": "0123456789abcdef0123456789abcdef"])
     ),
     ("welcome", Welcome(runID: run, policyVersion: PolicyVersion(rawValue: 5), weightsDigest: digest)),
     ("welcome-reward", Welcome(runID: run, discriminatorVersion: DiscriminatorVersion(rawValue: 4))),
@@ -106,7 +106,10 @@ let samples: [(name: String, message: any WireMessage)] = [
         DiscriminatorRestore(
             version: DiscriminatorVersion(rawValue: 5), chunkIndex: 0, chunkCount: 1, runID: run, chunk: sampleChunk)
     ),
-    ("discriminatorRestored", DiscriminatorRestored(version: DiscriminatorVersion(rawValue: 5))),
+    (
+        "discriminatorRestored",
+        DiscriminatorRestored(version: DiscriminatorVersion(rawValue: 5), models: ["rewardBackbone": "0f"])
+    ),
     ("healthRequest", HealthRequest()),
     (
         "health",

@@ -6,10 +6,12 @@ import Testing
 
 @Suite("Lost servers, repetitions, deadlines", .serialized, .timeLimit(.minutes(2)))
 struct RecoveryTests {
-    @Test("a client survives its server: requests before, during and after its absence", arguments: [Link.ipc, .tcp])
+    @Test(
+        "a client survives its server: requests before, during and after its absence",
+        arguments: [Link.ipc, .longIPC, .tcp])
     func restart(link: Link) async throws {
         let folder = try TemporaryFolder()
-        var endpoint = try Endpoint(link == .ipc ? "ipc://\(folder.path)/s" : "tcp://127.0.0.1:0")
+        var endpoint = try Endpoint(link == .tcp ? "tcp://127.0.0.1:0" : "ipc://\(folder.path(link))/s")
         let clientLoop = try SocketLoop()
         let first = try SocketLoop()
         let silent = Log<Request>()
@@ -39,13 +41,13 @@ struct RecoveryTests {
         await second.shutdown()
     }
 
-    @Test("a client may start before its server", arguments: [Link.ipc, .tcp])
+    @Test("a client may start before its server", arguments: [Link.ipc, .longIPC, .tcp])
     func clientFirst(link: Link) async throws {
         let folder = try TemporaryFolder()
         let loop = try SocketLoop()
         // A free port: one that has just been given up.
         let scout = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: answer)
-        let endpoint = link == .ipc ? try Endpoint("ipc://\(folder.path)/s") : scout.endpoint
+        let endpoint = link == .tcp ? scout.endpoint : try Endpoint("ipc://\(folder.path(link))/s")
         scout.close()
         let client = try Client(endpoint, on: loop)
         async let reply = client.request(HealthRequest(), deadline: .seconds(100))

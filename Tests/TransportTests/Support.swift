@@ -9,7 +9,7 @@ import Testing
 
 /// The ways a client can reach a server; every conformance test runs over each.
 enum Link: String, CaseIterable, CustomTestStringConvertible {
-    case inproc, ipc, tcp, curve
+    case inproc, ipc, longIPC, tcp, curve
     var testDescription: String { rawValue }
 }
 
@@ -37,6 +37,9 @@ final class TemporaryFolder: Sendable {
     }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    /// The folder, or for `longIPC` one in it whose path is too long for a socket's address; the server makes it.
+    func path(_ link: Link) -> String { link == .longIPC ? path + "/" + String(repeating: "long", count: 40) : path }
 }
 
 /// One server and the means to connect clients to it, each side on a loop of its own as in two processes.
@@ -62,7 +65,7 @@ final class Bench: Sendable {
         let endpoint =
             switch link {
             case .inproc: "inproc://bench-\(UInt64.random(in: 0 ... .max))"
-            case .ipc: "ipc://\(folder.path)/server.ipc"
+            case .ipc, .longIPC: "ipc://\(folder.path(link))/server.ipc"
             case .tcp, .curve: "tcp://127.0.0.1:0"
             }
         server = try Server(Endpoint(endpoint), on: serverLoop, options: options, handler: handler)

@@ -24,7 +24,8 @@ struct ValueTests {
             "", "127.0.0.1:5555", "udp://a:1", "ipc://", "tcp://", "tcp://host", "tcp://host:", "tcp://:1",
             "tcp://host:65536",
             "tcp://host:-1", "tcp://::1:80", "tcp://a b:1", "inproc://", "tcp://eth0;a:1",
-            "ipc://" + String(repeating: "x", count: 108),
+            "ipc://" + String(repeating: "x", count: 108), "ipc:///" + String(repeating: "x/", count: 2048) + "learner",
+            "ipc://~no-such-user/learner",
         ])
     func invalidEndpoints(text: String) {
         do throws(TransportError) {

@@ -14,7 +14,9 @@ struct Bench: ParsableCommand {
             encoders are not needed, conditioning is random. Each phase counts with its fastest repetition. See docs/performance.md.
             """)
 
-    @Argument(help: "Folder of the models, as make_models.py writes them, or a pipeline with dino/.")
+    @Argument(
+        help: "Folder of the models, as make_models.py writes them, or a pipeline with dino/.", transform: expandingHome
+    )
     var models: String
 
     @Option(help: "Precision of transformer and backbone: fp32 or bf16. The decoder is always fp32.")

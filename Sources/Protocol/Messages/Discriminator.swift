@@ -151,7 +151,15 @@ public struct DiscriminatorRestored: WireMessage {
 
     /// The version in service: the restored one once all chunks came.
     public var version: DiscriminatorVersion
+    /// Digests of the models that scores come from, by their part of the run: `rewardBackbone`, `rewardModels.pickscore`, ...
+    public var models: [String: String]
 
     /// Makes the message.
-    public init(version: DiscriminatorVersion) { self.version = version }
+    public init(version: DiscriminatorVersion, models: [String: String]) {
+        self.version = version
+        self.models = models
+    }
+
+    /// There are at most 64 models.
+    public func validate() throws(WireError) { try Check.models(models) }
 }

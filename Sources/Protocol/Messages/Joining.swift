@@ -30,11 +30,13 @@ public struct Hello: WireRequest {
     public var precision: String
     /// Digest of the settings both sides must agree on.
     public var settingsDigest: String
+    /// Digests of the models that the sender has loaded, by their part of the run: `model/transformer`, `rewardBackbone`, ...
+    public var models: [String: String]
 
     /// Makes the message.
     public init(
         role: Role, name: String, host: String, processID: Int, processor: String, engine: String, precision: String,
-        settingsDigest: String
+        settingsDigest: String, models: [String: String]
     ) {
         self.role = role
         self.name = name
@@ -44,10 +46,14 @@ public struct Hello: WireRequest {
         self.engine = engine
         self.precision = precision
         self.settingsDigest = settingsDigest
+        self.models = models
     }
 
-    /// The name is 1 to 128 bytes.
-    public func validate() throws(WireError) { try Check.name(name, "name") }
+    /// The name is 1 to 128 bytes; there are at most 64 models.
+    public func validate() throws(WireError) {
+        try Check.name(name, "name")
+        try Check.models(models)
+    }
 }
 
 /// Admits a process and names the run; the answer to `Hello`.

@@ -1,0 +1,221 @@
+import Foundation
+import Raster
+import Runtime
+import SafeTensors
+import TestSupport
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
+extension ProcessTests {
+    /// Places and models as people have them: what is usable runs, what is not is refused by name.
+    @Suite("Situations", .timeLimit(.minutes(3)))
+    struct SituationTests {
+        private func train(_ workspace: Workspace, _ run: String, _ changes: String...) async throws -> Finished {
+            try await RunningProcess(
+                ["train", "settings.yaml", "--run-dir", run, "--set", "run.epochs=1"]
+                    + changes.flatMap { ["--set", $0] }, folder: workspace.path, name: "train"
+            ).finish()
+        }
+
+        @Test("a run directory whose path no socket's address can hold")
+        func longRunDirectory() async throws {
+            try await withWorkspace { workspace in
+                let run = (0..<8).map { "a-folder-of-a-research-group-\($0)" }.joined(separator: "/")
+                let finished = try await train(workspace, run)
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(workspace.exists(run + "/report.html"))
+            }
+        }
+
+        @Test("a home folder that the shell left as ~ is the home folder, in options and in settings")
+        func homeFolder() async throws {
+            try await withWorkspace { workspace in
+                try workspace.write("data/images/keep", "")
+                let home = workspace.path + "/home"
+                let finished = try await RunningProcess(
+                    [
+                        "HOME=\(home)", Product.path, "train", "settings.yaml", "--run-dir=~/runs/x", "--set",
+                        "run.epochs=1",
+                        "--set", "data.embeddings=~/embeddings",
+                    ], program: "/usr/bin/env", folder: workspace.path, name: "train"
+                ).finish()
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(workspace.exists("home/runs/x/report.html") && workspace.exists("home/embeddings"))
+                #expect(!workspace.exists("~"))
+                let nobody = try await workspace.run("inspect", "~no-such-user/model")
+                #expect(nobody.exit == .status(64) && nobody.errors.contains("no user has this home folder"))
+            }
+        }
+
+        @Test("a file system that takes no writes is told as it is")
+        func readOnly() async throws {
+            try await withWorkspace { workspace in
+                let disk = workspace.path + "/disk"
+                mkdir(disk, 0o755)
+                guard mount("tmpfs", disk, "tmpfs", UInt(MS_RDONLY), "size=1m") == 0 else {
+                    withKnownIssue("no temporary file system can be mounted: not root") {
+                        Issue.record("cannot be tried")
+                    }
+                    return
+                }
+                defer { umount2(disk, Int32(MNT_DETACH)) }
+                let images = [
+                    "sample", "--model", Repository.models + "/emoji-sd3-tiny", "--prompt", "a", "--steps", "1",
+                    "--size", "8",
+                ]
+                for arguments in [
+                    ["train", "settings.yaml", "--run-dir", "disk/run"], ["keygen", "--out", "disk/keys"],
+                    images + ["--out", "disk/images"], images + ["--out", "x", "--save-latents", "disk/l.safetensors"],
+                    ["prepare-emoji", "--out", "disk/emoji"],
+                ] {
+                    let finished = try await RunningProcess(
+                        arguments, folder: workspace.path, name: "process-\(arguments[0])"
+                    ).finish()
+                    #expect(
+                        finished.exit == .status(1) && finished.errors.contains("Read-only file system"),
+                        "\(arguments): \(finished.errors)")
+                }
+            }
+        }
+
+        @Test(
+            "an evaluation of few images leaves out what it cannot measure, in plan, train and evaluate",
+            arguments: [(1, 1), (1, 2), (2, 1), (2, 2)])
+        func fewImages(prompts: Int, seeds: Int) async throws {
+            try await withWorkspace { workspace in
+                let changes = ["run.evaluation.prompts=\(prompts)", "run.evaluation.seeds=\(seeds)"]
+                let plan = try await workspace.run("plan", "settings.yaml", "--set", changes[0], "--set", changes[1])
+                #expect(plan.exit == .status(0), "\(plan.errors)")
+                let finished = try await train(workspace, "run", changes[0], changes[1])
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                let evaluated = try await workspace.run(
+                    "evaluate", "--model", Repository.models + "/emoji-sd3-tiny", "--references",
+                    "data/prompt2img.json",
+                    "--prompts", "data/test.txt", "--limit", "\(prompts)", "--count", "\(seeds)", "--steps", "1",
+                    "--size", "64", "--json")
+                #expect(evaluated.exit == .status(0), "\(evaluated.errors)")
+                let after = try Data(contentsOf: URL(fileURLWithPath: workspace.path + "/run/evaluation-after.json"))
+                for document in [after, Data(evaluated.output.utf8)] {
+                    let figures = try #require(try JSONSerialization.jsonObject(with: document) as? [String: Any])
+                    #expect(figures["dinoSimilarity"] != nil)
+                    #expect((figures["frechetDistance"] != nil) == (prompts * seeds > 1))
+                    #expect((figures["diversity"] != nil) == (seeds > 1))
+                    #expect((figures["discriminatorAUC"] != nil) == (prompts > 1))
+                }
+                #expect(finished.output.contains("too few images to measure") == (min(prompts, seeds) == 1))
+            }
+        }
+
+        @Test("evaluate asks for a backbone where the model's folder has none")
+        func noBackbone() async throws {
+            try await withWorkspace { workspace in
+                try copyModel(to: workspace.path + "/model")
+                let finished = try await workspace.run(
+                    "evaluate", "--model", "model", "--references", "data/prompt2img.json")
+                #expect(finished.exit == .status(1) && finished.errors.contains("--backbone"), "\(finished.errors)")
+            }
+        }
+
+        @Test("a run without workers says how to start one")
+        func noWorkers() async throws {
+            try await withWorkspace { workspace in
+                let train = try workspace.start(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "cluster.workers=0", "--set", "run.epochs=1")
+                let line = try await eventually("the command") {
+                    train.errors.split(separator: "\n").first { $0.contains("advgrpo rollout-worker ") }.map(
+                        String.init)
+                }
+                try await eventually("the run's settings") { workspace.exists("run/settings.yaml") ? true : nil }
+                let words = try #require(line.components(separatedBy: "advgrpo ").last).split(separator: " ")
+                let worker = try RunningProcess(words.map(String.init), folder: workspace.path, name: "worker")
+                #expect(try await train.finish().exit == .status(0), "\(train.errors)")
+                #expect(try await worker.finish().exit == .status(0))
+            }
+        }
+
+        // MARK: Other models
+
+        private func copyModel(to path: String) throws {
+            try FileManager.default.copyItem(atPath: Repository.models + "/emoji-sd3-tiny", toPath: path)
+            for part in ["dino", "dino-evaluation"] {
+                try FileManager.default.removeItem(atPath: "\(path)/\(part)")
+            }
+        }
+
+        /// The same shapes with one number changed.
+        private func change(_ path: String) throws {
+            let file = try SafeTensorsFile(path: path)
+            let largest = try #require(file.entries.max { $0.byteRange.count < $1.byteRange.count })
+            let tensors = try file.entries.map { entry in
+                var bytes = try file.bytes(of: entry.name).array
+                if entry.name == largest.name { bytes[0] ^= 1 }
+                return SafeTensor(
+                    name: entry.name, dtype: entry.dtype, shape: entry.shape, bytes: SharedBytes(copying: bytes))
+            }
+            try SafeTensorsWriter.write(tensors, metadata: file.metadata, to: path)
+        }
+
+        @Test(
+            "a worker or a reward server with another model than the learner is refused by name",
+            arguments: [
+                ("rollout-worker", "transformer", "model/transformer"), ("rollout-worker", "vae", "model/vae"),
+                ("reward-server", "vae", "model/vae"),
+            ])
+        func otherModel(role: String, part: String, name: String) async throws {
+            try await withWorkspace { workspace in
+                try copyModel(to: workspace.path + "/other")
+                try change("\(workspace.path)/other/\(part)/diffusion_pytorch_model.safetensors")
+                let own = ["--set", "reward.references=decoded"]
+                func start(_ name: String) throws -> RunningProcess {
+                    try RunningProcess(
+                        [name, "settings.yaml", "--run-dir", "run"] + own
+                            + (name == role ? ["--set", "model=other"] : []),
+                        folder: workspace.path, name: name)
+                }
+                let (server, learner) = (try start("reward-server"), try start("learner"))
+                let refused = role == "reward-server" ? learner : try start(role)
+                let finished = try await refused.finish()
+                #expect(
+                    finished.exit == .status(1) && finished.errors.contains("another \(name) than the learner"),
+                    "\(finished.errors)")
+                for process in [server, learner] { process.signal(SIGTERM) }
+            }
+        }
+
+        @Test(
+            "a run is not resumed with another model or backbone",
+            arguments: [
+                ("model", "transformer/diffusion_pytorch_model.safetensors", "model/transformer"),
+                ("model", "tokenizer/merges.txt", "model/tokenizer"),
+                ("rewardBackbone", "model.safetensors", "rewardBackbone"),
+            ])
+        func resumedWithOther(setting: String, file: String, name: String) async throws {
+            try await withWorkspace { workspace in
+                try copyModel(to: workspace.path + "/model")
+                try FileManager.default.copyItem(
+                    atPath: Repository.models + "/emoji-sd3-tiny/dino", toPath: workspace.path + "/rewardBackbone")
+                let changes = ["model=model", "rewardBackbone=rewardBackbone"]
+                #expect(try await train(workspace, "run", changes[0], changes[1]).exit == .status(0))
+                let path = "\(workspace.path)/\(setting)/\(file)"
+                if file.hasSuffix(".txt") {
+                    let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
+                    try workspace.write("\(setting)/\(file)", lines.dropLast().joined(separator: "\n") + "\n")
+                } else {
+                    try change(path)
+                }
+                let resumed = try await workspace.run(
+                    "train", "--resume", "--run-dir", "run", "--set", "run.epochs=2")
+                #expect(
+                    resumed.exit == .status(1) && resumed.errors.contains("begun with another \(name)"),
+                    "\(resumed.errors)")
+            }
+        }
+    }
+}
