@@ -49,7 +49,7 @@ enum Readers {
     static func png() -> FuzzTarget {
         let folder = Repository.fixtures + "/Raster"
         let files = ["alpha", "gray", "palette", "source", "box-5x29"].map { bytes("\(folder)/\($0).png") }
-        return FuzzTarget("png", corpus: known("png") + files) { _ = try RGBImage(png: $0) }
+        return FuzzTarget("png", corpus: known("png") + files) { _ = try RGBImage(encoded: $0) }
     }
 
     static func settings() -> FuzzTarget {
