@@ -51,16 +51,19 @@ public struct PromptList: Sendable, Hashable {
     }
 
     private init(rows: [PromptRow], path: String) throws(DatasetError) {
-        var seen: Set<String> = []
-        try self.init(
-            lines: rows.filter { seen.insert($0.prompt).inserted }.map { ($0.prompt, $0.line) }, path: path)
+        var index = PromptIndex()
+        var firsts: [(text: String, number: Int)] = []
+        for row in rows where try index.place(row.prompt, line: row.line, path: path) == nil {
+            firsts.append((row.prompt, row.line))
+        }
+        try self.init(lines: firsts, path: path)
     }
 
     private init(lines: [(text: String, number: Int)], path: String) throws(DatasetError) {
         func malformed(_ message: String, _ remedy: String) -> DatasetError {
             DatasetError(code: .malformedList, path: path, message: message, remedy: remedy)
         }
-        var firstLines: [String: Int] = [:]
+        var index = PromptIndex()
         var prompts: [String] = []
         for (text, number) in lines {
             let prompt = PromptText.trimmed(text)
@@ -68,7 +71,7 @@ public struct PromptList: Sendable, Hashable {
                 throw malformed(
                     "line \(number): a prompt is empty or holds a NUL character", "correct it or take it out")
             }
-            if let first = firstLines.updateValue(number, forKey: prompt) {
+            if let first = try index.place(prompt, line: number, path: path) {
                 throw DatasetError(
                     code: .duplicatePrompt, path: path,
                     message: "\"\(prompt)\" is in line \(first) and again in line \(number)",

@@ -18,8 +18,10 @@ struct PromptReferences {
         case (.json, let text): try self.init(json: text, path: path)
         case (.rows, let text):
             var entries: [Entry] = []
+            var index = PromptIndex()
             var places: [String: Int] = [:]
             for row in try PromptRow.rows(text, path: path) {
+                _ = try index.place(row.prompt, line: row.line, path: path)
                 if let place = places[row.prompt] {
                     entries[place].files.append(try row.file)
                 } else {

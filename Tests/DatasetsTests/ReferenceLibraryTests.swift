@@ -107,4 +107,17 @@ struct ReferenceLibraryTests {
             #expect(try library.references(of: "p", width: 3, height: 2) == [red])
         }
     }
+
+    @Test("rows of a metadata.jsonl are a library too, grouped by prompt; keys lose their white space")
+    func rows() throws {
+        try withLibrary(#"{" p ": ["red.png"]}"#) { folder in
+            #expect(try ReferenceLibrary(path: folder + "/prompt2img.json", required: ["p"]).prompts == ["p"])
+            let rows = [("red.png", "a"), ("images\\\\blue.png", "b "), ("blue.png", "a")]
+            let text = rows.map { "{\"file_name\": \"\($0.0)\", \"text\": \"\($0.1)\"}\n" }.joined()
+            try write(text, to: folder + "/metadata.jsonl")
+            let library = try ReferenceLibrary(path: folder + "/metadata.jsonl", required: ["a", "b"])
+            #expect(library.paths(of: "a") == [folder + "/red.png", folder + "/images/blue.png"])
+            #expect(library.paths(of: "b") == [folder + "/images/blue.png"])
+        }
+    }
 }
