@@ -39,6 +39,7 @@ let package = Package(
         .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"]), .brew(["zeromq"])]),
         .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"]), .brew(["xxhash"])]),
         .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+        .systemLibrary(name: "CWebP", providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
         .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])]),
 
@@ -48,7 +49,7 @@ let package = Package(
         module("NeuralNetworks", ["Platform", "TensorCore", "SafeTensors"]),
         module("ImageModels", ["Platform", "NeuralNetworks"]),
         module("AdvGRPO", ["NeuralNetworks"]),
-        module("Raster", ["Platform", "CPNG", "CJPEG"]),
+        module("Raster", ["Platform", "CPNG", "CJPEG", "CWebP"]),
         module("Datasets", ["Raster", "Platform"]),
         module("Protocol", ["SafeTensors"]),
         module(
@@ -126,8 +127,8 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "TestSupport", "TensorCore", "SafeTensors", "NeuralNetworks", "ImageModels", "Raster", "Protocol",
-                "Runtime",
+                "TestSupport", "TensorCore", "SafeTensors", "NeuralNetworks", "ImageModels", "Raster", "Datasets",
+                "Protocol", "Runtime",
             ],
             swiftSettings: strict),
     ]

@@ -20,7 +20,7 @@ struct Evaluate: ParsableCommand {
 
     @Option(
         help:
-            "Text file with the prompts to measure on; those of validation.txt beside the references, else all, unless given.",
+            "File with the prompts to measure on; those of validation.txt beside the references, else all, unless given.",
         transform: expandingHome)
     var prompts: String?
 

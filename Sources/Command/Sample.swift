@@ -1,5 +1,6 @@
 public import AdvGRPO
 public import ArgumentParser
+import Datasets
 import Foundation
 import ImageModels
 import MethodModels
@@ -114,7 +115,7 @@ struct Sample: ParsableCommand {
     }
 
     func run() throws {
-        let texts = try prompt.map { [$0] } ?? PromptFile.read(prompts ?? "")
+        let texts = try prompt.map { [PromptText.trimmed($0)] } ?? PromptFile.read(prompts ?? "")
         let loaded = try options.load()
         let orders = ImageGenerator.Order.all(prompts: texts, count: count)
         let initial = try latents.map {

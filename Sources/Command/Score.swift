@@ -10,7 +10,7 @@ import TensorCore
 /// `advgrpo score`: what frozen rewards say about image files.
 struct Score: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Score PNG images with rewards that need no training.",
+        abstract: "Score image files (PNG, JPEG, WebP) with rewards that need no training.",
         discussion: """
             Images are given by name, with one prompt for all of them, or as a JSON file of prompts with their images. Each reward that \
             has a model takes one --model, in the order of the rewards: \
@@ -92,7 +92,7 @@ struct Score: ParsableCommand {
         }
         // A block of images at a time: a data set's do not fit into memory.
         for block in Chunks(size: 64).ranges(document.images.count) {
-            let pictures = try document.images[block].map { try RGBImage(pngPath: $0.image) }
+            let pictures = try document.images[block].map { try RGBImage(path: $0.image) }
             let prompts = document.images[block].map { $0.prompt ?? "" }
             for (component, score) in rewards {
                 for (index, value) in zip(block, try score(pictures, prompts)) {
@@ -150,7 +150,7 @@ struct Score: ParsableCommand {
     }
 
     private func items() throws -> [Document.Image] {
-        guard let images else { return files.map { Document.Image(image: $0, prompt: prompt) } }
+        guard let images else { return files.map { Document.Image(image: $0, prompt: prompt.map(PromptText.trimmed)) } }
         let library = try ReferenceLibrary(path: images)
         return library.prompts.flatMap { prompt in
             library.paths(of: prompt).map { Document.Image(image: $0, prompt: prompt) }

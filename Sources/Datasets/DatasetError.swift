@@ -53,7 +53,7 @@ public struct DatasetError: Error, Sendable, CustomStringConvertible {
 
     /// The same failure of a file that Raster read or wrote.
     init(_ error: RasterError, code: Code) {
-        self.init(code: code, path: error.path ?? "PNG in memory", message: error.message, remedy: error.remedy)
+        self.init(code: code, path: error.path ?? "image in memory", message: error.message, remedy: error.remedy)
     }
 }
 

@@ -1,27 +1,39 @@
-internal import Platform
-
 /// The prompts of a run, in file order, each once.
 public struct PromptList: Sendable, Hashable {
     /// Not empty; no prompt is empty or occurs twice.
     public let prompts: [String]
 
-    /// Reads a text file with one prompt a line, or the keys of a `prompt2img.json` (by the name's ending).
+    /// Reads a file of prompts, by its name's ending: `.json` (the keys of a `prompt2img.json`, or an array of strings or objects),
+    /// `.jsonl` (an object a line with `prompt`, `text` or `caption`, such as a `metadata.jsonl`), else text with one prompt a line.
     ///
-    /// White space around a prompt and empty lines are ignored.
+    /// White space around a prompt and empty lines are ignored. A repeated prompt is a mistake in a list of prompts; rows are records
+    /// of something else as well, and a prompt of several of them is kept once.
     ///
     /// - Throws: `DatasetError` naming the line of the first mistake.
     public init(path: String) throws(DatasetError) {
-        let bytes = try readList(path)
-        if path.hasSuffix(".json") {
-            let entries = try PromptReferences(json: bytes, path: path).entries
-            try self.init(lines: entries.map { ($0.prompt, $0.line) }, path: path)
-        } else {
-            guard let text = String(validating: bytes, as: UTF8.self) else {
-                throw DatasetError(
-                    code: .malformedList, path: path, message: "not UTF-8 text", remedy: "save the file as UTF-8")
+        switch try ListFormat.read(path) {
+        case (.lines, let text):
+            let lines = PromptText.lines(text).map { (String(decoding: $0.text, as: UTF8.self), $0.number) }
+            try self.init(lines: lines.filter { !PromptText.trimmed($0.0).isEmpty }, path: path)
+        case (.rows, let text): try self.init(rows: try PromptRow.rows(text, path: path), path: path)
+        case (.json, let text):
+            var reader = JSONReader(bytes: text, path: path)
+            guard reader.next == "[" else {
+                let entries = try PromptReferences(json: text, path: path).entries
+                try self.init(lines: entries.map { ($0.prompt, $0.line) }, path: path)
+                return
             }
-            let lines = text.split(omittingEmptySubsequences: false) { $0.isNewline }
-            try self.init(lines: lines.enumerated().map { (String($1), $0 + 1) }, path: path)
+            let values = try reader.values()
+            try reader.expectEnd()
+            var texts: [(text: String, number: Int)] = []
+            for case (.string(let text), let line) in values { texts.append((text, line)) }
+            if texts.count == values.count {
+                try self.init(lines: texts, path: path)
+            } else {
+                var rows: [PromptRow] = []
+                for (value, line) in values { rows.append(try PromptRow(value, line: line, path: path)) }
+                try self.init(rows: rows, path: path)
+            }
         }
     }
 
@@ -38,13 +50,28 @@ public struct PromptList: Sendable, Hashable {
         }
     }
 
+    private init(rows: [PromptRow], path: String) throws(DatasetError) {
+        var index = PromptIndex()
+        var firsts: [(text: String, number: Int)] = []
+        for row in rows where try index.place(row.prompt, line: row.line, path: path) == nil {
+            firsts.append((row.prompt, row.line))
+        }
+        try self.init(lines: firsts, path: path)
+    }
+
     private init(lines: [(text: String, number: Int)], path: String) throws(DatasetError) {
-        var firstLines: [String: Int] = [:]
+        func malformed(_ message: String, _ remedy: String) -> DatasetError {
+            DatasetError(code: .malformedList, path: path, message: message, remedy: remedy)
+        }
+        var index = PromptIndex()
         var prompts: [String] = []
         for (text, number) in lines {
-            let prompt = trimmed(text)
-            if prompt.isEmpty { continue }
-            if let first = firstLines.updateValue(number, forKey: prompt) {
+            let prompt = PromptText.trimmed(text)
+            guard !prompt.isEmpty, !prompt.utf8.contains(0) else {
+                throw malformed(
+                    "line \(number): a prompt is empty or holds a NUL character", "correct it or take it out")
+            }
+            if let first = try index.place(prompt, line: number, path: path) {
                 throw DatasetError(
                     code: .duplicatePrompt, path: path,
                     message: "\"\(prompt)\" is in line \(first) and again in line \(number)",
@@ -52,21 +79,7 @@ public struct PromptList: Sendable, Hashable {
             }
             prompts.append(prompt)
         }
-        guard !prompts.isEmpty else {
-            throw DatasetError(
-                code: .malformedList, path: path, message: "no prompts", remedy: "write one prompt a line")
-        }
+        guard !prompts.isEmpty else { throw malformed("no prompts", "write one prompt a line") }
         self.prompts = prompts
     }
-}
-
-/// The bytes of a prompt list or prompt2img.json.
-func readList(_ path: String) throws(DatasetError) -> [UInt8] {
-    try FileAccess.read(path, byteLimit: 1 << 28)
-}
-
-private func trimmed(_ text: String) -> String {
-    let start = text.drop { $0.isWhitespace }
-    let end = start.lastIndex { !$0.isWhitespace }
-    return end.map { String(start[...$0]) } ?? ""
 }

@@ -1,4 +1,5 @@
-/// The content of a `prompt2img.json`: `{prompt: [file, ...]}`, in the file's order.
+/// The content of a `prompt2img.json`, `{prompt: [file, ...]}`, in the file's order, or of a `metadata.jsonl`, whose rows name a prompt and
+/// a `file_name` each.
 ///
 /// Read by hand rather than by `JSONDecoder`, which drops repeated keys and the order, and cannot say in which line a mistake is.
 struct PromptReferences {
@@ -10,6 +11,33 @@ struct PromptReferences {
     }
 
     let entries: [Entry]
+
+    /// Reads a library's file. Files of a prompt that several rows name come together, where it is named first.
+    init(path: String) throws(DatasetError) {
+        switch try ListFormat.read(path) {
+        case (.json, let text): try self.init(json: text, path: path)
+        case (.rows, let text):
+            var entries: [Entry] = []
+            var index = PromptIndex()
+            var places: [String: Int] = [:]
+            for row in try PromptRow.rows(text, path: path) {
+                _ = try index.place(row.prompt, line: row.line, path: path)
+                if let place = places[row.prompt] {
+                    entries[place].files.append(try row.file)
+                } else {
+                    places[row.prompt] = entries.count
+                    entries.append(Entry(prompt: row.prompt, files: [try row.file], line: row.line))
+                }
+            }
+            self.init(entries: entries)
+        case (.lines, _):
+            throw DatasetError(
+                code: .malformedList, path: path, message: "lines of text, not prompts with their images",
+                remedy: "name a prompt2img.json or metadata.jsonl")
+        }
+    }
+
+    private init(entries: [Entry]) { self.entries = entries }
 
     /// Parses the bytes of the file at `path`.
     init(json bytes: [UInt8], path: String) throws(DatasetError) {
@@ -23,118 +51,9 @@ struct PromptReferences {
             try reader.list(from: "[", to: "]") { (reader) throws(DatasetError) in
                 files.append(try reader.string())
             }
-            entries.append(Entry(prompt: prompt, files: files, line: line))
+            entries.append(Entry(prompt: PromptText.trimmed(prompt), files: files, line: line))
         }
         try reader.expectEnd()
         self.entries = entries
-    }
-}
-
-/// Reads the few JSON forms above from UTF-8 bytes.
-private struct JSONReader {
-    let bytes: [UInt8]
-    let path: String
-    var position = 0
-    var line = 1
-
-    init(bytes: [UInt8], path: String) {
-        self.bytes = bytes
-        self.path = path
-        skipSpace()
-    }
-
-    /// Elements between two brackets, separated by commas.
-    mutating func list(
-        from opening: Unicode.Scalar, to closing: Unicode.Scalar,
-        element: (inout JSONReader) throws(DatasetError) -> Void
-    ) throws(DatasetError) {
-        try expect(opening)
-        if skip(closing) { return }
-        repeat { try element(&self) } while skip(",")
-        try expect(closing)
-    }
-
-    mutating func expect(_ scalar: Unicode.Scalar) throws(DatasetError) {
-        guard skip(scalar) else { throw malformed("'\(scalar)'") }
-    }
-
-    func expectEnd() throws(DatasetError) {
-        guard position == bytes.count else { throw malformed("the end of the file") }
-    }
-
-    mutating func string() throws(DatasetError) -> String {
-        guard position < bytes.count, bytes[position] == UInt8(ascii: "\"") else { throw malformed("a string") }
-        position += 1
-        var units: [UInt8] = []
-        while position < bytes.count, bytes[position] != UInt8(ascii: "\"") {
-            guard bytes[position] >= 0x20 else { throw malformed("the end of a string") }
-            if bytes[position] == UInt8(ascii: "\\") {
-                units.append(contentsOf: Array(String(try escape()).utf8))
-            } else {
-                units.append(bytes[position])
-                position += 1
-            }
-        }
-        guard position < bytes.count else { throw malformed("the end of a string") }
-        guard let text = String(validating: units, as: UTF8.self) else { throw malformed("UTF-8 text") }
-        position += 1
-        skipSpace()
-        return text
-    }
-
-    /// The scalar of an escape sequence, which may be a surrogate pair.
-    private mutating func escape() throws(DatasetError) -> Unicode.Scalar {
-        let letter = position + 1 < bytes.count ? Unicode.Scalar(bytes[position + 1]) : " "
-        position += 2
-        switch letter {
-        case "\"", "\\", "/": return letter
-        case "b": return "\u{8}"
-        case "f": return "\u{C}"
-        case "n": return "\n"
-        case "r": return "\r"
-        case "t": return "\t"
-        case "u":
-            let unit = try hexadecimalUnit()
-            if UTF16.isLeadSurrogate(unit), position + 1 < bytes.count,
-                bytes[position] == UInt8(ascii: "\\"), bytes[position + 1] == UInt8(ascii: "u")
-            {
-                position += 2
-                let trail = try hexadecimalUnit()
-                guard UTF16.isTrailSurrogate(trail) else { throw malformed("a surrogate pair") }
-                return UTF16.decode(UTF16.EncodedScalar([unit, trail]))
-            }
-            guard let scalar = Unicode.Scalar(unit) else { throw malformed("a surrogate pair") }
-            return scalar
-        default: throw malformed("a valid escape")
-        }
-    }
-
-    private mutating func hexadecimalUnit() throws(DatasetError) -> UInt16 {
-        guard position + 4 <= bytes.count,
-            bytes[position..<position + 4].allSatisfy({ Character(Unicode.Scalar($0)).isHexDigit }),
-            let unit = UInt16(String(decoding: bytes[position..<position + 4], as: UTF8.self), radix: 16)
-        else { throw malformed("four hexadecimal digits") }
-        position += 4
-        return unit
-    }
-
-    private mutating func skip(_ scalar: Unicode.Scalar) -> Bool {
-        guard position < bytes.count, bytes[position] == UInt8(ascii: scalar) else { return false }
-        position += 1
-        skipSpace()
-        return true
-    }
-
-    private mutating func skipSpace() {
-        while position < bytes.count, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[position]) {
-            if bytes[position] == 0x0A { line += 1 }
-            position += 1
-        }
-    }
-
-    private func malformed(_ expected: String) -> DatasetError {
-        DatasetError(
-            code: .malformedList, path: path, message: "line \(line): expected \(expected)",
-            remedy: #"the file must be JSON of the form {"prompt": ["image.png", ...], ...}"#)
     }
 }

@@ -3,9 +3,9 @@ internal import Platform
 public import Raster
 internal import Synchronization
 
-/// The reference images of each prompt: the paper's `prompt2img.json` with its images.
+/// The reference images of each prompt: the paper's `prompt2img.json` or Hugging Face's `metadata.jsonl`, with its images.
 ///
-/// A value that has been checked: every prompt has references and every reference is a complete PNG file with a valid header.
+/// A value that has been checked: every prompt has references and every reference is a complete PNG, JPEG or WebP file with a valid header.
 public struct ReferenceLibrary: Sendable {
     /// The file it was read from.
     public let path: String
@@ -20,34 +20,39 @@ public struct ReferenceLibrary: Sendable {
     /// Reads and checks a library.
     ///
     /// - Parameters:
-    ///   - path: the JSON file, `{prompt: [file, ...]}`; files are relative to its folder or that folder's `images/`, or absolute.
+    ///   - path: the file: `{prompt: [file, ...]}`, or lines with `file_name` and a prompt; files are relative to its folder or that folder's `images/`, or absolute.
     ///   - required: prompts that must have references, as a run's prompt list.
     /// - Throws: one `DatasetError` that lists all problems, each with file and prompt (the first 20 in words).
     public init(path: String, required: [String] = []) throws(DatasetError) {
-        let entries = try PromptReferences(json: try readList(path), path: path).entries
+        let entries = try PromptReferences(path: path).entries
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
-        var problems: [String] = []
+        var problems: [Problem] = []
         var files: [String: [String]] = [:]
+        var lines: [String: Int] = [:]
         for entry in entries {
-            if entry.files.isEmpty { problems.append("\"\(entry.prompt)\": no images are listed") }
-            let paths = entry.files.map { file in
-                let candidates = file.hasPrefix("/") ? [file] : [folder + file, folder + "images/" + file]
-                let image = candidates.first { FileAccess.byteCount(of: $0) != nil } ?? candidates[0]
+            func report(_ message: String, _ remedy: String) {
+                problems.append(Problem(message: "\"\(entry.prompt)\": \(message)", remedy: remedy))
+            }
+            if entry.files.isEmpty { report("no images are listed", "name one at least") }
+            if entry.prompt.utf8.contains(0) { report("a NUL character in the prompt", "take it out") }
+            var paths: [String] = []
+            for file in entry.files {
                 do throws(RasterError) {
-                    try PNGFile.check(image)
+                    paths.append(try Self.locate(file, folder: folder))
                 } catch {
-                    problems.append("\"\(entry.prompt)\": \(error.path ?? image): \(error.message)")
+                    report("\(error.path.map { $0 + ": " } ?? "")\(error.message)", error.remedy)
                 }
-                return image
             }
-            if files.updateValue(paths, forKey: entry.prompt) != nil {
-                problems.append("\"\(entry.prompt)\": listed again in line \(entry.line)")
+            if let first = lines.updateValue(entry.line, forKey: entry.prompt) {
+                report("in line \(first) and again in line \(entry.line)", "keep one of them")
             }
+            files[entry.prompt] = paths
         }
         for prompt in required where files[prompt] == nil {
-            problems.append("\"\(prompt)\": no references")
+            problems.append(
+                Problem(message: "\"\(prompt)\": no references", remedy: "add the prompt with its images"))
         }
-        if entries.isEmpty { problems.append("no prompts") }
+        if entries.isEmpty { problems.append(Problem(message: "no prompts", remedy: "name them with their images")) }
         guard problems.isEmpty else { throw Self.invalid(problems, path: path) }
         self.path = path
         self.prompts = entries.map(\.prompt)
@@ -63,17 +68,17 @@ public struct ReferenceLibrary: Sendable {
         let images = prompts.flatMap { prompt in
             paths(of: prompt).filter { seen.insert($0).inserted }.map { (prompt: prompt, path: $0) }
         }
-        let problems = Mutex<[Int: String]>([:])
+        let problems = Mutex<[Int: Problem]>([:])
         DispatchQueue.concurrentPerform(iterations: images.count) { index in
             let (prompt, path) = images[index]
             do throws(RasterError) {
-                _ = try RGBImage(pngPath: path)
+                _ = try RGBImage(path: path)
             } catch {
-                problems.withLock { $0[index] = "\"\(prompt)\": \(path): \(error.message)" }
+                problems.withLock { $0[index] = Problem(prompt: prompt, path: path, error) }
             }
         }
         let found = problems.withLock { $0 }.sorted { $0.key < $1.key }.map(\.value)
-        guard found.isEmpty else { throw Self.invalid(found, path: path, remedy: Self.damageRemedy) }
+        guard found.isEmpty else { throw Self.invalid(found, path: path) }
     }
 
     /// Whether the library has this prompt.
@@ -96,27 +101,61 @@ public struct ReferenceLibrary: Sendable {
         var images: [RGBImage] = []
         for path in paths {
             do throws(RasterError) {
-                images.append(try RGBImage(pngPath: path).resized(width: width, height: height, filter: .bilinear))
+                images.append(try RGBImage(path: path).resized(width: width, height: height, filter: .bilinear))
             } catch {
-                throw Self.invalid(
-                    ["\"\(prompt)\": \(path): \(error.message)"], path: self.path, remedy: Self.damageRemedy)
+                throw Self.invalid([Problem(prompt: prompt, path: path, error)], path: self.path)
             }
         }
         return images
     }
 
-    private static let damageRemedy = "export the image again, or take it out of the file"
-
-    private static func invalid(
-        _ problems: [String], path: String,
-        remedy: String = "correct the file, or add the images beside it or in images/"
-    ) -> DatasetError {
-        if problems.count == 1 {
-            return DatasetError(code: .invalidReferences, path: path, message: problems[0], remedy: remedy)
+    /// The path of a listed image that has been checked: beside the list or in `images/`, with Windows' separators where only these fit.
+    private static func locate(_ file: String, folder: String) throws(RasterError) -> String {
+        guard !file.utf8.contains(0) else {
+            throw RasterError(
+                code: .unreadable, path: nil, message: "a NUL character in an image's name", remedy: "take it out")
         }
-        var lines = problems.prefix(problemLimit).map { "\n  " + $0 }.joined()
+        let portable = String(file.map { $0 == "\\" ? "/" : $0 })
+        let names = portable == file ? [file] : [file, portable]
+        let places = names.flatMap { $0.hasPrefix("/") ? [$0] : [folder + $0, folder + "images/" + $0] }
+        guard let place = places.first(where: FileAccess.exists) else {
+            if file.contains("://") {
+                throw RasterError(
+                    code: .unreadable, path: file, message: "an address, not a file",
+                    remedy: "download the image and name its file")
+            }
+            throw RasterError(
+                code: .unreadable, path: places[0],
+                message: "no such file" + (file.hasPrefix("/") ? "" : ", nor in \(folder)images/"),
+                remedy: "correct the name or add the image")
+        }
+        try ImageFile.check(place)
+        return place
+    }
+
+    /// One thing that is wrong with a library.
+    private struct Problem {
+        var message: String
+        var remedy: String
+
+        init(message: String, remedy: String) {
+            self.message = message
+            self.remedy = remedy
+        }
+
+        init(prompt: String, path: String, _ error: RasterError) {
+            self.init(message: "\"\(prompt)\": \(path): \(error.message)", remedy: error.remedy)
+        }
+    }
+
+    private static func invalid(_ problems: [Problem], path: String) -> DatasetError {
+        if problems.count == 1 {
+            return DatasetError(
+                code: .invalidReferences, path: path, message: problems[0].message, remedy: problems[0].remedy)
+        }
+        var lines = problems.prefix(problemLimit).map { "\n  \($0.message); \($0.remedy)" }.joined()
         if problems.count > problemLimit { lines += "\n  and \(problems.count - problemLimit) more" }
         return DatasetError(
-            code: .invalidReferences, path: path, message: "\(problems.count) problems:\(lines)\n", remedy: remedy)
+            code: .invalidReferences, path: path, message: "\(problems.count) problems", remedy: "mend each:\(lines)")
     }
 }

@@ -117,8 +117,8 @@ final class Studio {
     private func writeComparison(epoch: Int) throws {
         let hasFirst = FileManager.default.fileExists(atPath: path("images/" + Self.sheetName(0)))
         guard !prompts.isEmpty, hasFirst else { return }
-        let before = try RGBImage(pngPath: path("images/" + Self.sheetName(0)))
-        let after = try RGBImage(pngPath: path("images/" + Self.sheetName(epoch)))
+        let before = try RGBImage(path: path("images/" + Self.sheetName(0)))
+        let after = try RGBImage(path: path("images/" + Self.sheetName(epoch)))
         let both = ContactSheet(images: [before, after], columns: 1, scale: 1, gutter: 8).image
         try directory.write("images/before-after.png", both.pngBytes())
     }

@@ -18,21 +18,18 @@ extension RGBImage {
     public func jpegBytes(quality: Int) throws(RasterError) -> [UInt8] {
         precondition((1...100).contains(quality), "JPEG quality \(quality)")
         var bytes: UnsafeMutablePointer<UInt8>?
-        var count = 0
-        let message = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(CJPEG_MESSAGE_SIZE)) { message in
-            message.initialize(repeating: 0)
-            // No buffer is empty: it has a size of its own, and every image a pixel.
-            count = pixels.withUnsafeBufferPointer {
-                cjpeg_encode(
-                    $0.baseAddress!, Int32(width), Int32(height), Int32(quality), &bytes, message.baseAddress!)
+        var message = JPEGMessage()
+        // No buffer is empty: every image has a pixel.
+        let count = pixels.withUnsafeBufferPointer { pixels in
+            message.fill {
+                cjpeg_encode(pixels.baseAddress!, Int32(width), Int32(height), Int32(quality), &bytes, $0)
             }
-            return String(cString: message.baseAddress!)
         }
         defer { free(bytes) }
         guard let bytes else {
             throw RasterError(
                 code: .unwritable, path: nil,
-                message: "libjpeg cannot encode \(width) x \(height) pixels (\(message))",
+                message: "libjpeg cannot encode \(width) x \(height) pixels (\(message.text))",
                 remedy: "make the image smaller")
         }
         return Array(UnsafeBufferPointer(start: bytes, count: count))

@@ -4,14 +4,16 @@ package import Platform
 public struct RasterError: Error, Sendable, CustomStringConvertible {
     /// The kind of failure; new ones may be added.
     public struct Code: Sendable, Hashable {
-        private enum Kind { case unreadable, corrupt, tooLarge, unwritable }
+        private enum Kind { case unreadable, unsupported, corrupt, tooLarge, unwritable }
         private let kind: Kind
 
         /// The file cannot be opened or read.
         public static let unreadable = Code(kind: .unreadable)
-        /// The bytes are not a complete PNG.
+        /// The bytes are of a format that is not read.
+        public static let unsupported = Code(kind: .unsupported)
+        /// The bytes are not a complete image of their format.
         public static let corrupt = Code(kind: .corrupt)
-        /// The image has more pixels than `PNGLimits` allows.
+        /// The image has more pixels than `ImageLimits` allows.
         public static let tooLarge = Code(kind: .tooLarge)
         /// The file cannot be written.
         public static let unwritable = Code(kind: .unwritable)

@@ -79,7 +79,7 @@ extension ProcessTests {
                 let alone = try document(
                     try await workspace.run("score", "--reward", "jpeg_compressibility", "1.png", "--json"))
                 let row = try #require((alone["images"] as? [[String: Any]])?.first)
-                let size = try RGBImage(pngPath: workspace.path + "/1.png").jpegBytes(quality: 95).count
+                let size = try RGBImage(path: workspace.path + "/1.png").jpegBytes(quality: 95).count
                 let kilobytes = try #require((row["scores"] as? [String: Double])?["jpeg_compressibility"])
                 #expect(abs(kilobytes + Double(size) / 1000) < 1e-6 && row["prompt"] == nil)
                 let both = try await workspace.run(

@@ -32,8 +32,8 @@ struct EmojiDatasetTests {
             let train = try PromptList(path: output + "train.txt").prompts
             #expect(try read(output + "validation.txt") == train[4] + "\n")
             for image in try names(Fixtures.folder + "/six/images") {
-                let expected = try RGBImage(pngPath: Fixtures.folder + "/six/images/" + image)
-                let isEqual = try RGBImage(pngPath: output + "images/" + image) == expected
+                let expected = try RGBImage(path: Fixtures.folder + "/six/images/" + image)
+                let isEqual = try RGBImage(path: output + "images/" + image) == expected
                 #expect(isEqual, "\(image)")
             }
             let library = try ReferenceLibrary(
@@ -63,7 +63,7 @@ struct EmojiDatasetTests {
             #expect(try EmojiDataset.prepare(options: options(output)) == first)
 
             #expect(try !EmojiDataset.prepare(options: options(output, size: 48)).wasComplete)
-            #expect(try RGBImage(pngPath: image).width == 48)
+            #expect(try RGBImage(path: image).width == 48)
             #expect(try EmojiDataset.prepare(options: options(output, size: 48, referenceCount: 1)).referenceCount == 6)
             #expect(try names(output + "/images").count == 12)
         }

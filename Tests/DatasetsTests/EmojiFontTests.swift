@@ -30,7 +30,7 @@ struct EmojiFontTests {
                 0x23, 0x203C, 0x2764, 0x1F1E6, 0x1F3FB, 0x1F40D, 0x1F600, 0x1F680, 0x1F9CC, 0x1FAE8, 0x1FAF8,
             ])
         for scalar in font.scalars {
-            let image = try RGBImage(png: try #require(font.png(for: scalar)))
+            let image = try RGBImage(encoded: try #require(font.png(for: scalar)))
             #expect(image.width == 136 && image.height == 128)
         }
     }

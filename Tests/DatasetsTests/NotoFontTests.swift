@@ -41,7 +41,7 @@ struct NotoFontTests {
             #expect(try filePrint(output + "/test.txt") == expected.test)
             let emoji = EmojiDataset.emoji(of: try EmojiFont())
             #expect(fingerprint(EmojiLists.references(emoji, count: 4).utf8) == expected.references)
-            let images = try emoji.map { try RGBImage(pngPath: output + "/images/" + $0.plainFile).pixels }
+            let images = try emoji.map { try RGBImage(path: output + "/images/" + $0.plainFile).pixels }
             #expect(fingerprint(images.joined()) == expected.plainPixels)
         }
     }

@@ -53,6 +53,37 @@ struct PromptListTests {
         let missing = #expect(throws: DatasetError.self) { try PromptList(path: "/nowhere/p.txt") }
         #expect(missing?.code == .unreadable && missing?.path == "/nowhere/p.txt")
         let font = #expect(throws: DatasetError.self) { try PromptList(path: Fixtures.folder + "/six.ttf") }
-        #expect(font?.code == .malformedList)
+        #expect(font?.code == .unreadable && font?.message == "not UTF-8 text")
+    }
+
+    @Test("rows of JSON Lines, by field; a prompt of several rows once; arrays; a byte-order mark")
+    func rows() throws {
+        let rows =
+            "\u{FEFF}{\"tag\": [1, {}], \"prompt\": \" a \"}\r\n{\"text\": \"b\", \"score\": NaN}\n\n{\"prompt\": \"a\"}"
+        #expect(try prompts(rows, name: "l.JSONL") == ["a", "b"])
+        #expect(try prompts(#"["x", "y"]"#, name: "l.json") == ["x", "y"])
+        #expect(try prompts(#"[{"caption": "x"}]"#, name: "l.json") == ["x"])
+        let missing = try error("{\"prompt\": \"a\"}\n{\"Prompt\": \"b\"}", name: "l.jsonl").message
+        #expect(missing == "line 2: no \"prompt\", \"text\" or \"caption\" among \"Prompt\"")
+    }
+
+    @Test("lines end at LF, CR LF and CR only; white space and byte-order marks at the ends go")
+    func separators() throws {
+        let text = "\u{FEFF}a\u{2028}b\u{B}c\u{C}d\u{85}e\r\u{3000}f\u{A0}\r\n\u{FEFF}g"
+        #expect(try prompts(text) == ["a\u{2028}b\u{B}c\u{C}d\u{85}e", "f", "g"])
+        #expect(try prompts("{\" a \": [], \"b\u{2028}c\": []}", name: "p.json") == ["a", "b\u{2028}c"])
+        #expect(try error(#"{"a ": [], "a": []}"#, name: "p.json").code == .duplicatePrompt)
+    }
+
+    @Test(
+        "what is no list of prompts is refused by name",
+        arguments: [
+            ("a,b", "l.csv", "a table"), ("x", "l.parquet", "binary form"), ("x", "l.zip", "an archive"),
+            ("x", "l.yaml", "a marked-up file"), ("{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}", "l.txt", "JSON"),
+            ("<!DOCTYPE html>\n", "l.txt", "a web page"), ("a\u{0}b", "l.txt", "NUL"),
+        ])
+    func foreign(text: String, name: String, words: String) throws {
+        let error = try error(text, name: name)
+        #expect(error.code == .malformedList && error.message.contains(words), "\(error)")
     }
 }

@@ -37,7 +37,7 @@ struct ReferenceLibraryTests {
             let raster = Fixtures.folder + "/../Raster"
             try write("{\"p\": [\"\(raster)/source.png\"]}", to: folder + "/list.json")
             let image = try ReferenceLibrary(path: folder + "/list.json").references(of: "p", width: 64, height: 64)[0]
-            #expect(try image == RGBImage(pngPath: raster + "/bilinear-64x64.png"))
+            #expect(try image == RGBImage(path: raster + "/bilinear-64x64.png"))
         }
     }
 
@@ -54,15 +54,17 @@ struct ReferenceLibraryTests {
                 try ReferenceLibrary(path: folder + "/prompt2img.json", required: ["red.png", "gone"])
             }
             #expect(error.code == .invalidReferences && error.path == folder + "/prompt2img.json")
-            let lines = error.message.split(separator: "\n").map(String.init)
+            let lines = error.description.split(separator: "\n").map(String.init)
             #expect(lines.count == 7)
-            #expect(lines[0] == "6 problems:")
-            #expect(lines[1] == "  \"gone\": \(folder)/gone.png: cannot be read (No such file or directory)")
-            #expect(lines[2] == "  \"none\": no images are listed")
-            #expect(lines[3] == "  \"text\": \(folder)/prompt2img.json: not a PNG file")
+            #expect(lines[0].hasSuffix("6 problems; mend each:"))
+            #expect(lines[1].hasPrefix("  \"gone\": \(folder)/gone.png: no such file, nor in \(folder)/images/; "))
+            #expect(lines[2] == "  \"none\": no images are listed; name one at least")
+            #expect(
+                lines[3]
+                    == "  \"text\": \(folder)/prompt2img.json: not a PNG, JPEG or WebP image; convert the image to PNG")
             #expect(lines[4].hasPrefix("  \"cut\": \(folder)/cut.png: not a readable PNG ("))
-            #expect(lines[5] == "  \"again\": listed again in line 2")
-            #expect(lines[6] == "  \"red.png\": no references")
+            #expect(lines[5] == "  \"again\": in line 2 and again in line 2; keep one of them")
+            #expect(lines[6] == "  \"red.png\": no references; add the prompt with its images")
         }
     }
 
@@ -73,8 +75,8 @@ struct ReferenceLibraryTests {
             let error = try #require(throws: DatasetError.self) {
                 try ReferenceLibrary(path: folder + "/prompt2img.json")
             }
-            #expect(error.message.split(separator: "\n").count == 22)
-            #expect(error.message.hasPrefix("30 problems:") && error.message.hasSuffix("and 10 more\n"))
+            #expect(error.description.split(separator: "\n").count == 22)
+            #expect(error.message == "30 problems" && error.remedy.hasSuffix("and 10 more"))
         }
     }
 
@@ -103,6 +105,19 @@ struct ReferenceLibraryTests {
             let library = try ReferenceLibrary(path: folder + "/prompt2img.json")
             try library.checkImages()
             #expect(try library.references(of: "p", width: 3, height: 2) == [red])
+        }
+    }
+
+    @Test("rows of a metadata.jsonl are a library too, grouped by prompt; keys lose their white space")
+    func rows() throws {
+        try withLibrary(#"{" p ": ["red.png"]}"#) { folder in
+            #expect(try ReferenceLibrary(path: folder + "/prompt2img.json", required: ["p"]).prompts == ["p"])
+            let rows = [("red.png", "a"), ("images\\\\blue.png", "b "), ("blue.png", "a")]
+            let text = rows.map { "{\"file_name\": \"\($0.0)\", \"text\": \"\($0.1)\"}\n" }.joined()
+            try write(text, to: folder + "/metadata.jsonl")
+            let library = try ReferenceLibrary(path: folder + "/metadata.jsonl", required: ["a", "b"])
+            #expect(library.paths(of: "a") == [folder + "/red.png", folder + "/images/blue.png"])
+            #expect(library.paths(of: "b") == [folder + "/images/blue.png"])
         }
     }
 }

@@ -1,3 +1,4 @@
+import Datasets
 import Foundation
 import ImageModels
 import NeuralNetworks
@@ -49,7 +50,23 @@ enum Readers {
     static func png() -> FuzzTarget {
         let folder = Repository.fixtures + "/Raster"
         let files = ["alpha", "gray", "palette", "source", "box-5x29"].map { bytes("\(folder)/\($0).png") }
-        return FuzzTarget("png", corpus: known("png") + files) { _ = try RGBImage(png: $0) }
+        return FuzzTarget("png", corpus: known("png") + files) { _ = try RGBImage(encoded: $0) }
+    }
+
+    /// JPEG or WebP files, with their orientation.
+    static func images(_ ending: String) -> FuzzTarget {
+        let folder = Repository.fixtures + "/images"
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        let files = names.filter { $0.hasSuffix("." + ending) }.sorted().map { bytes("\(folder)/\($0)") }
+        return FuzzTarget(ending, corpus: known(ending) + files) { _ = try RGBImage(encoded: $0) }
+    }
+
+    static func rows(folder: String) -> FuzzTarget {
+        let rows = #"{"prompt": "a \u00e9", "tag": [1, {"x": null}]}"# + "\n" + #"{"text": "b"}"#
+        return FuzzTarget("jsonl", corpus: known("jsonl") + [Array(rows.utf8)]) { bytes in
+            try put(bytes, folder + "/f.jsonl")
+            _ = try PromptList(path: folder + "/f.jsonl")
+        }
     }
 
     static func settings() -> FuzzTarget {

@@ -74,7 +74,7 @@ import Testing
         let reward = try FrozenReward(
             .jpegCompressibility, folder: "", engine: OpenBLASEngine.shared, dtype: .float32, chunks: Chunks(size: 1))
         let scores = try reward.scores(
-            of: names.map { try RGBImage(pngPath: folder + $0 + ".png") }, prompts: ["", ""], lanes: Lanes(count: 2))
+            of: names.map { try RGBImage(path: folder + $0 + ".png") }, prompts: ["", ""], lanes: Lanes(count: 2))
         let expected = try names.map {
             -Float(try Data(contentsOf: URL(fileURLWithPath: folder + $0 + "-95.jpg")).count) / 1000
         }

@@ -8,7 +8,7 @@ enum PillowFixtures {
     }
 
     static func image(_ name: String) throws -> RGBImage {
-        try RGBImage(pngPath: path(name))
+        try RGBImage(path: path(name))
     }
 }
 

@@ -52,7 +52,7 @@ struct ReportTests {
         #expect(parts.count == 2)
         for part in parts {
             let data = try #require(Data(base64Encoded: String(part.prefix { $0 != "\"" })))
-            #expect(try RGBImage(png: Array(data)).width == 8)
+            #expect(try RGBImage(encoded: Array(data)).width == 8)
         }
     }
 

@@ -17,7 +17,7 @@ struct EmojiRendering {
         let name = "U+" + String(scalar.value, radix: 16, uppercase: true)
         let emoji: RGBImage
         do throws(RasterError) {
-            emoji = try RGBImage(png: png)
+            emoji = try RGBImage(encoded: png)
         } catch {
             throw FontBytes(bytes: [], path: fontPath).malformed("\(name): \(error.message)")
         }
