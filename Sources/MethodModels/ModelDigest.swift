@@ -1,6 +1,6 @@
 import CXXHash
 import Foundation
-public import NeuralNetworks
+import NeuralNetworks
 import Platform
 import SafeTensors
 

@@ -77,7 +77,7 @@ extension ProcessTests {
                 let endpoint = RunDirectory.localEndpoint(of: "reward-server", in: run.path)
                 let stranger = try Client(Endpoint(endpoint), on: loop)
                 let other = try #require(RunID(rawValue: "run-other"))
-                try stranger.restoreDiscriminator(DiscriminatorVersion(rawValue: 0), TensorSet(), runID: other)
+                _ = try stranger.restoreDiscriminator(DiscriminatorVersion(rawValue: 0), TensorSet(), runID: other)
                 loop.shutdownBlocking()
                 let worker = try workspace.start("rollout-worker", "settings.yaml", "--run-dir", "run")
                 let finished = try await learner.finish()
