@@ -61,11 +61,11 @@ struct MetadataTests {
                 #expect(throws: DatasetError.self) { try ReferenceLibrary(path: path) },
             ] {
                 #expect(error?.code == .duplicatePrompt)
-                #expect(
-                    error?.message.contains("again in line 2, with accents composed") == true)
+                #expect(error?.message.contains("again in line 2, with accents composed") == true)
             }
         }
-        try withFolder(row(one) + row(one)) { #expect(try PromptList(path: $0).prompts == [one]) }
+        let repeated = try withFolder(row(one) + row(one)) { try PromptList(path: $0).prompts }
+        #expect(repeated == [one])
     }
 
     @Test("each problem of an image keeps its remedy")
