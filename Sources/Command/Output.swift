@@ -19,7 +19,7 @@ func note(_ line: String) { FileHandle.standardError.write(Data((line + "\n").ut
 
 /// Prompt files as `sample` and `evaluate` take them.
 enum PromptFile {
-    /// One prompt a line.
+    /// The prompts of a list: one a line, or rows of `.jsonl`, or keys of JSON.
     static func read(_ path: String) throws -> [String] { try PromptList(path: path).prompts }
 
     /// Whether a file or folder is there.

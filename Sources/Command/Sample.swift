@@ -92,7 +92,7 @@ struct Sample: ParsableCommand {
     @Option(help: "What the images show.")
     var prompt: String?
 
-    @Option(help: "Text file with one prompt a line.", transform: expandingHome)
+    @Option(help: "File with the prompts: one a line, or .jsonl with a prompt a row.", transform: expandingHome)
     var prompts: String?
 
     @Option(help: "Folder for the images.", transform: expandingHome)

@@ -48,7 +48,7 @@ struct Score: ParsableCommand {
     @Flag(help: "Print one JSON document and nothing else.")
     var json = false
 
-    @Argument(help: "PNG files.", transform: expandingHome)
+    @Argument(help: "PNG, JPEG or WebP files.", transform: expandingHome)
     var files: [String] = []
 
     func validate() throws {

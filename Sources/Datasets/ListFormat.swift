@@ -24,17 +24,23 @@ enum ListFormat {
         if text.contains(0) {
             throw refusal("holds NUL characters, as UTF-16 does", "save the file as UTF-8")
         }
-        switch ending {
-        case "json": return (.json, text)
-        case "jsonl", "ndjson": return (.rows, text)
-        default:
-            var reader = JSONReader(bytes: text, path: path)
-            if start.hasPrefix("{") || start.hasPrefix("["), (try? reader.value()) != nil {
-                let ending = reader.isAtEnd ? ".json or .jsonl" : ".jsonl"
-                throw refusal("JSON instead of one prompt a line", "rename the file so that it ends in \(ending)")
-            }
-            return (.lines, text)
+        switch (ending, content(text, path: path)) {
+        case ("jsonl", _), ("ndjson", _): return (.rows, text)
+        case ("json", .rows): throw refusal("JSON Lines", "rename the file so that it ends in .jsonl")
+        case ("json", _): return (.json, text)
+        case (_, .rows), (_, .json):
+            throw refusal("JSON instead of one prompt a line", "rename the file so that it ends in .json or .jsonl")
+        case (_, .lines): return (.lines, text)
         }
+    }
+
+    /// What a text looks like, by the JSON value that it begins with, if any. A prompt may begin with a list: `[1] a fox`.
+    private static func content(_ text: [UInt8], path: String) -> ListFormat {
+        var reader = JSONReader(bytes: text, path: path)
+        let beginsWithObject = reader.next == "{"
+        guard beginsWithObject || reader.next == "[", (try? reader.value()) != nil else { return .lines }
+        if reader.next == "{" || reader.next == "[" { return .rows }
+        return beginsWithObject || reader.isAtEnd ? .json : .lines
     }
 
     private static let plainly =

@@ -34,7 +34,9 @@ public struct ReferenceLibrary: Sendable {
                 problems.append(Problem(message: "\"\(entry.prompt)\": \(message)", remedy: remedy))
             }
             if entry.files.isEmpty { report("no images are listed", "name one at least") }
-            if entry.prompt.utf8.contains(0) { report("a NUL character in the prompt", "take it out") }
+            if entry.prompt.isEmpty || entry.prompt.utf8.contains(0) {
+                report("line \(entry.line): a prompt is empty or holds a NUL character", "correct it or take it out")
+            }
             var paths: [String] = []
             for file in entry.files {
                 do throws(RasterError) {

@@ -75,11 +75,18 @@ struct PromptListTests {
         #expect(try error(#"{"a ": [], "a": []}"#, name: "p.json").code == .duplicatePrompt)
     }
 
+    @Test("a prompt in brackets is a prompt")
+    func brackets() throws {
+        #expect(try prompts("[1] a cat\n{red} fox\n") == ["[1] a cat", "{red} fox"])
+        #expect(try prompts("{red} fox\n") == ["{red} fox"])
+    }
+
     @Test(
         "what is no list of prompts is refused by name",
         arguments: [
             ("a,b", "l.csv", "a table"), ("x", "l.parquet", "binary form"), ("x", "l.zip", "an archive"),
             ("x", "l.yaml", "a marked-up file"), ("{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}", "l.txt", "JSON"),
+            ("{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}", "l.json", "JSON Lines"), ("[\"a\"]", "l.txt", "JSON"),
             ("<!DOCTYPE html>\n", "l.txt", "a web page"), ("a\u{0}b", "l.txt", "NUL"),
         ])
     func foreign(text: String, name: String, words: String) throws {

@@ -13,15 +13,26 @@ import Testing
 /// error, quickly and in bounded memory, whatever it is given.
 @Suite("Readers under fire", .serialized)
 struct ReaderFuzzTests {
-    @Test("files and settings", arguments: ["safetensors", "png", "jpg", "webp", "jsonl", "settings"])
+    @Test("files and settings", arguments: ["safetensors", "png", "jpg", "webp", "settings"])
     func files(name: String) throws {
         switch name {
         case "safetensors": try withMemoryFolder { try check(Readers.safetensors(folder: $0), "SafeTensorsError") }
         case "png": try check(Readers.png(), "RasterError", slowest: .seconds(3))
         case "jpg", "webp": try check(Readers.images(name), "RasterError", share: 0.05, slowest: .seconds(3))
-        case "jsonl": try withMemoryFolder { try check(Readers.rows(folder: $0), "DatasetError", share: 0.05) }
         default: try check(Readers.settings(), "SettingsError")
         }
+    }
+
+    @Test("EXIF within a sound picture")
+    func orientations() {
+        let report = Readers.exif().run(for: FuzzTarget.budget(share: 0.03))
+        print(report)
+        #expect(report.acceptedCount > 0 && Set(report.refusals.keys).isSubset(of: ["RasterError"]))
+    }
+
+    @Test("lists of prompts", arguments: ["jsonl", "json", "txt"])
+    func prompts(ending: String) throws {
+        try withMemoryFolder { try check(Readers.prompts(ending, folder: $0), "DatasetError", share: 0.03) }
     }
 
     @Test("messages and chunks")

@@ -53,20 +53,42 @@ enum Readers {
         return FuzzTarget("png", corpus: known("png") + files) { _ = try RGBImage(encoded: $0) }
     }
 
+    /// The EXIF of a small JPEG whose pixels are left alone: damage falls upon the orientation.
+    static func exif() -> FuzzTarget {
+        let file = bytes(Repository.fixtures + "/images/turned-6.jpg")
+        let marker: [UInt8] = [0xFF, 0xE1]
+        let start = file.indices.first { file[$0...].starts(with: marker) } ?? 0
+        let end = start + 2 + (Int(file[start + 2]) << 8 | Int(file[start + 3]))
+        let segment = Array(file[start + 4..<end])
+        return FuzzTarget("exif", corpus: known("exif") + [segment]) { damaged in
+            let length = damaged.count + 2
+            guard length < 1 << 16 else { throw RasterError(code: .tooLarge, path: nil, message: "", remedy: "") }
+            let header = marker + [UInt8(length >> 8), UInt8(length & 255)]
+            let image = try RGBImage(encoded: Array(file[..<start]) + header + damaged + Array(file[end...]))
+            precondition(image.width * image.height == 27 * 19, "turning changed the size")
+        }
+    }
+
+    /// Lists of prompts: rows, arrays, keys, lines.
+    static func prompts(_ name: String, folder: String) -> FuzzTarget {
+        let corpus: [String: String] = [
+            "jsonl": "{\"prompt\": \"a \\u00e9\\ud83d\\ude00\", \"tag\": [1, {\"x\": null}]}\r\n{\"text\": \"b\"}\n",
+            "json": "{\"a cat\": [\"a.png\", \"b.png\"], \"b\": []}", "txt": "\u{FEFF}a cat\r\nb \u{2028} c\r\u{85}d\n",
+        ]
+        let path = folder + "/list." + name
+        return FuzzTarget(name, corpus: known(name) + [Array((corpus[name] ?? "").utf8)]) { bytes in
+            try put(bytes, path)
+            let prompts = try PromptList(path: path).prompts
+            precondition(!prompts.isEmpty && prompts.allSatisfy { $0 == PromptText.trimmed($0) && !$0.isEmpty })
+        }
+    }
+
     /// JPEG or WebP files, with their orientation.
     static func images(_ ending: String) -> FuzzTarget {
         let folder = Repository.fixtures + "/images"
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
         let files = names.filter { $0.hasSuffix("." + ending) }.sorted().map { bytes("\(folder)/\($0)") }
         return FuzzTarget(ending, corpus: known(ending) + files) { _ = try RGBImage(encoded: $0) }
-    }
-
-    static func rows(folder: String) -> FuzzTarget {
-        let rows = #"{"prompt": "a \u00e9", "tag": [1, {"x": null}]}"# + "\n" + #"{"text": "b"}"#
-        return FuzzTarget("jsonl", corpus: known("jsonl") + [Array(rows.utf8)]) { bytes in
-            try put(bytes, folder + "/f.jsonl")
-            _ = try PromptList(path: folder + "/f.jsonl")
-        }
     }
 
     static func settings() -> FuzzTarget {
