@@ -48,7 +48,8 @@ def as_diffusers_loads(folder: pathlib.Path, model: pathlib.Path) -> dict:
                                     text_encoder_2=None, tokenizer_2=None, text_encoder_3=None, tokenizer_3=None)
     pipe.load_lora_weights(str(folder))
     alone = load_transformer(model)
-    alone.load_lora_adapter(str(folder / "pytorch_lora_weights.safetensors"))
+    # Without weight_name diffusers 0.42 reads a file by another way, which leaves out its metadata.
+    alone.load_lora_adapter(str(folder), weight_name="pytorch_lora_weights.safetensors")
     return {"load_lora_weights": pipe.transformer.eval(), "load_lora_adapter": alone.eval()}
 
 
