@@ -89,7 +89,7 @@ struct PolicyTrainer {
         var samplingVersion: Int
     }
 
-    /// Writes everything a resumed run needs, and the averaged adapter in PEFT's layout, which diffusers loads.
+    /// Writes everything a resumed run needs, and the averaged adapter as PEFT and diffusers read it.
     func write(to folder: String, baseModel: String) throws {
         try state.parameters.write(to: folder + "/policy.safetensors")
         try state.average.parameters.write(to: folder + "/policy-average.safetensors")
@@ -103,7 +103,7 @@ struct PolicyTrainer {
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try DurableFile.write([SharedBytes(copying: Array(encoder.encode(counts)))], to: folder + "/policy.json")
         if let adapter = policy.adapter(averaged) {
-            try adapter.writePEFT(folder: folder + "/adapter", baseModel: baseModel)
+            try adapter.write(folder: folder + "/adapter", baseModel: baseModel)
         }
     }
 }

@@ -62,7 +62,7 @@ import Testing
         #expect(configuration.matches("transformer_blocks.3.attn.to_out.0"))
         #expect(!configuration.matches("transformer_blocks.3.attn2.to_q"))
         #expect(!configuration.matches("transformer_blocks.3.attn.norm_q"))
-        #expect(configuration.scale == 2)
+        #expect(configuration.alpha / Double(configuration.rank) == 2)
     }
 
     @Test("an adapter for nothing in the model is refused")

@@ -85,7 +85,7 @@ public struct MMDiT: Sendable {
     ///
     /// - Throws: `missing` or `wrongShape` when the adapter belongs to another model.
     public func merged(_ adapter: LoRAAdapter) throws -> MMDiT {
-        try replacing(adapter.mergedWeights(into: parameters, source: "transformer"))
+        try replacing(adapter.mergedWeights(into: parameters))
     }
 
     /// The parts of the forward pass that depend on the text alone, computed once a prompt.

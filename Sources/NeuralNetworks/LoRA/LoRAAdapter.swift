@@ -1,43 +1,16 @@
 public import TensorCore
 
-/// Size of a low-rank adapter and which layers it changes.
-public struct LoRAConfiguration: Sendable, Equatable {
-    /// r, rows of A.
-    public var rank: Int
-    /// The update is multiplied by alpha / r.
-    public var alpha: Double
-    /// Ends of layer names, whole components: `attn.to_q` matches `transformer_blocks.0.attn.to_q`, not `attn2.to_q`.
-    public var targets: [String]
-
-    /// The method's adapter is r 32, alpha 64 on the eight projections of the joint attention.
-    public init(rank: Int = 32, alpha: Double = 64, targets: [String] = LoRAConfiguration.jointAttention) {
-        self.rank = rank
-        self.alpha = alpha
-        self.targets = targets
-    }
-
-    /// The projections of the joint attention of SD3's transformer; `attn2` is left alone.
-    public static let jointAttention = [
-        "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0", "attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj",
-        "attn.to_add_out",
-    ]
-
-    /// alpha / r.
-    public var scale: Float { Float(alpha / Double(rank)) }
-
-    /// Whether a layer of this name is adapted.
-    public func matches(_ layer: String) -> Bool { targets.contains { layer == $0 || layer.hasSuffix("." + $0) } }
-}
-
-/// A low-rank change of some layers: W + (alpha / r) · B · A (Hu et al. 2021).
+/// A low-rank change of some layers: W + (alpha / r) · B · A (Hu et al. 2021), each layer with its own r and alpha.
 ///
 /// Its parameters are named as in PEFT's file without the leading `base_model.model.`:
 /// `LAYER.lora_A.weight` [r, K] and `LAYER.lora_B.weight` [N, r], fp32 master weights.
 public struct LoRAAdapter: Sendable {
-    /// Size and targets.
-    public let configuration: LoRAConfiguration
     /// A and B of every adapted layer.
     public let parameters: Parameters
+    /// Which layers are adapted, as PEFT's `target_modules` says it: ends of names, or whole names where a file gave them.
+    public let targets: [String]
+    /// The file it was read from, or what it was made for.
+    let source: String
     private let pairs: [String: Pair]
 
     /// The two factors of one layer's update.
@@ -46,16 +19,40 @@ public struct LoRAAdapter: Sendable {
         public let down: Tensor
         /// B, [N, r].
         public let up: Tensor
+        /// What the update is multiplied by, times r.
+        public let alpha: Double
         /// alpha / r.
-        public let scale: Float
+        public var scale: Float { Float(alpha / Double(rank)) }
+        /// r.
+        public var rank: Int { down.shape[0] }
     }
 
-    /// An adapter over given parameters.
+    /// The values of alpha that a file may have.
+    static let alphas = Double.leastNonzeroMagnitude...Double(ConfigurationFile.largestSize)
+
+    /// An adapter of one size over given parameters.
     ///
     /// - Throws: `missing` or `wrongShape` unless every layer has both factors of rank r.
     public init(configuration: LoRAConfiguration, parameters: Parameters, source: String = "adapter") throws {
-        self.configuration = configuration
-        self.parameters = parameters
+        try self.init(parameters: parameters, targets: configuration.targets, source: source) {
+            layer, rank throws(ModelError) in
+            guard rank == configuration.rank else {
+                throw ModelError(
+                    code: .wrongShape, source: source,
+                    message: "\(layer) has rank \(rank), expected \(configuration.rank)")
+            }
+            return configuration.alpha
+        }
+    }
+
+    /// An adapter whose layers each have their rank and alpha.
+    ///
+    /// - Parameter alpha: of a layer with a rank.
+    /// - Throws: `missing` or `wrongShape` unless every layer has both factors of one rank; what `alpha` throws.
+    init(
+        parameters: Parameters, targets: [String]? = nil, source: String,
+        alpha: (_ layer: String, _ rank: Int) throws(ModelError) -> Double
+    ) throws(ModelError) {
         var pairs: [String: Pair] = [:]
         for name in parameters.names {
             let layer = LoRAAdapter.layer(of: name)
@@ -63,15 +60,16 @@ public struct LoRAAdapter: Sendable {
                 throw ModelError(
                     code: .missing, source: source, message: "tensor \(name) is not one of a pair of lora_A and lora_B")
             }
-            guard down.rank == 2, up.rank == 2, down.shape[0] == configuration.rank, up.shape[1] == configuration.rank
-            else {
+            guard down.rank == 2, up.rank == 2, down.shape[0] == up.shape[1] else {
                 throw ModelError(
                     code: .wrongShape, source: source,
-                    message: "\(layer) has A \(down.shape) and B \(up.shape), expected rank \(configuration.rank)")
+                    message: "\(layer) has A \(down.shape) and B \(up.shape), expected [r, inputs] and [outputs, r]")
             }
-            pairs[layer] = Pair(down: down, up: up, scale: configuration.scale)
+            guard pairs[layer] == nil else { continue }
+            pairs[layer] = Pair(down: down, up: up, alpha: try alpha(layer, down.shape[0]))
         }
-        self.pairs = pairs
+        self.init(
+            parameters: parameters, targets: targets ?? pairs.keys.sorted(), source: source, pairs: pairs)
     }
 
     /// A fresh adapter that changes nothing yet: A normal with deviation 1 / r, B zero.
@@ -102,9 +100,10 @@ public struct LoRAAdapter: Sendable {
         try self.init(configuration: configuration, parameters: Parameters(tensors), source: source)
     }
 
-    private init(configuration: LoRAConfiguration, parameters: Parameters, pairs: [String: Pair]) {
-        self.configuration = configuration
+    private init(parameters: Parameters, targets: [String], source: String, pairs: [String: Pair]) {
         self.parameters = parameters
+        self.targets = targets
+        self.source = source
         self.pairs = pairs
     }
 
@@ -120,31 +119,39 @@ public struct LoRAAdapter: Sendable {
     public func replacing(_ parameters: Parameters) -> LoRAAdapter {
         precondition(parameters.names == self.parameters.names, "adapter: other parameter names")
         var pairs = pairs
-        for layer in pairs.keys {
+        for (layer, pair) in pairs {
             guard let down = parameters[layer + downSuffix], let up = parameters[layer + upSuffix] else { continue }
-            pairs[layer] = Pair(down: down, up: up, scale: configuration.scale)
+            pairs[layer] = Pair(down: down, up: up, alpha: pair.alpha)
         }
-        return LoRAAdapter(configuration: configuration, parameters: parameters, pairs: pairs)
+        return LoRAAdapter(parameters: parameters, targets: targets, source: source, pairs: pairs)
     }
 
     /// Base weights with every update added: W + scale · B · A in fp32, rounded to the weight's dtype.
     ///
+    /// The weight of a convolution [N, C, h, w] is the matrix [N, C · h · w] of its kernel.
+    ///
     /// - Returns: only the changed tensors, `LAYER.weight`; tracked when the adapter is.
     /// - Throws: `missing` or `wrongShape` when the base has no such layer.
-    public func mergedWeights(into model: Parameters, source: String = "model") throws -> Parameters {
+    public func mergedWeights(into model: Parameters) throws -> Parameters {
         var merged: [String: Tensor] = [:]
-        for (layer, pair) in pairs {
+        for layer in layers {
+            guard let pair = pairs[layer] else { continue }
             let name = layer + ".weight"
             guard let weight = model[name] else {
                 throw ModelError(
-                    code: .missing, source: source, message: "the adapter changes \(layer), which is not there")
+                    code: .missing, source: source,
+                    message: "changes \(layer), which this model does not have; the adapter was made for another model")
             }
-            guard weight.shape == [pair.up.shape[0], pair.down.shape[1]] else {
+            let matrix = [pair.up.shape[0], pair.down.shape[1]]
+            guard weight.rank >= 2, [weight.shape[0], weight.count / weight.shape[0]] == matrix else {
                 throw ModelError(
                     code: .wrongShape, source: source,
-                    message: "\(layer) is \(weight.shape), the adapter's is \([pair.up.shape[0], pair.down.shape[1]])")
+                    message: "changes \(layer) as \(matrix), and this model's is \(weight.shape); "
+                        + "the adapter was made for another model")
             }
-            merged[name] = updated(weight, up: pair.up, down: pair.down, scale: pair.scale)
+            let sum = updated(
+                weight.rank == 2 ? weight : weight.reshaped(matrix), up: pair.up, down: pair.down, scale: pair.scale)
+            merged[name] = weight.rank == 2 ? sum : sum.reshaped(weight.shape)
         }
         return Parameters(merged)
     }
@@ -155,5 +162,5 @@ public struct LoRAAdapter: Sendable {
     }
 }
 
-private let downSuffix = ".lora_A.weight"
-private let upSuffix = ".lora_B.weight"
+let downSuffix = ".lora_A.weight"
+let upSuffix = ".lora_B.weight"
