@@ -47,12 +47,13 @@ struct Evaluate: ParsableCommand {
         let library = try ReferenceLibrary(path: references, required: texts)
         let folder = try backboneFolder()
         let loaded = try options.load()
+        let backbone = try VisionBackbone(
+            folder: folder, engine: loaded.policy.engine, dtype: .float32, resize: .tensor,
+            chunks: loaded.generator.chunks)
+        if let leftOut = backbone.leftOut { note(leftOut) }
         let evaluator = try Evaluator(
-            generator: loaded.generator,
-            backbone: try VisionBackbone(
-                folder: folder, engine: loaded.policy.engine, dtype: .float32, resize: .tensor,
-                chunks: loaded.generator.chunks),
-            library: library, prompts: texts, imagesPerPrompt: count, side: loaded.side)
+            generator: loaded.generator, backbone: backbone, library: library, prompts: texts, imagesPerPrompt: count,
+            side: loaded.side)
         let result = try evaluator.measure(loaded.transformer, lanes: loaded.lanes)
         if json { return try printJSON(result) }
         print("images            \(result.images) of \(result.prompts) prompts, features of \(folder)")

@@ -117,9 +117,16 @@ enum Inspection {
         }
         let signatures: [(suffix: String, name: String)] = [
             (".lora_A.weight", "LoRA adapter"),
+            (
+                "joint_blocks.0.x_block.attn.qkv.weight",
+                "Stable Diffusion 3 transformer in Stability's names (single-file checkpoint)"
+            ),
             ("time_text_embed.timestep_embedder.linear_1.weight", "SD3Transformer2DModel"),
+            ("first_stage_model.decoder.conv_in.weight", "autoencoder in Stability's names"),
             ("decoder.conv_in.weight", "AutoencoderKL"),
+            ("storage_tokens", "DINOv3 in Meta's names"),
             ("blocks.0.attn.qkv.weight", "timm or Meta vision transformer"),
+            ("blocks.0.0.attn.qkv.weight", "Meta vision transformer"),
             ("encoder.layer.0.attention.attention.query.weight", "Dinov2Model"),
             ("layer.0.attention.q_proj.weight", "DINOv3ViTModel"),
             ("vision_model.embeddings.class_embedding", "CLIPModel"),

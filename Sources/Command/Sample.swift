@@ -21,6 +21,11 @@ struct ModelOptions: ParsableArguments {
         transform: expandingHome)
     var lora: String?
 
+    @Option(
+        help: "Folder of a transformer in place of the model's own, checkpoints/latest/transformer for example.",
+        transform: expandingHome)
+    var transformer: String?
+
     @Option(help: "Seed of the images' noise.")
     var seed: UInt64 = 0
 
@@ -55,7 +60,8 @@ struct ModelOptions: ParsableArguments {
     func load() throws -> Loaded {
         let engine = try Engines.named(engine)
         let policy = try DiffusionPolicy(
-            folder: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0)
+            folder: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0,
+            transformer: transformer)
         var transformer = policy.pipeline.transformer
         if let lora { transformer = try transformer.merged(LoRAAdapter(path: lora, engine: engine)) }
         let factor = policy.pipeline.autoencoder.configuration.spatialFactor

@@ -119,10 +119,11 @@ struct Score: ParsableCommand {
         // References are read as a run reads them: at the image's size, then as the backbone's settings have it.
         let library = try ReferenceLibrary(path: references ?? "", required: Set(prompts).sorted())
         let backbone = try VisionBackbone(
-            folder: folder, engine: engine, dtype: precision.dtype, resize: .tensor, chunks: Chunks(size: 4)
-        ).function(lanes: lanes)
+            folder: folder, engine: engine, dtype: precision.dtype, resize: .tensor, chunks: Chunks(size: 4))
+        if let leftOut = backbone.leftOut { note(leftOut) }
+        let function = backbone.function(lanes: lanes)
         func features(_ images: [RGBImage]) -> Tensor {
-            backbone(RGBImage.tensor(of: images, on: engine), [], .score).classToken_BD
+            function(RGBImage.tensor(of: images, on: engine), [], .score).classToken_BD
         }
         var known: [String: Tensor] = [:]
         return { images, prompts in

@@ -89,7 +89,8 @@ struct PolicyTrainer {
         var samplingVersion: Int
     }
 
-    /// Writes everything a resumed run needs, and the averaged adapter as PEFT and diffusers read it.
+    /// Writes everything a resumed run needs, and what was trained, averaged, for other programs: the adapter as PEFT and diffusers
+    /// read it, or the whole transformer as diffusers saves it.
     func write(to folder: String, baseModel: String) throws {
         try state.parameters.write(to: folder + "/policy.safetensors")
         try state.average.parameters.write(to: folder + "/policy-average.safetensors")
@@ -105,5 +106,16 @@ struct PolicyTrainer {
         if let adapter = policy.adapter(averaged) {
             try adapter.write(folder: folder + "/adapter", baseModel: baseModel)
         }
+        if let transformer = policy.wholeTransformer(averaged) {
+            try Self.write(transformer, to: folder + "/transformer", base: baseModel + "/transformer")
+        }
+    }
+
+    /// Weights with the base's configuration: what diffusers' `SD3Transformer2DModel.from_pretrained` reads.
+    private static func write(_ transformer: Parameters, to folder: String, base: String) throws {
+        let configuration = try ConfigurationFile.text(path: base + "/config.json")
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        try transformer.write(to: folder + "/diffusion_pytorch_model.safetensors")
+        try DurableFile.write([SharedBytes(copying: Array(configuration.utf8))], to: folder + "/config.json")
     }
 }

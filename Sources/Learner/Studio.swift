@@ -42,17 +42,18 @@ final class Studio {
             policy: policy, steps: evaluation.steps, guidance: rollout.guidance, height: rollout.resolution,
             width: rollout.resolution, seed: UInt64(settings.seed), chunks: chunks)
         let chosen = Array(all.prefix(evaluation.prompts))
-        evaluator =
-            chosen.isEmpty
-            ? nil
-            : try Evaluator(
-                generator: generator,
-                backbone: try VisionBackbone(
-                    folder: settings.resolvedEvaluationBackbone, engine: policy.engine, dtype: .float32,
-                    resize: .tensor,
-                    chunks: chunks),
-                library: try ReferenceLibrary(path: settings.data.references, required: chosen), prompts: chosen,
-                imagesPerPrompt: evaluation.seeds, side: rollout.resolution)
+        guard !chosen.isEmpty else {
+            evaluator = nil
+            return
+        }
+        let backbone = try VisionBackbone(
+            folder: settings.resolvedEvaluationBackbone, engine: policy.engine, dtype: .float32, resize: .tensor,
+            chunks: chunks)
+        if let leftOut = backbone.leftOut { logger.warning("\(leftOut)") }
+        evaluator = try Evaluator(
+            generator: generator, backbone: backbone,
+            library: try ReferenceLibrary(path: settings.data.references, required: chosen), prompts: chosen,
+            imagesPerPrompt: evaluation.seeds, side: rollout.resolution)
     }
 
     // MARK: Before and after

@@ -33,13 +33,14 @@ public final class DiffusionPolicy: Sendable {
     ///   - withTextEncoder: false where nobody asks for `conditioning`.
     ///   - embeddings: folder that keeps embeddings of prompts between processes; the text encoder is loaded when a prompt is not
     ///     there. nil or empty: loaded now.
+    ///   - transformer: folder of a transformer in place of the pipeline's.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
         folder: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64,
-        withTextEncoder: Bool = true, embeddings: String? = nil
+        withTextEncoder: Bool = true, embeddings: String? = nil, transformer: String? = nil
     ) throws {
         var pipeline = try StableDiffusion3Pipeline(
-            folder: folder, engine: engine, dtype: dtype, withTextEncoder: false)
+            folder: folder, engine: engine, dtype: dtype, withTextEncoder: false, transformer: transformer)
         loadTextEncoder = { try SD3TextEncoder(folder: folder, engine: engine, dtype: dtype) }
         let root = withTextEncoder ? embeddings ?? "" : ""
         cache = root.isEmpty ? nil : try EmbeddingCache(root: root, model: folder, engine: engine, dtype: dtype)
@@ -69,6 +70,12 @@ public final class DiffusionPolicy: Sendable {
 
     /// The adapter with these values, for export; nil when all weights are trained.
     public func adapter(_ parameters: Parameters) -> LoRAAdapter? { initialAdapter?.replacing(parameters) }
+
+    /// All tensors of the transformer with these trained parameters, fp32, for export; nil when an adapter is trained.
+    public func wholeTransformer(_ parameters: Parameters) -> Parameters? {
+        guard initialAdapter == nil else { return nil }
+        return pipeline.transformer.parameters.merging(parameters).converted(to: .float32)
+    }
 
     /// The transformer with these trained parameters; tracked ones make it tracked.
     ///

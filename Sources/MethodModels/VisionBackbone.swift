@@ -18,9 +18,18 @@ public struct VisionBackbone: Sendable {
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(folder: String, engine: any Engine, dtype: DType, resize: ResizeMethod, chunks: Chunks) throws {
         network = try DINOv2(folder: folder, engine: engine, dtype: dtype)
+        let names = network.leftOut
+        leftOut =
+            names.isEmpty
+            ? nil
+            : "\(folder): left out \(names.count) tensors behind the features: "
+                + names.prefix(4).joined(separator: ", ") + (names.count > 4 ? ", ..." : "")
         self.resize = resize
         self.chunks = chunks
     }
+
+    /// A sentence that names what of the folder is no part of the features and was not read; nil where all is.
+    public let leftOut: String?
 
     /// Width and depth, for the discriminator's heads.
     public var shape: BackboneShape {

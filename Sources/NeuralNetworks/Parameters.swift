@@ -90,7 +90,7 @@ public struct Parameters: Sendable {
 }
 
 extension Parameters {
-    /// The tensors of a safetensors file, widened to fp32.
+    /// The tensors of a safetensors file, widened to fp32; all values are finite.
     ///
     /// - Throws: `SafeTensorsError`.
     public init(path: String, engine: any Engine) throws {

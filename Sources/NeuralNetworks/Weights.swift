@@ -1,4 +1,4 @@
-import SafeTensors
+public import SafeTensors
 public import TensorCore
 
 /// Where a model under construction takes its tensors from: construction is loading.
@@ -30,15 +30,30 @@ public struct Weights {
     /// - Parameters:
     ///   - mappedFrom: bytes of all tensors from which on they stay in the file.
     ///   - rename: name in the file -> name in the model; nil leaves the tensor out on purpose.
-    /// - Throws: `SafeTensorsError`.
+    /// - Throws: `SafeTensorsError`; `usedTwice` when two tensors of the file have one name in the model.
     public init(
         path: String, engine: any Engine, dtype: DType = .float32, mappedFrom: Int = Weights.mappedByteCount,
         rename: (String) -> String? = { $0 }
     ) throws {
-        let folder = try SafeTensorsFolder(path: path)
+        try self.init(
+            SafeTensorsFolder(path: path), engine: engine, dtype: dtype, mappedFrom: mappedFrom, rename: rename)
+    }
+
+    /// The tensors of files that are open.
+    ///
+    /// - Throws: `usedTwice` when two tensors of the files have one name in the model.
+    public init(
+        _ folder: SafeTensorsFolder, engine: any Engine, dtype: DType, mappedFrom: Int = Weights.mappedByteCount,
+        rename: (String) -> String?
+    ) throws {
         var names: [String: String] = [:]
         for entry in folder.entries {
-            if let name = rename(entry.name) { names[name] = entry.name }
+            guard let name = rename(entry.name) else { continue }
+            if let other = names.updateValue(entry.name, forKey: name) {
+                throw ModelError(
+                    code: .usedTwice, source: folder.path,
+                    message: "tensors \(other) and \(entry.name) are the same one of the model, \(name)")
+            }
         }
         let isMapped = folder.entries.reduce(0) { $0 + $1.byteRange.count } >= mappedFrom
         self.init(
@@ -71,6 +86,9 @@ public struct Weights {
     /// Whether large tensors stay in the file, so that a model of them had better not make others.
     public var isMapped: Bool { store.isMapped }
 
+    /// Path of the file or folder, for errors.
+    public var source: String { store.source }
+
     /// The full name of a tensor of this scope.
     public func path(_ name: String) -> String { scope.isEmpty ? name : scope + "." + name }
 
@@ -91,6 +109,7 @@ public struct Weights {
     public func tensor(_ name: String, shape: [Int]) throws -> Tensor {
         let name = path(name)
         guard let actual = store.shape(name) else { throw store.missing(name) }
+        try store.requireFloat(name)
         guard actual == shape else {
             throw ModelError(
                 code: .wrongShape, source: store.source,
@@ -98,6 +117,11 @@ public struct Weights {
         }
         return try store.take(name, engine: engine, dtype: dtype)
     }
+
+    /// The values of a tensor that says something about others and is none of the model's own; NaN and infinities are its matter.
+    ///
+    /// - Throws: `missing`, or what reading throws.
+    public func values(_ name: String) throws -> [Float] { try store.values(path(name)) }
 
     /// Leaves out tensors on purpose: those that are there and whose name ends so.
     public func ignore(suffixes: [String]) {
@@ -149,6 +173,17 @@ private final class WeightStore {
         return folder.map { $0[stored]?.shape } ?? parameters[stored]?.shape
     }
 
+    /// Quantised tensors often have another shape, too: their type is told first.
+    func requireFloat(_ name: String) throws {
+        if let stored = names[name] { try folder?.requireFloat(stored) }
+    }
+
+    func values(_ name: String) throws -> [Float] {
+        guard let stored = names[name] else { throw missing(name) }
+        ignored.insert(name)
+        return try folder?.uncheckedFloats(of: stored) ?? parameters[stored]?.values ?? []
+    }
+
     func take(_ name: String, engine: any Engine, dtype: DType) throws -> Tensor {
         guard taken[name] == nil else {
             throw ModelError(code: .usedTwice, source: source, message: "tensor \(name) is used by two layers")
@@ -172,7 +207,7 @@ private final class WeightStore {
             default: nil
             }
         if isMapped, let storedType {
-            let (bytes, owner) = try folder.bytes(of: stored).retained
+            let (bytes, owner) = try folder.finiteBytes(of: stored).retained
             // A file may be packed so that its elements straddle words; such a tensor is copied, as are small ones, which share pages.
             let isAligned = Int(bitPattern: bytes.baseAddress) % storedType.byteCount == 0
             if let owner, isAligned, bytes.count >= smallestMappedByteCount {
@@ -181,7 +216,9 @@ private final class WeightStore {
             }
         }
         if storedType == dtype {
-            return try folder.withBytes(of: stored) { engine.tensor(bytes: $0, shape: entry.shape, dtype: dtype) }
+            return try folder.finiteBytes(of: stored).withUnsafeBytes {
+                engine.tensor(bytes: $0, shape: entry.shape, dtype: dtype)
+            }
         }
         return engine.tensor(try folder.floats(of: stored), shape: entry.shape, dtype: dtype)
     }

@@ -22,6 +22,8 @@ public struct Scorer: Sendable {
     let references: ReferenceFeatures
     let untrained: Discriminator
     let seed: UInt64
+    /// A sentence that names what of the backbone's folder was not read; nil where all was.
+    let leftOut: String?
 
     /// Loads the backbone and the frozen rewards and checks the references.
     ///
@@ -35,6 +37,7 @@ public struct Scorer: Sendable {
         let vision = try VisionBackbone(
             folder: settings.rewardBackbone, engine: engine, dtype: settings.precision.dtype,
             resize: settings.method.reward.resize, chunks: chunks)
+        leftOut = vision.leftOut
         frozen = try settings.method.reward.weights.active.filter(\.isFrozen).map { component in
             try FrozenReward(
                 component, folder: settings.rewardModels[component] ?? "", engine: engine,

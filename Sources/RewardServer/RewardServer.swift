@@ -54,6 +54,7 @@ public final class RewardServer: Sendable {
         self.shutdown = shutdown
         self.logger = logger
         scorer = try Scorer(settings: settings, engine: engine)
+        if let leftOut = scorer.leftOut { logger.warning("\(leftOut)") }
         models = try Self.models(settings)
     }
 

@@ -12,11 +12,19 @@ public enum FloatConversion {
         case .bfloat16: bytes.array(of: UInt16.self).map { float(bfloatBits: UInt16(littleEndian: $0)) }
         case .float64: bytes.array(of: UInt64.self).map { Float(Double(bitPattern: UInt64(littleEndian: $0))) }
         default:
-            throw SafeTensorsError(
-                code: .wrongType, source: source, tensor: entry.name,
-                message: "has type \(entry.dtype.rawValue), expected F32, F16, BF16 or F64",
-                remedy: "convert the file to one of these types")
+            throw wrongType(entry, source: source)
         }
+    }
+
+    /// The error for a tensor of another type.
+    static func wrongType(_ entry: TensorEntry, source: String) -> SafeTensorsError {
+        SafeTensorsError(
+            code: .wrongType, source: source, tensor: entry.name,
+            message: entry.dtype.isQuantised
+                ? "is quantised (\(entry.dtype.rawValue))"
+                : "has type \(entry.dtype.rawValue), expected F32, F16, BF16 or F64",
+            remedy: entry.dtype.isQuantised
+                ? "use the model's file in F32, F16 or BF16" : "convert the file to one of these types")
     }
 
     /// The value of a bfloat16: the upper half of a float32.

@@ -37,6 +37,12 @@ public enum SafeTensorsDataType: String, Sendable, Hashable, CaseIterable, Codab
         }
     }
 
+    /// Whether numbers of this type stand for others by a scale kept elsewhere, as in weights of 4 or 8 bits.
+    public var isQuantised: Bool { bitCount <= 8 && self != .bool || self == .int16 || self == .int32 }
+
+    /// Whether numbers of this type are read as they are.
+    public var isFloat: Bool { [.float64, .float32, .float16, .bfloat16].contains(self) }
+
     /// Bytes a tensor of this type and shape occupies, or nil when the product overflows, a dimension is negative or
     /// the bits do not fill whole bytes. An empty shape is a scalar; a zero dimension gives 0.
     public func byteCount(shape: [Int]) -> Int? {

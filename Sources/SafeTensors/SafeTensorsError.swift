@@ -23,6 +23,8 @@ public struct SafeTensorsError: Error, Sendable, Equatable, CustomStringConverti
         public static let missing = Code(rawValue: "missing")
         /// A tensor exists, but not in the type that was asked for.
         public static let wrongType = Code(rawValue: "wrongType")
+        /// A tensor holds NaN or an infinity, or a number too large for float32.
+        public static let notFinite = Code(rawValue: "notFinite")
     }
 
     /// The kind of failure.

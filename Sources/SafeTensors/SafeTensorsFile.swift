@@ -12,7 +12,7 @@ public final class SafeTensorsFile: Sendable {
     public init(path: String, limits: SafeTensorsLimits = .file) throws(SafeTensorsError) {
         try refusePickle(path)
         let file = try MappedFile(path: path)
-        try refuseOtherFormats(file.bytes, path: path)
+        try ForeignFormat.refuse(weights: file.bytes, path: path)
         let jsonByteCount = try SafeTensorsHeader.jsonByteCount(
             prefix: file.bytes, totalByteCount: file.bytes.count, limits: limits, source: path)
         let begin = SafeTensorsHeader.lengthByteCount + jsonByteCount
@@ -46,12 +46,37 @@ public final class SafeTensorsFile: Sendable {
         try bytes(of: name).withUnsafeBytes(body)
     }
 
-    /// A floating-point tensor (`F32`, `F16`, `BF16` or `F64`) as float32.
+    /// A floating-point tensor (`F32`, `F16`, `BF16` or `F64`) as float32; all values are finite.
+    ///
+    /// - Throws: `missing`, `wrongType`, `notFinite`.
+    public func floats(of name: String) throws(SafeTensorsError) -> [Float] {
+        let values = try uncheckedFloats(of: name)
+        let error = values.withUnsafeBytes {
+            FiniteValues.error($0, type: .float32, tensor: name, source: path)
+        }
+        if let error { throw error }
+        return values
+    }
+
+    /// `floats` that may be NaN or infinite, for tables that say something by them.
     ///
     /// - Throws: `missing`, `wrongType`.
-    public func floats(of name: String) throws(SafeTensorsError) -> [Float] {
+    public func uncheckedFloats(of name: String) throws(SafeTensorsError) -> [Float] {
         let entry = try entry(name)
         return try FloatConversion.floats(data[entry.byteRange], entry: entry, source: path)
+    }
+
+    /// A floating-point tensor's bytes, not copied, after all its values were seen to be finite.
+    ///
+    /// - Throws: `missing`, `notFinite`.
+    public func finiteBytes(of name: String) throws(SafeTensorsError) -> SharedBytes {
+        let entry = try entry(name)
+        let bytes = data[entry.byteRange]
+        let error = bytes.withUnsafeBytes {
+            FiniteValues.error($0, type: entry.dtype, tensor: name, source: path)
+        }
+        if let error { throw error }
+        return bytes
     }
 
     private func entry(_ name: String) throws(SafeTensorsError) -> TensorEntry {
@@ -85,18 +110,4 @@ func refusePickle(_ path: String) throws(SafeTensorsError) {
 /// Whether the name is one PyTorch gives to pickles.
 func isPickle(_ path: String) -> Bool {
     [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"].contains { path.lowercased().hasSuffix($0) }
-}
-
-/// Recognises what people have by mistake under a `.safetensors` name.
-private func refuseOtherFormats(_ bytes: UnsafeRawBufferPointer, path: String) throws(SafeTensorsError) {
-    if bytes.starts(with: "version https://git-lfs".utf8) {
-        throw SafeTensorsError(
-            code: .wrongFormat, source: path, message: "is a Git LFS pointer, not the file itself",
-            remedy: "run `git lfs pull` in its repository")
-    }
-    if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
-        throw SafeTensorsError(
-            code: .wrongFormat, source: path, message: "is a PyTorch archive under a safetensors name",
-            remedy: "convert it with safetensors.torch.save_file")
-    }
 }

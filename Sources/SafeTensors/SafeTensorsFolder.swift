@@ -1,3 +1,5 @@
+import Platform
+
 /// All tensors of a model: one safetensors file, or the shards an `*.safetensors.index.json` lists, as one set of names.
 public final class SafeTensorsFolder: Sendable {
     /// The path that was asked for.
@@ -10,12 +12,12 @@ public final class SafeTensorsFolder: Sendable {
 
     /// Opens a `.safetensors` file, an index, or a folder that holds one of them.
     ///
-    /// In a folder the well-known names win (`model`, `diffusion_pytorch_model`, `adapter_model`,
-    /// `pytorch_lora_weights`, `.safetensors` before `.safetensors.index.json`); otherwise there must be exactly one index or one file.
+    /// In a folder the well-known names win, then their variants (see `WeightsName`); otherwise there must be exactly one index or
+    /// one file.
     ///
     /// - Throws: `missing` (also for a shard), `wrongFormat`, `malformedHeader`, `inconsistentTensor`.
     public init(path: String, limits: SafeTensorsLimits = .file) throws(SafeTensorsError) {
-        let resolved = try Self.resolve(path)
+        let resolved = try WeightsName.resolve(path)
         var files: [SafeTensorsFile] = []
         var owners: [String: Int] = [:]
         if resolved.hasSuffix(".json") {
@@ -69,8 +71,31 @@ public final class SafeTensorsFolder: Sendable {
 
     /// A floating-point tensor as float32.
     ///
-    /// - Throws: `missing`, `wrongType`.
+    /// - Throws: `missing`, `wrongType`, `notFinite`.
     public func floats(of name: String) throws(SafeTensorsError) -> [Float] { try file(of: name).floats(of: name) }
+
+    /// `floats` that may be NaN or infinite.
+    ///
+    /// - Throws: `missing`, `wrongType`.
+    public func uncheckedFloats(of name: String) throws(SafeTensorsError) -> [Float] {
+        try file(of: name).uncheckedFloats(of: name)
+    }
+
+    /// A floating-point tensor's bytes, not copied, after all its values were seen to be finite.
+    ///
+    /// - Throws: `missing`, `notFinite`.
+    public func finiteBytes(of name: String) throws(SafeTensorsError) -> SharedBytes {
+        try file(of: name).finiteBytes(of: name)
+    }
+
+    /// Makes sure that a tensor's type is one that is read.
+    ///
+    /// - Throws: `missing`, `wrongType` naming the file.
+    public func requireFloat(_ name: String) throws(SafeTensorsError) {
+        let file = try file(of: name)
+        guard let entry = file[name], !entry.dtype.isFloat else { return }
+        throw FloatConversion.wrongType(entry, source: file.path)
+    }
 
     private func file(of name: String) throws(SafeTensorsError) -> SafeTensorsFile {
         guard let position = owners[name] else {
@@ -91,28 +116,6 @@ public final class SafeTensorsFolder: Sendable {
                 remedy: "download the missing shard into \(index.folder)")
         }
     }
-
-    private static func resolve(_ path: String) throws(SafeTensorsError) -> String {
-        guard let names = folderContents(path) else { return path }
-        for stem in ["model", "diffusion_pytorch_model", "adapter_model", "pytorch_lora_weights"] {
-            for ending in [".safetensors", ".safetensors.index.json"] where names.contains(stem + ending) {
-                return path + "/" + stem + ending
-            }
-        }
-        for ending in [".safetensors.index.json", ".safetensors"] {
-            let candidates = names.filter { $0.hasSuffix(ending) && !$0.hasPrefix(".") }
-            if candidates.count == 1 { return path + "/" + candidates[0] }
-            if candidates.count > 1 {
-                throw SafeTensorsError(
-                    code: .missing, source: path,
-                    message: "holds several models: " + candidates.prefix(4).map(quoted).joined(separator: ", "),
-                    remedy: "name the file instead of the folder")
-            }
-        }
-        if let pickle = names.first(where: isPickle) { try refusePickle(path + "/" + pickle) }
-        throw SafeTensorsError(
-            code: .missing, source: path, message: "holds no .safetensors file", remedy: "check the path")
-    }
 }
 
 /// An `*.safetensors.index.json`: which shard holds which tensor.
@@ -130,7 +133,8 @@ struct SafeTensorsIndex {
         guard file.bytes.count <= SafeTensorsLimits.file.headerByteCount else {
             throw SafeTensorsError(code: .limitExceeded, source: path, message: "is too large for an index")
         }
-        let bytes = Array(file.bytes)
+        try ForeignFormat.refuse(index: file.bytes, path: path)
+        let bytes = withoutByteOrderMark(Array(file.bytes))
         guard String(validating: bytes, as: UTF8.self) != nil else { throw malformed("is not valid UTF-8") }
         var weights: [String: String]?
         do throws(JSONScanner.Failure) {

@@ -11,7 +11,8 @@ extension SafeTensorsHeader {
         guard prefix.count >= lengthByteCount, totalByteCount >= lengthByteCount else {
             throw SafeTensorsError(
                 code: .malformedHeader, source: source,
-                message: "\(totalByteCount) bytes are too few for a safetensors header")
+                message: "\(totalByteCount) bytes are too few for a safetensors header",
+                remedy: "the file is cut short: copy or download it again")
         }
         let declared = UInt64(littleEndian: prefix.loadUnaligned(as: UInt64.self))
         guard declared <= UInt64(limits.headerByteCount) else {

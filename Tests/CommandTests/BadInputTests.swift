@@ -75,6 +75,52 @@ extension ProcessTests {
             }
         }
 
+        @Test("a weight that is NaN is named before anything starts, in whichever model it is")
+        func notFinite() async throws {
+            try await withWorkspace { workspace in
+                for part in ["transformer", "vae", "text_encoder"] {
+                    let model = workspace.path + "/" + part
+                    try FileManager.default.copyItem(atPath: Repository.models + "/emoji-sd3-tiny", toPath: model)
+                    let folder = try SafeTensorsFolder(path: model + "/" + part)
+                    let file = try #require(folder.files.first)
+                    let entry = try #require(file.entries.first)
+                    // The first element of the file's data, in either type of the model's files.
+                    let handle = try #require(FileHandle(forUpdatingAtPath: file.path))
+                    let length = try #require(try handle.read(upToCount: 8)).enumerated().reduce(0) {
+                        $0 | Int($1.element) << (8 * $1.offset)
+                    }
+                    try handle.seek(toOffset: UInt64(8 + length))
+                    try handle.write(contentsOf: entry.dtype == .float32 ? [0, 0, 0xC0, 0x7F] : [0xC0, 0x7F])
+                    try handle.close()
+                    expect(
+                        try await train(workspace, "model=\(model)"), [file.path, "is not finite (NaN at element 0)"],
+                        workspace)
+                }
+            }
+        }
+
+        @Test("a single file in a pipeline's place is refused with the command that converts it")
+        func singleFile() async throws {
+            try await withWorkspace { workspace in
+                let file = workspace.path + "/sd3.safetensors"
+                try SafeTensorsWriter.write(
+                    [
+                        SafeTensor(
+                            name: "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", shape: [1],
+                            floats: [1])
+                    ], to: file)
+                let words = ["single-file checkpoint of Stable Diffusion 3", "from_single_file", file]
+                expect(try await train(workspace, "model=\(file)"), words, workspace)
+                expect(
+                    try await workspace.run("sample", "--model", file, "--prompt", "x", "--out", "out"), words,
+                    workspace)
+                expect(
+                    try await workspace.run(
+                        "evaluate", "--model", file, "--references", "data/prompt2img.json", "--backbone",
+                        Repository.models + "/emoji-sd3-tiny/dino"), words, workspace)
+            }
+        }
+
         @Test("corrupt pictures and prompts without references are named")
         func references() async throws {
             try await withWorkspace { workspace in

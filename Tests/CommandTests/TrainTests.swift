@@ -48,6 +48,44 @@ extension ProcessTests {
             }
         }
 
+        @Test("full fine-tuning leaves a transformer that a pipeline takes and --transformer names, to the same image")
+        func wholeTransformer() async throws {
+            try await withWorkspace { workspace in
+                let finished = try await workspace.run(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=1", "--set",
+                    "policy.adapter=full")
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                let base = Repository.models + "/emoji-sd3-tiny"
+                let trained = workspace.path + "/run/checkpoints/latest/transformer"
+                let (files, old) = (
+                    try SafeTensorsFolder(path: trained), try SafeTensorsFolder(path: base + "/transformer")
+                )
+                #expect(files.entries.map(\.name).sorted() == old.entries.map(\.name).sorted())
+                #expect(try files.floats(of: "pos_embed.pos_embed") == old.floats(of: "pos_embed.pos_embed"))
+                #expect(try files.floats(of: "proj_out.weight") != old.floats(of: "proj_out.weight"))
+                let average = try SafeTensorsFile(path: trained + "/../policy-average.safetensors")
+                for entry in average.entries {
+                    #expect(try files.floats(of: entry.name) == average.floats(of: entry.name))
+                }
+                let copy = workspace.path + "/model"
+                try FileManager.default.copyItem(atPath: base, toPath: copy)
+                try FileManager.default.removeItem(atPath: copy + "/transformer")
+                try FileManager.default.copyItem(atPath: trained, toPath: copy + "/transformer")
+                var latents: [[Float]] = []
+                for model in [["--model", base], ["--model", base, "--transformer", trained], ["--model", copy]] {
+                    let file = workspace.path + "/\(latents.count).safetensors"
+                    let sampled = try await RunningProcess(
+                        ["sample", "--prompt", "a red circle", "--steps", "2", "--out", "out", "--save-latents", file]
+                            + model,
+                        folder: workspace.path, name: "sample"
+                    ).finish()
+                    #expect(sampled.exit == .status(0), "\(sampled.errors)")
+                    latents.append(try SafeTensorsFile(path: file).floats(of: "latents"))
+                }
+                #expect(latents[1] == latents[2] && latents[0] != latents[1])
+            }
+        }
+
         @Test("frozen rewards enter the weighted sum beside the discriminator's")
         func frozenRewards() async throws {
             try await withWorkspace { workspace in

@@ -6,6 +6,11 @@ import Testing
 
 @testable import ImageModels
 
+/// timm's name for one tensor of a file; nil for one that is not read.
+func canonicalName(_ name: String) -> String? {
+    (try? DINOv2WeightNames(of: [name], source: ""))?.canonical[name]
+}
+
 /// The vision transformer against timm, and the same weights under transformers' names.
 @Suite struct DINOv2Tests {
     static let timm = ["dino-a", "dino-b", "dino-reg", "dino-swiglu", "dino-v3"]
@@ -33,7 +38,7 @@ import Testing
         let folder = Repository.fixtures + "/" + name
         for engine in testEngines {
             let weights = try Weights(
-                path: folder, engine: engine, mappedFrom: 0, rename: DINOv2WeightNames.canonical)
+                path: folder, engine: engine, mappedFrom: 0, rename: canonicalName)
             let model = try DINOv2(
                 DINOv2Configuration(path: folder + "/config.json", weights: weights), weights: weights)
             let states = model.hiddenStates(
@@ -55,9 +60,9 @@ import Testing
                 upstream: try golden.tensor("grad_output", on: engine))
             try expectClose(gradients[pixels], golden, "grad_input")
             let names = golden.names(below: "grad/")
-            #expect(parameters.names == names.compactMap(DINOv2WeightNames.canonical).sorted())
+            #expect(parameters.names == names.compactMap(canonicalName).sorted())
             for name in names {
-                let tensor = try #require(DINOv2WeightNames.canonical(name).flatMap { parameters[$0] })
+                let tensor = try #require(canonicalName(name).flatMap { parameters[$0] })
                 try expectClose(gradients[tensor], golden, "grad/" + name)
             }
         }
@@ -90,6 +95,58 @@ import Testing
             let state = resized.hiddenStates(try golden.tensor("resized/input", on: engine), layers: [2])[0]
             try expectClose(resized.normalized(state), golden, "resized/tokens")
         }
+    }
+
+    @Test(
+        "Meta's names and classifiers give the tokens of timm and transformers; heads are named",
+        arguments: [
+            ("dino-meta", ["local_cls_norm.bias", "local_cls_norm.weight"]),
+            ("dino-head", ["classifier.bias", "classifier.weight"]),
+        ])
+    func users(name: String, leftOut: [String]) throws {
+        let golden = try Golden(name + "/golden.safetensors")
+        for engine in testEngines {
+            let model = try DINOv2(folder: Repository.fixtures + "/" + name, engine: engine)
+            #expect(model.leftOut == leftOut)
+            let states = model.hiddenStates(
+                try golden.tensor("input", on: engine), layers: [model.configuration.layerCount])
+            try expectClose(model.normalized(states[0]), golden, "tokens")
+        }
+    }
+
+    @Test("periods of another base than the configured one are refused")
+    func periods() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "dino-\(UUID().uuidString)").path
+        try FileManager.default.copyItem(atPath: Repository.fixtures + "/dino-meta", toPath: folder)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try #"{"num_heads": 2, "img_size": 32, "rope_theta": 10000}"#.write(
+            toFile: folder + "/config.json", atomically: true, encoding: .utf8)
+        let error = #expect(throws: ModelError.self) { _ = try DINOv2(folder: folder, engine: OpenBLASEngine.shared) }
+        #expect(error?.code == .unsupported && error?.message.contains("rope_theta") == true)
+    }
+
+    @Test("wrappers, chunked blocks and pretraining heads are told apart; the teacher is the model")
+    func wrappedNames() throws {
+        let sorted = try DINOv2WeightNames(
+            of: [
+                "module.teacher.backbone.blocks.1.12.ls1.gamma", "student.backbone.cls_token",
+                "teacher.dino_head.mlp.0.weight",
+                "teacher.backbone.mask_token", "teacher.backbone.storage_tokens", "dino_loss.center",
+            ], source: "x")
+        #expect(
+            sorted.canonical == [
+                "module.teacher.backbone.blocks.1.12.ls1.gamma": "blocks.12.ls1.gamma",
+                "teacher.backbone.storage_tokens": "reg_token",
+            ])
+        #expect(sorted.leftOut == ["dino_loss.center", "student.backbone.cls_token", "teacher.dino_head.mlp.0.weight"])
+        // A number in a layer's own name is none of a block's.
+        #expect(canonicalName("backbone.blocks.3.mlp.w12.weight") == "blocks.3.mlp.fc1.weight")
+        #expect(
+            try DINOv2WeightNames(of: ["norm.weight", "fc_norm.weight"], source: "x").leftOut == ["fc_norm.weight"])
+        let error = #expect(throws: ModelError.self) {
+            _ = try DINOv2WeightNames(of: ["blocks.0.norm1.weight", "fc_norm.weight"], source: "x")
+        }
+        #expect(error?.code == .unsupported)
     }
 
     @Test("features normalise pixels by the configuration, and layer 0 is the embedding")
@@ -168,7 +225,7 @@ import Testing
         configuration: DINOv2Configuration, tensors: Parameters
     ) {
         let folder = Repository.fixtures + "/" + name
-        let weights = try Weights(path: folder, engine: engine, rename: DINOv2WeightNames.canonical)
+        let weights = try Weights(path: folder, engine: engine, rename: canonicalName)
         let configuration = try DINOv2Configuration(
             path: folder + "/config.json", weights: weights, imageSize: imageSize)
         _ = try DINOv2(configuration, weights: weights)

@@ -148,8 +148,8 @@ import Testing
         ])
     func backbones(name: String) throws {
         let (tensors, path, _) = try parameters(name)
-        let needed = tensors.filtered { DINOv2WeightNames.canonical($0) != nil }
-        let weights = weights(needed.renamed { DINOv2WeightNames.canonical($0) ?? $0 })
+        let needed = tensors.filtered { canonicalName($0) != nil }
+        let weights = weights(needed.renamed { canonicalName($0) ?? $0 })
         let model = try withConfiguration(path) {
             try DINOv2(DINOv2Configuration(path: $0, weights: weights), weights: weights)
         }

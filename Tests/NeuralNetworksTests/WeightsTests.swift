@@ -86,6 +86,49 @@ import Testing
         }
     }
 
+    @Test("values that are not finite and quantised tensors are refused however a model is loaded; tables may hold NaN")
+    func refusedValues() throws {
+        try withTemporaryFolder { folder in
+            for stored in [SafeTensorsDataType.float32, .bfloat16, .float16] {
+                var values = [Float](repeating: 1, count: 1 << 15)
+                values[77] = .nan
+                let bytes =
+                    stored == .float32
+                    ? SharedBytes(copying: values)
+                    : SharedBytes(copying: values.map { $0.isNaN ? UInt16(0x7FC0) : 0x3C00 })
+                let path = folder + "/model.safetensors"
+                try SafeTensorsWriter.write(
+                    [
+                        SafeTensor(name: "w", dtype: stored, shape: [values.count], bytes: bytes),
+                        SafeTensor(
+                            name: "q", dtype: .float8E4M3, shape: [4], bytes: SharedBytes(copying: [UInt8](1...4))),
+                    ], to: path)
+                for (mappedFrom, dtype) in [(0, DType.float32), (0, .bfloat16), (.max, .float32), (.max, .bfloat16)] {
+                    let weights = try Weights(path: folder, engine: engine, dtype: dtype, mappedFrom: mappedFrom)
+                    let error = #expect(throws: SafeTensorsError.self) {
+                        _ = try weights.tensor("w", shape: [values.count])
+                    }
+                    #expect(error?.code == .notFinite && error?.source == path && error?.tensor == "w")
+                    #expect(try weights.values("w")[77].isNaN)
+                    let quantised = #expect(throws: SafeTensorsError.self) { _ = try weights.tensor("q", shape: [8]) }
+                    #expect(quantised?.message == "is quantised (F8_E4M3)")
+                }
+            }
+        }
+    }
+
+    @Test("two tensors of a file for one of the model are refused, not chosen from")
+    func ambiguous() throws {
+        try withTemporaryFolder { folder in
+            try SafeTensorsWriter.write(
+                ["a.w", "b.w"].map { SafeTensor(name: $0, shape: [1], floats: [1]) }, to: folder + "/model.safetensors")
+            let error = #expect(throws: ModelError.self) {
+                _ = try Weights(path: folder, engine: engine) { String($0.dropFirst(2)) }
+            }
+            #expect(error?.code == .usedTwice)
+        }
+    }
+
     @Test("a mapped model computes what a copied one does and is in memory once: its file's pages, or what they became")
     func mapped() throws {
         let fast = OneDNNEngine.shared

@@ -1,4 +1,5 @@
 public import NeuralNetworks
+import SafeTensors
 public import TensorCore
 
 // Legend: B batch, H, W image size, N patches, T tokens (class, registers, patches), D width.
@@ -23,6 +24,8 @@ public struct DINOv2: Sendable {
     public let configuration: DINOv2Configuration
     /// Precision of weights and activations.
     public let dtype: DType
+    /// Tensors of the file that are no part of the features and were not read: heads of a classifier or of the pretraining.
+    public private(set) var leftOut: [String] = []
     private let engine: any Engine
     private let patchEmbedding: PatchEmbedding
     private let classToken: Tensor
@@ -38,10 +41,13 @@ public struct DINOv2: Sendable {
     /// - Parameter imageSize: side features are computed at, a multiple of the patch size; nil for the model's own.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(folder: String, engine: any Engine, dtype: DType = .float32, imageSize: Int? = nil) throws {
-        let weights = try Weights(path: folder, engine: engine, dtype: dtype, rename: DINOv2WeightNames.canonical)
+        let file = try SafeTensorsFolder(path: folder)
+        let names = try DINOv2WeightNames(of: file.entries.map(\.name), source: folder)
+        let weights = try Weights(file, engine: engine, dtype: dtype) { names.canonical[$0] }
         try self.init(
             DINOv2Configuration(path: folder + "/config.json", weights: weights, imageSize: imageSize), weights: weights
         )
+        leftOut = names.leftOut
     }
 
     /// Takes all its tensors from `weights`, whose names are timm's.
@@ -62,8 +68,8 @@ public struct DINOv2: Sendable {
             configuration.hasPositionTable
             ? nil
             : RotaryPositions(
-                configuration, temperature: configuration.rotaryTemperature, engine: weights.engine,
-                dtype: weights.dtype)
+                configuration, engine: weights.engine, dtype: weights.dtype)
+        try DINOv2.checkPeriods(configuration, weights: weights)
         blocks = try (0..<configuration.layerCount).map {
             try DINOv2Block(weights.scoped("blocks.\($0)"), configuration)
         }
@@ -136,6 +142,20 @@ public struct DINOv2: Sendable {
         return (
             tokens_BTD.sliced(axis: 1, 0..<1).reshaped(B, D), tokens_BTD.sliced(axis: 1, configuration.prefixCount..<T)
         )
+    }
+
+    /// Meta's files hold the periods of the rotary positions: they must be those of the configured base, up to bf16's precision.
+    private static func checkPeriods(_ configuration: DINOv2Configuration, weights: Weights) throws {
+        let name = "rope_embed.periods"
+        guard weights.contains(name) else { return }
+        let (stored, expected) = (try weights.values(name), RotaryPositions.periods(configuration))
+        let agree = zip(stored, expected).allSatisfy { abs(Double($0) - $1) <= 0.01 * $1 }
+        guard !configuration.hasPositionTable, stored.count == expected.count, agree else {
+            throw ModelError(
+                code: .unsupported, source: weights.source,
+                message: "\(name) are not the periods of base \(configuration.rotaryTemperature); state the base "
+                    + "they were made with as rope_theta in config.json")
+        }
     }
 
     /// The table's rows for the configured grid; a table of that size stays as it is, tracked if it was.

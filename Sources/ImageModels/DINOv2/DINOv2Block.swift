@@ -69,13 +69,28 @@ struct DINOv2Block {
         _ weights: Weights, queryBias: Tensor?, valueBias: Tensor?, width: Int
     ) throws -> (Linear, Linear, Linear) {
         let matrix = try weights.tensor("weight", shape: [3 * width, width])
-        let bias = weights.contains("bias") ? try weights.tensor("bias", shape: [3 * width]) : nil
+        let bias = weights.contains("bias") ? try masked(weights.tensor("bias", shape: [3 * width]), weights) : nil
         func third(_ index: Int, own: Tensor?) -> Linear {
             let rows = index * width..<(index + 1) * width
             return Linear(
                 name: weights.scope + ".\(index)", weight: matrix.rows(rows), bias: own ?? bias?.rows(rows))
         }
         return (third(0, own: queryBias), third(1, own: nil), third(2, own: valueBias))
+    }
+
+    /// Meta's DINOv3 multiplies the bias by a mask that takes the keys' third away. A mask that is NaN was never filled in.
+    private static func masked(_ bias: Tensor, _ weights: Weights) throws -> Tensor {
+        guard weights.contains("bias_mask") else { return bias }
+        let (mask, width) = (try weights.values("bias_mask"), bias.count / 3)
+        guard mask.count == bias.count else {
+            throw ModelError(
+                code: .wrongShape, source: weights.source,
+                message: "tensor \(weights.path("bias_mask")) has \(mask.count) elements, the bias \(bias.count)")
+        }
+        let factors = mask.enumerated().map { index, value in
+            value.isFinite ? value : (width..<2 * width).contains(index) ? 0 : 1
+        }
+        return bias * bias.engine.tensor(factors, shape: bias.shape, dtype: bias.dtype)
     }
 
     /// [B, T, D] -> [B, T, D].

@@ -1,19 +1,68 @@
 import Foundation
+import NeuralNetworks
 
 /// Names of other releases in timm's scheme, as data.
-enum DINOv2WeightNames {
-    /// The model's name for a tensor of a file, whoever wrote it; nil for what inference does not need.
+struct DINOv2WeightNames {
+    /// Name in the file -> name in the model; tensors that inference does not need are not there.
+    private(set) var canonical: [String: String] = [:]
+    /// Names in the file that belong to heads behind the features, or to another network than the teacher.
+    private(set) var leftOut: [String] = []
+
+    /// Sorts out the names of a file, whoever wrote it.
     ///
-    /// timm and Meta: unchanged, but DINOv3's `gamma_1`. transformers: prefixes and separate query, key and value, under the
-    /// names of its files and, for DINOv3, also of its modules.
-    static func canonical(_ name: String) -> String? {
-        if unneeded.contains(name) { return nil }
-        var name = name.hasPrefix("dinov2.") ? String(name.dropFirst("dinov2.".count)) : name
+    /// timm and Meta: nearly unchanged. transformers: prefixes and separate query, key and value, under the names of its files and,
+    /// for DINOv3, also of its modules. Where a file holds teacher and student of a pretraining, the teacher is the model.
+    ///
+    /// - Throws: `unsupported` where the features would not be normalised as the model's are.
+    init(of names: [String], source: String) throws(ModelError) {
+        let isPretraining = names.contains { Self.stripped($0).wrappers.contains("teacher") }
+        for name in names {
+            let (wrappers, rest) = Self.stripped(name)
+            if Self.unneeded.contains(where: { rest.hasSuffix($0) }) { continue }
+            if Self.heads.contains(Self.root(rest)) || isPretraining && !wrappers.contains("teacher") {
+                leftOut.append(name)
+            } else {
+                canonical[name] = Self.canonical(rest)
+            }
+        }
+        leftOut.sort()
+        // Averaged patches are normalised by the head instead; what the final norm would have been is not known.
+        let hasNorm = canonical.values.contains("norm.weight")
+        if !hasNorm, leftOut.contains(where: { Self.root(Self.stripped($0).rest) == "fc_norm" }) {
+            throw ModelError(
+                code: .unsupported, source: source,
+                message:
+                    "has fc_norm, for averaged features, and no final norm of its tokens, which the features need; "
+                    + "take the backbone it was tuned from")
+        }
+    }
+
+    private static func root(_ name: String) -> String { String(name.prefix { $0 != "." }) }
+
+    /// A name without what wraps the network.
+    private static func stripped(_ name: String) -> (wrappers: Set<String>, rest: String) {
+        var wrappers: Set<String> = []
+        var rest = name[...]
+        while let dot = rest.firstIndex(of: "."), Self.wrappers.contains(String(rest[..<dot])) {
+            wrappers.insert(String(rest[..<dot]))
+            rest = rest[rest.index(after: dot)...]
+        }
+        return (wrappers, String(rest))
+    }
+
+    /// The model's name for a tensor.
+    private static func canonical(_ stripped: String) -> String {
+        var name = stripped
         for (from, to) in prefixes where name.hasPrefix(from) {
             name = to + name.dropFirst(from.count)
             break
         }
         guard name.hasPrefix("blocks.") else { return name }
+        // Chunks of blocks, as trained in shards: blocks.CHUNK.BLOCK, where blocks are numbered through.
+        let words = name.split(separator: ".", omittingEmptySubsequences: false)
+        if words.count > 3, Int(words[1]) != nil, Int(words[2]) != nil {
+            name = (words[..<1] + words[2...]).joined(separator: ".")
+        }
         for (from, to) in parts {
             guard let range = name.range(of: "." + from) else { continue }
             return name.replacingCharacters(in: range, with: "." + to)
@@ -21,17 +70,30 @@ enum DINOv2WeightNames {
         return name
     }
 
-    private static let unneeded: Set = ["mask_token", "embeddings.mask_token", "dinov2.embeddings.mask_token"]
+    /// Modules that hold the network.
+    private static let wrappers: Set = [
+        "module", "_orig_mod", "teacher", "student", "backbone", "model", "dinov2", "dinov2_with_registers",
+        "dinov3_vit",
+    ]
+
+    /// Modules behind the features.
+    private static let heads: Set = [
+        "head", "head_dist", "fc", "fc_norm", "classifier", "linear", "linear_head", "cls_head", "decode_head",
+        "dino_head", "ibot_head", "dino_loss", "ibot_patch_loss", "koleo_loss", "projectors", "attn_pool",
+        "local_cls_norm",
+    ]
+
+    private static let unneeded = ["mask_token"]
 
     private static let prefixes = [
         ("embeddings.cls_token", "cls_token"),
         ("embeddings.register_tokens", "reg_token"),
         ("register_tokens", "reg_token"),
+        ("storage_tokens", "reg_token"),
         ("embeddings.position_embeddings", "pos_embed"),
         ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
         ("embeddings.patch_embeddings.", "patch_embed.proj."),
         ("encoder.layer.", "blocks."),
-        ("model.layer.", "blocks."),
         ("layer.", "blocks."),
         ("layernorm.", "norm."),
     ]

@@ -18,12 +18,10 @@ struct RotaryPositions {
     /// [T · D], sines, negative in the first half of each head.
     let sines: Tensor
 
-    init(_ configuration: DINOv2Configuration, temperature: Double, engine: any Engine, dtype: DType) {
+    init(_ configuration: DINOv2Configuration, engine: any Engine, dtype: DType) {
         headCount = configuration.headCount
         let (grid, prefix) = (configuration.gridSize, configuration.prefixCount)
-        let headWidth = configuration.width / configuration.headCount
-        let quarter = headWidth / 4
-        let periods = (0..<quarter).map { pow(temperature, 4 * Double($0) / Double(headWidth)) }
+        let periods = Self.periods(configuration)
         let centres = (0..<grid).map { (Double($0) + 0.5) / Double(grid) * 2 - 1 }
         var cosines = [Float](repeating: 1, count: prefix * configuration.width)
         var sines = [Float](repeating: 0, count: prefix * configuration.width)
@@ -41,6 +39,12 @@ struct RotaryPositions {
         }
         self.cosines = engine.tensor(cosines, shape: [cosines.count], dtype: dtype)
         self.sines = engine.tensor(sines, shape: [sines.count], dtype: dtype)
+    }
+
+    /// temperature^(4m / d), m = 0..<d/4.
+    static func periods(_ configuration: DINOv2Configuration) -> [Double] {
+        let headWidth = configuration.width / configuration.headCount
+        return (0..<headWidth / 4).map { pow(configuration.rotaryTemperature, 4 * Double($0) / Double(headWidth)) }
     }
 
     /// Queries or keys [B, T, D], turned.

@@ -30,6 +30,9 @@ public struct MMDiTConfiguration: Sendable, Equatable, Decodable {
     /// Whether queries and keys are RMS-normalised per head.
     public var normalizesQueriesAndKeys = false
 
+    /// Widths of a text's tokens and of its pooled embedding.
+    public var textWidths: [Int] { [jointAttentionWidth, pooledWidth] }
+
     /// heads · head width.
     public var width: Int { headCount * headWidth }
 

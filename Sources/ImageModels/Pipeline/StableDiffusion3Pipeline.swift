@@ -22,15 +22,28 @@ public struct StableDiffusion3Pipeline: Sendable {
     ///   - thirdTokenCount: see `SD3TextEncoder`.
     ///   - withTextEncoder: false where conditioning comes from elsewhere, as in `bench`; the folder needs no text encoders then.
     ///   - withEncoder: whether images can be encoded as well.
+    ///   - transformer: folder of another transformer, of the same inputs, in place of the pipeline's; nil for its own.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(
         folder: String, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil,
-        withTextEncoder: Bool = true, withEncoder: Bool = false
+        withTextEncoder: Bool = true, withEncoder: Bool = false, transformer other: String? = nil
     ) throws {
+        try SingleFile.refuse(folder)
         textEncoder =
             withTextEncoder
             ? try SD3TextEncoder(folder: folder, engine: engine, dtype: dtype, thirdTokenCount: thirdTokenCount) : nil
-        transformer = try MMDiT(folder: folder + "/transformer", engine: engine, dtype: dtype)
+        transformer = try MMDiT(folder: other ?? folder + "/transformer", engine: engine, dtype: dtype)
+        if let other {
+            let own = try MMDiTConfiguration(path: folder + "/transformer/config.json")
+            let (mine, given) = (own.textWidths, transformer.configuration.textWidths)
+            guard mine == given else {
+                throw ModelError(
+                    code: .configuration, source: other,
+                    message:
+                        "takes texts of widths \(given), the model in \(folder) makes \(mine); name the model it was trained from"
+                )
+            }
+        }
         autoencoder = try AutoencoderKL(folder: folder + "/vae", engine: engine, withEncoder: withEncoder)
         schedule = try FlowMatchSchedule(folder: folder + "/scheduler")
         let (needed, given) = (transformer.configuration.inChannels, autoencoder.configuration.latentChannels)
