@@ -29,6 +29,15 @@ final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: start, count: size)
     }
 
+    /// Takes the whole pages of a range out of this process's memory; they are read again, from the system's cache, when they are
+    /// needed.
+    func release(_ range: Range<Int>) {
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let (begin, end) = ((range.lowerBound + page - 1) / page * page, range.upperBound / page * page)
+        guard begin < end, let start = bytes.baseAddress else { return }
+        madvise(UnsafeMutableRawPointer(mutating: start + begin), end - begin, MADV_DONTNEED)
+    }
+
     deinit { munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count) }
 }
 

@@ -5,6 +5,8 @@ public final class SafeTensorsFile: Sendable {
     /// The validated header.
     public let header: SafeTensorsHeader
     private let data: SharedBytes
+    private let file: MappedFile
+    private let dataStart: Int
 
     /// Opens and validates.
     ///
@@ -21,6 +23,8 @@ public final class SafeTensorsFile: Sendable {
             dataByteCount: file.bytes.count - begin, limits: limits, source: path)
         data = SharedBytes(unsafe: UnsafeRawBufferPointer(rebasing: file.bytes[begin...]), owner: file)
         self.path = path
+        self.file = file
+        dataStart = begin
     }
 
     /// The tensors in the order of their bytes.
@@ -76,6 +80,8 @@ public final class SafeTensorsFile: Sendable {
             FiniteValues.error($0, type: entry.dtype, tensor: name, source: path)
         }
         if let error { throw error }
+        // What was looked at is not yet used: a model that stays in its file is in memory once it computes.
+        file.release(dataStart + entry.byteRange.lowerBound..<dataStart + entry.byteRange.upperBound)
         return bytes
     }
 

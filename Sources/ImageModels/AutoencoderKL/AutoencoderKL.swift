@@ -24,6 +24,7 @@ public struct AutoencoderKL: Sendable {
     /// - Parameter withEncoder: false where nothing is encoded, to save its memory.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(folder: String, engine: any Engine, dtype: DType = .float32, withEncoder: Bool = true) throws {
+        try SingleFile.refuse(above: folder)
         try self.init(
             AutoencoderKLConfiguration(path: folder + "/config.json"),
             weights: Weights(path: folder, engine: engine, dtype: dtype), withEncoder: withEncoder)

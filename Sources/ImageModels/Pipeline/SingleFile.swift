@@ -4,6 +4,12 @@ import SafeTensors
 
 /// A model in one file, where a pipeline is a folder.
 enum SingleFile {
+    /// `refuse` for the pipeline that a part belongs to, `FILE/vae` for example.
+    static func refuse(above part: String) throws {
+        guard let slash = part.lastIndex(of: "/") else { return }
+        try refuse(String(part[..<slash]))
+    }
+
     /// Refuses a file in the place of a pipeline's folder, with the command that makes the folder of it.
     ///
     /// - Throws: `unsupported`; `SafeTensorsError` when the file is no weights file.
