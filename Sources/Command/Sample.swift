@@ -115,6 +115,7 @@ struct Sample: ParsableCommand {
 
     func run() throws {
         let texts = try prompt.map { [$0] } ?? PromptFile.read(prompts ?? "")
+        try Beforehand.notePromptCuts(texts, model: options.model)
         let loaded = try options.load()
         let orders = ImageGenerator.Order.all(prompts: texts, count: count)
         let initial = try latents.map {
