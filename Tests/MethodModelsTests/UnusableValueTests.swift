@@ -24,11 +24,11 @@ import Testing
             let latents = OpenBLASEngine.shared.tensor(
                 [Float](repeating: 0.5, count: 16 * model.configuration.latentChannels),
                 shape: [1, model.configuration.latentChannels, 4, 4])
-            #expect(model.decode(latents).values.allSatisfy(\.isFinite))
+            #expect(model.decode(latents).values.allSatisfy { $0.isFinite })
         },
         Reader(folder: "clip-a") { folder in
             let model = try CLIPTextEncoder(folder: folder, engine: OpenBLASEngine.shared)
-            #expect(model([[1, 2, 3, 4]]).pooled.values.allSatisfy(\.isFinite))
+            #expect(model([[1, 2, 3, 4]]).pooled.values.allSatisfy { $0.isFinite })
         },
         Reader(folder: "clip-dual-a") { _ = try CLIPModel(folder: $0, engine: OpenBLASEngine.shared) },
         Reader(folder: "clip-dual-a", file: "preprocessor_config.json") {
@@ -44,7 +44,7 @@ import Testing
         },
         Reader(folder: "ImageModels/t5") { folder in
             let model = try T5Encoder(folder: folder, engine: OpenBLASEngine.shared)
-            #expect(model([[1, 2, 3, 4]]).values.allSatisfy(\.isFinite))
+            #expect(model([[1, 2, 3, 4]]).values.allSatisfy { $0.isFinite })
         },
         Reader(folder: "../../Models/emoji-sd3-tiny/scheduler", file: "scheduler_config.json") { folder in
             let schedule = try FlowMatchSchedule(folder: folder)
