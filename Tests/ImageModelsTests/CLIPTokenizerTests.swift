@@ -1,13 +1,8 @@
+import Foundation
 import ImageModels
 import NeuralNetworks
 import TestSupport
 import Testing
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 /// Token ids against transformers' CLIPTokenizer, on texts chosen to be difficult.
 @Suite struct CLIPTokenizerTests {
