@@ -57,7 +57,8 @@ public struct FlowStep: Sendable, Equatable {
             velocityCoefficient = Float(-t * (1 - next) + kept * (1 - t) * next)
             noiseScale = Float(next * sin(noiseLevel * .pi / 2))
         case .flowSDE:
-            let denominator = t == 1 ? 1 - Double(sigmas[1]) : 1 - t
+            // The first level is 1, but for fp32's rounding of some shifts.
+            let denominator = 1 - t < 1e-6 ? 1 - Double(sigmas[1]) : 1 - t
             let squared = noiseLevel * noiseLevel * t / denominator
             let dt = next - t
             latentCoefficient = Float(1 + squared * dt / (2 * t))

@@ -1,4 +1,5 @@
 import Datasets
+import ImageModels
 import Logging
 import Runtime
 import Transport
@@ -19,6 +20,26 @@ enum Beforehand {
                 settings.run.evaluation.prompts)
         }
         try ReferenceLibrary(path: settings.data.references, required: prompts).checkImages()
+    }
+
+    /// Warns when the text encoders of a run will not see the ends of some prompts.
+    ///
+    /// - Throws: `ModelError` when a tokenizer cannot be loaded; `DatasetError`.
+    static func notePromptCuts(_ settings: Settings) throws {
+        var prompts = try PromptList(
+            path: settings.data.prompts, without: settings.data.evaluationPrompts
+        ).prompts
+        prompts += try PromptList(path: settings.data.evaluationPrompts).prompts.prefix(settings.run.evaluation.prompts)
+        try notePromptCuts(prompts, model: settings.model)
+    }
+
+    /// Warns when a pipeline's text encoders will not see the ends of some prompts.
+    ///
+    /// - Throws: `ModelError` when a tokenizer cannot be loaded.
+    static func notePromptCuts(_ prompts: [String], model: String) throws {
+        if let cuts = PromptCuts(prompts, readers: try PromptReader.all(pipeline: model)) {
+            note("warning: \(cuts.warning)")
+        }
     }
 
     /// Makes sure that this machine has the memory that the run will need; warns where that is close, or not free now. Runs on the

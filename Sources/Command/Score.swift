@@ -2,6 +2,7 @@ public import AdvGRPO
 public import ArgumentParser
 import Datasets
 import Foundation
+import ImageModels
 import MethodModels
 import Raster
 import Runtime
@@ -114,6 +115,9 @@ struct Score: ParsableCommand {
         guard component == .imageSimilarity else {
             let reward = try FrozenReward(
                 component, folder: folder, engine: engine, dtype: precision.dtype, chunks: Chunks(size: 4))
+            if let cuts = PromptCuts(prompts, readers: reward.promptReader.map { [$0] } ?? []) {
+                note("\(component.rawValue): \(cuts.warning)")
+            }
             return { try reward.scores(of: $0, prompts: $1, lanes: lanes) }
         }
         // References are read as a run reads them: at the image's size, then as the backbone's settings have it.

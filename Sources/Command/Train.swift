@@ -45,6 +45,7 @@ struct Train: AsyncParsableCommand {
         let settings = try Settings.load(path: file, overrides: overrides)
         try settings.checkPaths(file: file)
         try await onThread("references") { try Beforehand.checkReferences(settings, evaluates: true) }
+        try await onThread("prompts") { try Beforehand.notePromptCuts(settings) }
         try await onThread("plan") { try Beforehand.checkMemory(settings) }
         try await beginning(runDirectory) {
             try await supervise(settings, file: file, overrides: overrides, runDirectory: runDirectory)

@@ -1,6 +1,7 @@
 import AdvGRPO
 import Datasets
 import Foundation
+import ImageModels
 import Logging
 import MethodModels
 import Protocol
@@ -82,6 +83,9 @@ public enum LearnerService {
                 message:
                     "has \(prompts.count) prompts, rollout.groupsPerEpoch is \(settings.method.rollout.groupsPerEpoch)",
                 remedy: "add prompts or lower rollout.groupsPerEpoch")
+        }
+        if let cuts = PromptCuts(prompts, readers: try PromptReader.all(pipeline: settings.model)) {
+            logger.warning("\(cuts.warning)")
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
         monitor.withLock { $0.rollout = rollout }

@@ -175,10 +175,10 @@ public final class DiffusionPolicy: Sendable {
 
     /// The rollout of these settings on this model.
     ///
-    /// - Throws: `ModelError` when the resolution does not fit the model.
+    /// - Throws: `ModelError` when the resolution does not fit the model, or the steps its schedule.
     public func rollout(_ settings: RolloutSettings, seed: UInt64) throws -> Rollout {
         Rollout(
-            settings: settings, sigmas: pipeline.schedule.sigmas(stepCount: settings.steps),
+            settings: settings, sigmas: try pipeline.schedule.sigmas(stepCount: settings.steps),
             latentShape: try pipeline.latentShape(height: settings.resolution, width: settings.resolution), seed: seed)
     }
 

@@ -47,7 +47,7 @@ public struct ImageGenerator: Sendable {
         policy: DiffusionPolicy, steps: Int, guidance: Double, height: Int, width: Int, seed: UInt64, chunks: Chunks
     ) throws {
         self.policy = policy
-        sigmas = policy.pipeline.schedule.sigmas(stepCount: steps)
+        sigmas = try policy.pipeline.schedule.sigmas(stepCount: steps)
         self.guidance = GuidedVelocity(scale: guidance)
         latentShape = try policy.pipeline.latentShape(height: height, width: width)
         self.seed = seed

@@ -1,6 +1,7 @@
 public import AdvGRPO
 internal import Crypto
 internal import Foundation
+internal import Platform
 
 extension Settings {
     /// Reads a settings file, applies overrides and checks everything.
@@ -20,7 +21,8 @@ extension Settings {
             throw SettingsError(
                 file: path, problems: [.init(origin: .file(line: nil), path: "", message: message)])
         }
-        return try parse(text, file: path, overrides: overrides)
+        return try parse(
+            String(decoding: withoutByteOrderMark(Array(text.utf8)), as: UTF8.self), file: path, overrides: overrides)
     }
 
     /// Reads settings from text; `file` is the name in messages.

@@ -88,7 +88,7 @@ public struct CurveAllowList: Sendable, Equatable {
     /// - Throws: `invalidKey` naming the line.
     public init(text: String, source: String) throws(TransportError) {
         names = [:]
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
             let words = line.split(whereSeparator: \.isWhitespace)
             guard let first = words.first, first.utf8.count == 40 || !first.hasPrefix("#") else { continue }
             guard words.count == 2, let key = try? CurveKey(String(first)), words[1].utf8.count <= 128 else {

@@ -63,6 +63,6 @@ public enum KeyFiles {
     private static func contents(_ path: String) throws(TransportError) -> (text: String, mode: UInt32) {
         let file = try File<TransportError>(path, .read)
         let bytes = try Files<TransportError>.read(file, byteLimit: 1 << 20)
-        return (String(decoding: bytes, as: UTF8.self), try file.permissions())
+        return (String(decoding: withoutByteOrderMark(bytes), as: UTF8.self), try file.permissions())
     }
 }

@@ -1,13 +1,8 @@
+import Foundation
 import ImageModels
 import NeuralNetworks
 import TestSupport
 import Testing
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 /// Token ids against transformers' CLIPTokenizer, on texts chosen to be difficult.
 @Suite struct CLIPTokenizerTests {
@@ -47,6 +42,95 @@ import Testing
         for entry in try entries("tokenizer-tiny/golden.json") {
             #expect(tokenizer.tokens(entry.text) == entry.ids, "\(entry.text.debugDescription)")
             #expect(tokenizer.padded(entry.text) == entry.padded, "\(entry.text.debugDescription)")
+        }
+    }
+
+    @Test("a folder of transformers 5, which holds tokenizer.json alone, gives the reference's ids of random texts")
+    func wholeFile() throws {
+        let tokenizer = try CLIPTokenizer(folder: Repository.fixtures + "/tokenizer-whole")
+        let entries = try entries("tokenizer-whole/golden.json")
+        #expect(entries.count == 150)
+        for entry in entries {
+            #expect(tokenizer.tokens(entry.text) == entry.ids, "\(entry.text.debugDescription)")
+            #expect(tokenizer.padded(entry.text) == entry.padded, "\(entry.text.debugDescription)")
+        }
+    }
+
+    @Test("merges as lines are read as pairs are, and tokenizer.json wins over merges.txt")
+    func mergesAsLines() throws {
+        let source = Repository.fixtures + "/tokenizer-whole"
+        try withTemporaryFolder { folder in
+            try FileManager.default.copyItem(
+                atPath: source + "/tokenizer_config.json", toPath: folder + "/tokenizer_config.json")
+            let text = try String(contentsOf: URL(fileURLWithPath: source + "/tokenizer.json"), encoding: .utf8)
+            let lines = text.replacing(/\[\s*("[^"]+"),\s*("[^"]+")\s*\]/) { match in
+                "\(match.output.1.dropLast()) \(match.output.2.dropFirst())"
+            }
+            #expect(lines != text)
+            try Data(lines.utf8).write(to: URL(fileURLWithPath: folder + "/tokenizer.json"))
+            try Data("#version: 0.2\n".utf8).write(to: URL(fileURLWithPath: folder + "/merges.txt"))
+            try Data("{}".utf8).write(to: URL(fileURLWithPath: folder + "/vocab.json"))
+            let tokenizer = try CLIPTokenizer(folder: folder)
+            for entry in try entries("tokenizer-whole/golden.json") {
+                #expect(tokenizer.tokens(entry.text) == entry.ids)
+            }
+        }
+    }
+
+    @Test(
+        "a tokenizer.json of another kind is refused by name",
+        arguments: [
+            (#""type": "BPE""#, #""type": "Unigram""#, "model.type Unigram"),
+            (#""end_of_word_suffix": "</w>""#, #""end_of_word_suffix": """#, "model.end_of_word_suffix  is"),
+            (#""type": "NFC""#, #""type": "NFKC""#, "normalizer"),
+            (#""type": "ByteLevel""#, #""type": "Metaspace""#, "pre_tokenizer"),
+            (#"[\\p{N}]|"#, #"[\\p{N}]+|"#, "the pre_tokenizer's pattern"),
+            (#""ignore_merges": false"#, #""ignore_merges": true"#, "model.ignore_merges true"),
+        ])
+    func otherKinds(old: String, new: String, name: String) throws {
+        let source = Repository.fixtures + "/tokenizer-whole/tokenizer.json"
+        let text = try String(contentsOf: URL(fileURLWithPath: source), encoding: .utf8)
+        #expect(text.contains(old))
+        try withTemporaryFolder { folder in
+            try Data(text.replacingOccurrences(of: old, with: new).utf8).write(
+                to: URL(fileURLWithPath: folder + "/tokenizer.json"))
+            let error = #expect(throws: ModelError.self) { try CLIPTokenizer(folder: folder) }
+            #expect(error?.message.hasPrefix(name) == true, "\(error?.message ?? "")")
+            #expect((error?.message.count ?? 0) < 400)
+        }
+    }
+
+    @Test(
+        "line ends and a byte-order mark change no token",
+        arguments: ["\r\n", "\r", "\n"], [[], [0xEF, 0xBB, 0xBF] as [UInt8]])
+    func lineEnds(end: String, mark: [UInt8]) throws {
+        let source = Repository.fixtures + "/tokenizer-tiny/"
+        try withTemporaryFolder { folder in
+            for name in ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"] {
+                let text = try String(contentsOf: URL(fileURLWithPath: source + name), encoding: .utf8)
+                try Data(mark + Array(text.replacingOccurrences(of: "\n", with: end).utf8)).write(
+                    to: URL(fileURLWithPath: folder + "/" + name))
+            }
+            let tokenizer = try CLIPTokenizer(folder: folder)
+            for entry in try entries("tokenizer-tiny/golden.json") {
+                #expect(tokenizer.tokens(entry.text) == entry.ids, "\(entry.text.debugDescription)")
+            }
+        }
+    }
+
+    @Test("an error quotes the beginning of a line, not a file")
+    func quotes() throws {
+        let source = Repository.fixtures + "/tokenizer-tiny/"
+        try withTemporaryFolder { folder in
+            for name in ["vocab.json", "tokenizer_config.json"] {
+                try FileManager.default.copyItem(atPath: source + name, toPath: folder + "/" + name)
+            }
+            for line in [String(repeating: "x", count: 5000), "a " + String(repeating: "y", count: 5000)] {
+                try Data("#version: 0.2\na b\n\(line)\n".utf8).write(to: URL(fileURLWithPath: folder + "/merges.txt"))
+                let error = #expect(throws: ModelError.self) { try CLIPTokenizer(folder: folder) }
+                #expect(error?.source == folder + "/merges.txt" && error?.message.hasPrefix("merge") == true)
+                #expect((error?.message.count ?? 5000) < 120)
+            }
         }
     }
 

@@ -60,7 +60,7 @@ import Testing
         let golden = try Golden("pipeline/golden.safetensors")
         for engine in testEngines {
             let pipeline = try StableDiffusion3Pipeline(folder: PipelineTests.folder, engine: engine)
-            let final = pipeline.sample(
+            let final = try pipeline.sample(
                 [PipelineTests.prompts[index]], latents_BCHW: try row(golden, "\(index)/initial_latents", on: engine),
                 stepCount: 10, guidance: 4.5)
             try expectClose(final.reshaped(16, 16, 16), golden, "\(index)/10/latents", relative: 5e-4)

@@ -121,7 +121,10 @@ import Testing
                     #""projection_size": 16"#, #""projection_size": 8"#,
                     "texts are projected to 8 features, images to 16"
                 ),
-                (#""vision_use_head": true"#, #""vision_use_head": false"#, "vision_use_head false is not supported"),
+                (
+                    #""vision_use_head": true"#, #""vision_use_head": false"#,
+                    "vision_use_head false is not supported, only true"
+                ),
                 (#""text_config""#, #""texts_config""#, "has no entry \"text_config\""),
                 (
                     #""vocab_size": 56"#, #""vocab_size": 57"#,

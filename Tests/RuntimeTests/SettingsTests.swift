@@ -1,5 +1,6 @@
 import AdvGRPO
 import Foundation
+import TestSupport
 import Testing
 import Yams
 
@@ -160,6 +161,19 @@ struct SettingsTests {
         let found = problems(text)
         #expect(found.count >= 1)
         #expect(found.joined(separator: "\n").contains(expected), "\(found)")
+    }
+
+    @Test("a byte-order mark and CR LF change no setting")
+    func byteOrderMark() throws {
+        let plain = try Data(contentsOf: URL(fileURLWithPath: repositoryRoot + "/deploy/settings/tiny.yaml"))
+        let text = String(decoding: plain, as: UTF8.self).replacingOccurrences(of: "\n", with: "\r\n")
+        try withTemporaryFolder { folder in
+            let path = folder + "/settings.yaml"
+            try Data([0xEF, 0xBB, 0xBF] + Array(text.utf8)).write(to: URL(fileURLWithPath: path))
+            #expect(
+                try Settings.load(path: path).digest
+                    == Settings.load(path: repositoryRoot + "/deploy/settings/tiny.yaml").digest)
+        }
     }
 
     @Test("a missing file is named")

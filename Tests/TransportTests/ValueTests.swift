@@ -67,6 +67,27 @@ struct ValueTests {
         #expect(throws: TransportError.self) { try KeyFiles.publicKey(path: paths.public) }
     }
 
+    @Test("a byte-order mark and CR LF in key files and allow-lists change nothing")
+    func editedKeyFiles() throws {
+        let folder = try TemporaryFolder()
+        let pair = try CurveKeyPair.generate()
+        func write(_ text: String, _ name: String) throws -> String {
+            let path = folder.path + "/" + name
+            try Data([0xEF, 0xBB, 0xBF] + Array(text.utf8)).write(to: URL(filePath: path))
+            chmod(path, 0o600)
+            return path
+        }
+        #expect(try KeyFiles.publicKey(path: write(pair.publicKey.text + "\r\n", "a.pub")) == pair.publicKey)
+        #expect(try KeyFiles.pair(secretPath: write(pair.secretKey.text + "\r\n", "a.key")) == pair)
+        let other = try CurveKeyPair.generate()
+        let list = try KeyFiles.allowList(
+            path: write("# workers\r\n\(pair.publicKey.text) one\r\n\(other.publicKey.text) two\r\n", "list"))
+        #expect(
+            try list
+                == CurveAllowList(
+                    text: "\(pair.publicKey.text) one\n\(other.publicKey.text) two\n", source: "list"))
+    }
+
     @Test("allow-lists name the line that is wrong")
     func allowLists() throws {
         let key = try CurveKeyPair.generate().publicKey

@@ -40,27 +40,44 @@ public struct AutoencoderKLConfiguration: Sendable, Equatable, Decodable {
             [
                 "in_channels": inChannels, "out_channels": outChannels, "latent_channels": latentChannels,
                 "layers_per_block": layersPerBlock, "norm_num_groups": groupCount,
-                "block_out_channels": blockChannels.min() ?? 0,
             ], path: path)
-        try ConfigurationFile.requireSizes(["block_out_channels": blockChannels.max() ?? 0], path: path)
+        for channels in blockChannels {
+            try ConfigurationFile.requireSizes(["block_out_channels": channels], path: path)
+        }
+        guard (1...8).contains(blockChannels.count) else {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "block_out_channels has \(blockChannels.count) levels, expected 1 to 8")
+        }
         for channels in blockChannels where channels % groupCount != 0 {
             throw ModelError(
                 code: .configuration, source: path,
                 message: "norm_num_groups \(groupCount) does not divide \(channels) of block_out_channels")
         }
-        if let activation, activation != "silu" {
-            throw ModelError(
-                code: .unsupported, source: path, message: "act_fn \(activation) is not supported, only silu")
+        try ConfigurationFile.requireNumbers(
+            ["scaling_factor": scalingFactor], in: ConfigurationFile.factors, path: path)
+        try ConfigurationFile.requireNumbers(["shift_factor": shiftFactor], in: -1e6...1e6, path: path)
+        // Others have another architecture under the same keys.
+        try ConfigurationFile.requireSupported(
+            ["_class_name": (className, ["AutoencoderKL"]), "act_fn": (activation, ["silu"])], path: path)
+        for type in blockTypes {
+            try ConfigurationFile.requireSupported(
+                ["block type": (type, ["DownEncoderBlock2D", "UpDecoderBlock2D"])], path: path)
         }
-        for type in blockTypes where !["DownEncoderBlock2D", "UpDecoderBlock2D"].contains(type) {
-            throw ModelError(code: .unsupported, source: path, message: "block type \(type) is not supported")
+        for types in [downTypeCount, upTypeCount] where types != blockChannels.count {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "block_out_channels has \(blockChannels.count) levels, the block types are \(types)")
         }
     }
 
+    private var className: String?
     private var activation: String?
     private var blockTypes: [String] = []
+    private var downTypeCount = 1, upTypeCount = 1
 
     private enum CodingKeys: String, CodingKey {
+        case className = "_class_name"
         case inChannels = "in_channels"
         case outChannels = "out_channels"
         case latentChannels = "latent_channels"
@@ -95,6 +112,10 @@ public struct AutoencoderKLConfiguration: Sendable, Equatable, Decodable {
         usesQuantConvolution = try value(.usesQuantConvolution, true)
         usesPostQuantConvolution = try value(.usesPostQuantConvolution, true)
         activation = try values.decodeIfPresent(String.self, forKey: .activation)
-        blockTypes = try value(.downTypes, []) + value(.upTypes, [])
+        className = try values.decodeIfPresent(String.self, forKey: .className)
+        let (down, up) = (
+            try value(.downTypes, ["DownEncoderBlock2D"]), try value(.upTypes, ["UpDecoderBlock2D"])
+        )
+        (blockTypes, downTypeCount, upTypeCount) = (down + up, down.count, up.count)
     }
 }

@@ -49,6 +49,11 @@ public struct CLIPTextConfiguration: Sendable, Equatable {
                 "vocab_size": vocabularySize, "max_position_embeddings": positionCount,
                 "projection_dim": self.projectionWidth,
             ], path: path)
+        guard (0..<vocabularySize).contains(endTokenID) || endTokenID == 49407 else {
+            throw ModelError(
+                code: .configuration, source: path,
+                message: "entry \"eos_token_id\" is \(endTokenID), expected 0 to \(vocabularySize - 1)")
+        }
     }
 
     var layerSizes: CLIPLayerSizes {
@@ -91,6 +96,7 @@ public struct CLIPVisionConfiguration: Sendable, Equatable {
         normEpsilon = file.layer_norm_eps ?? 1e-5
         try requireLayers(layerCount, layerSizes, path: path)
         try requirePatches(patchSize, imageSize: imageSize, path: path)
+        try ConfigurationFile.requireSupported(["num_channels": (file.num_channels, [3])], path: path)
     }
 
     var layerSizes: CLIPLayerSizes {
@@ -135,7 +141,7 @@ private struct CLIPTextFile: Decodable {
 
 private struct CLIPVisionFile: Decodable {
     var image_size: Int?, patch_size: Int?, hidden_size: Int?, intermediate_size: Int?, num_hidden_layers: Int?
-    var num_attention_heads: Int?
+    var num_attention_heads: Int?, num_channels: Int?
     var layer_norm_eps: Float?
     var hidden_act: String?
 }
@@ -152,6 +158,8 @@ func requireLayers(_ layerCount: Int, _ sizes: CLIPLayerSizes, path: String) thr
     try ConfigurationFile.requireSizes(
         ["hidden_size": width, "intermediate_size": sizes.feedForwardWidth, "num_hidden_layers": layerCount], path: path
     )
+    try ConfigurationFile.requireNumbers(
+        ["layer_norm_eps": Double(sizes.normEpsilon)], in: ConfigurationFile.epsilons, path: path)
 }
 
 /// - Throws: `configuration` unless patches divide the image, which is of a size that images have.

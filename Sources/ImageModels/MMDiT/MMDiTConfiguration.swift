@@ -68,15 +68,16 @@ public struct MMDiTConfiguration: Sendable, Equatable, Decodable {
                 code: .unsupported, source: path,
                 message: "caption_projection_dim \(captionWidth) differs from heads x head width = \(width)")
         }
-        if let norm = queryKeyNorm, norm != "rms_norm" {
-            throw ModelError(
-                code: .unsupported, source: path, message: "qk_norm \(norm) is not supported, only rms_norm")
-        }
+        try ConfigurationFile.requireSupported(
+            ["_class_name": (className, ["SD3Transformer2DModel"]), "qk_norm": (queryKeyNorm, ["rms_norm"])], path: path
+        )
     }
 
+    private var className: String?
     private var queryKeyNorm: String?
 
     private enum CodingKeys: String, CodingKey {
+        case className = "_class_name"
         case sampleSize = "sample_size"
         case patchSize = "patch_size"
         case inChannels = "in_channels"
@@ -110,6 +111,7 @@ public struct MMDiTConfiguration: Sendable, Equatable, Decodable {
         pooledWidth = try integer(.pooledWidth, 2048)
         positionTableSize = try integer(.positionTableSize, 96)
         dualAttentionLayers = try values.decodeIfPresent([Int].self, forKey: .dualAttentionLayers) ?? []
+        className = try values.decodeIfPresent(String.self, forKey: .className)
         queryKeyNorm = try values.decodeIfPresent(String.self, forKey: .queryKeyNorm)
         normalizesQueriesAndKeys = queryKeyNorm != nil
     }

@@ -33,6 +33,9 @@ public struct SD3TextEncoder: Sendable {
     public let thirdTokenCount: Int
     private let engine: any Engine
 
+    /// diffusers' `max_sequence_length`, tokens of T5 unless said otherwise.
+    static let standardThirdTokenCount = 256
+
     /// Loads tokenizers and text encoders of a pipeline folder.
     ///
     /// - Parameter thirdTokenCount: diffusers' `max_sequence_length`; nil for 256 with T5, as diffusers, and without it
@@ -54,7 +57,8 @@ public struct SD3TextEncoder: Sendable {
                 try T5Encoder(folder: folder + "/text_encoder_3", engine: engine, dtype: dtype),
                 try T5Tokenizer(folder: folder + "/tokenizer_3")
             ) : nil
-        self.thirdTokenCount = thirdTokenCount ?? (third == nil ? tokenizers[0].maximumLength : 256)
+        self.thirdTokenCount =
+            thirdTokenCount ?? (third == nil ? tokenizers[0].maximumLength : Self.standardThirdTokenCount)
         self.engine = engine
         try validate(folder: folder, transformer: transformer)
     }
@@ -77,12 +81,22 @@ public struct SD3TextEncoder: Sendable {
             throw refuse(
                 "text_encoder_3 is \(third.encoder.configuration.width) wide, the transformer takes \(tokenWidth)")
         }
+        if let third, third.tokenizer.largestTokenID >= third.encoder.configuration.vocabularySize {
+            throw refuse(
+                "text_encoder_3 knows \(third.encoder.configuration.vocabularySize) tokens, its tokenizer makes tokens up to "
+                    + "\(third.tokenizer.largestTokenID)")
+        }
         for (number, encoder) in encoders.enumerated() {
             // Both sequences have the first tokenizer's length, as in the reference.
             guard encoder.configuration.positionCount >= tokenizers[0].maximumLength else {
                 throw refuse(
                     "text encoder \(number + 1) has \(encoder.configuration.positionCount) positions, the tokenizer makes "
                         + "\(tokenizers[0].maximumLength) tokens")
+            }
+            guard tokenizers[number].largestTokenID < encoder.configuration.vocabularySize else {
+                throw refuse(
+                    "text encoder \(number + 1) knows \(encoder.configuration.vocabularySize) tokens, its tokenizer makes tokens "
+                        + "up to \(tokenizers[number].largestTokenID)")
             }
         }
     }

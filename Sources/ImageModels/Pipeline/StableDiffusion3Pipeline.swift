@@ -1,4 +1,4 @@
-import NeuralNetworks
+public import NeuralNetworks
 public import TensorCore
 
 /// A diffusers `StableDiffusion3Pipeline` folder, loaded and checked: text encoders, transformer, autoencoder, schedule.
@@ -96,9 +96,12 @@ public struct StableDiffusion3Pipeline: Sendable {
     /// - Parameters:
     ///   - prompts: one a sample. latents_BCHW: standard normal noise.
     /// - Returns: the final latents, fp32; `autoencoder.decode` makes images of them.
-    public func sample(_ prompts: [String], latents_BCHW: Tensor, stepCount: Int, guidance: Float) -> Tensor {
+    /// - Throws: `ModelError` when the schedule has no levels for so many steps.
+    public func sample(
+        _ prompts: [String], latents_BCHW: Tensor, stepCount: Int, guidance: Float
+    ) throws(ModelError) -> Tensor {
         let conditioning = conditioning(prompts)
-        let sigmas = schedule.sigmas(stepCount: stepCount)
+        let sigmas = try schedule.sigmas(stepCount: stepCount)
         return zip(sigmas, sigmas.dropFirst()).reduce(latents_BCHW) { latents, step in
             let (sigma, next) = step
             let velocity = transformer.guidedVelocity(

@@ -65,9 +65,10 @@ public struct SiglipConfiguration: Sendable, Equatable {
         imageSize = file.vision_config.image_size ?? 224
         patchSize = file.vision_config.patch_size ?? 16
         try requirePatches(patchSize, imageSize: imageSize, path: path)
-        guard file.vision_config.vision_use_head ?? true else {
-            throw ModelError(code: .unsupported, source: path, message: "vision_use_head false is not supported")
-        }
+        try ConfigurationFile.requireSupported(
+            ["vision_use_head": (file.vision_config.vision_use_head, [true])], path: path)
+        try ConfigurationFile.requireSupported(["num_channels": (file.vision_config.num_channels, [3])], path: path)
+        try ConfigurationFile.requireSizes(["projection_size": file.text_config.projection_size ?? 1], path: path)
         let textWidth = file.text_config.projection_size ?? text.width
         guard textWidth == vision.width else {
             throw ModelError(
@@ -86,7 +87,7 @@ public struct SiglipConfiguration: Sendable, Equatable {
         var hidden_act: String?
         var layer_norm_eps: Float?
         var vocab_size: Int?, max_position_embeddings: Int?, projection_size: Int?
-        var image_size: Int?, patch_size: Int?
+        var image_size: Int?, patch_size: Int?, num_channels: Int?
         var vision_use_head: Bool?
     }
 }

@@ -33,12 +33,8 @@ public struct T5EncoderConfiguration: Sendable, Equatable {
     /// - Throws: `configuration`, `unsupported`.
     public init(path: String) throws(ModelError) {
         let file = try ConfigurationFile.read(File.self, path: path)
-        guard file.feed_forward_proj == "gated-gelu" else {
-            throw ModelError(
-                code: .unsupported, source: path,
-                message:
-                    "feed_forward_proj is \(file.feed_forward_proj ?? "relu"), only gated-gelu (T5 v1.1) is supported")
-        }
+        try ConfigurationFile.requireSupported(
+            ["feed_forward_proj": (file.feed_forward_proj ?? "relu", ["gated-gelu"])], path: path)
         vocabularySize = file.vocab_size
         width = file.d_model
         headWidth = file.d_kv
@@ -54,6 +50,16 @@ public struct T5EncoderConfiguration: Sendable, Equatable {
                 "d_ff": feedForwardWidth, "num_layers": layerCount, "relative_attention_num_buckets": bucketCount,
                 "relative_attention_max_distance": maximumDistance,
             ], path: path)
+        // Half of the classes for each side, half of these for single positions, the rest for those up to the distance.
+        guard bucketCount >= 4, maximumDistance > bucketCount / 4 else {
+            throw ModelError(
+                code: .configuration, source: path,
+                message:
+                    "relative_attention_num_buckets is \(bucketCount) and relative_attention_max_distance \(maximumDistance), "
+                    + "expected at least 4 and more than a quarter of the former")
+        }
+        try ConfigurationFile.requireNumbers(
+            ["layer_norm_epsilon": Double(normEpsilon)], in: ConfigurationFile.epsilons, path: path)
     }
 
     private struct File: Decodable {

@@ -1,6 +1,6 @@
 public import NeuralNetworks
 
-/// CLIP's byte-pair encoding, from `vocab.json` and `merges.txt`.
+/// CLIP's byte-pair encoding, from `tokenizer.json` or from `vocab.json` and `merges.txt`.
 ///
 /// Text is composed (NFC), its white space collapsed and its letters lower-cased; it is cut into words, single digits and
 /// runs of symbols; each piece becomes bytes, written as printable characters, whose last one carries `</w>`; then the
@@ -28,16 +28,18 @@ public struct CLIPTokenizer: Sendable {
         let result: Int32
     }
 
-    /// Loads a folder with `vocab.json`, `merges.txt`, `tokenizer_config.json` and, where present, `special_tokens_map.json`.
+    /// Loads a folder with `tokenizer.json`, or else `vocab.json` and `merges.txt`, with `tokenizer_config.json` and, where present,
+    /// `special_tokens_map.json`.
     ///
-    /// - Throws: `configuration`, naming the file.
+    /// - Throws: `configuration`, `unsupported`, naming the file.
     public init(folder: String) throws(ModelError) {
-        let vocabularyPath = folder + "/vocab.json"
-        let vocabulary = try ConfigurationFile.read([String: Int32].self, path: vocabularyPath)
+        let vocabulary = try CLIPVocabulary(folder: folder)
         let settings = try TokenizerSettings(folder: folder)
         func id(_ token: String) throws(ModelError) -> Int32 {
-            guard let id = vocabulary[token] else {
-                throw ModelError(code: .configuration, source: vocabularyPath, message: "has no entry for \(token)")
+            guard let id = vocabulary.ids[token] else {
+                throw ModelError(
+                    code: .configuration, source: vocabulary.path,
+                    message: "has no entry for \(ConfigurationFile.abbreviated(token))")
             }
             return id
         }
@@ -45,35 +47,33 @@ public struct CLIPTokenizer: Sendable {
         startTokenID = try id(settings.start)
         endTokenID = try id(settings.end)
         padTokenID = try id(settings.pad)
-        largestTokenID = vocabulary.values.max() ?? 0
+        largestTokenID = vocabulary.ids.values.max() ?? 0
         unknownTokenID = try id(settings.unknown)
         var special: [(text: [Unicode.Scalar], id: Int32)] = []
-        for token in Set([settings.start, settings.end, settings.pad, settings.unknown]).sorted() where !token.isEmpty {
+        let named = [settings.start, settings.end, settings.pad, settings.unknown] + vocabulary.added
+        for token in Set(named).sorted() where !token.isEmpty {
             special.append((Array(token.unicodeScalars), try id(token)))
         }
         specialTokens = special.sorted { $0.text.count > $1.text.count }
         bytes = ByteAlphabet.characters.map { character in
             let text = String(Character(character))
-            return (vocabulary[text] ?? -1, vocabulary[text + "</w>"] ?? -1)
+            return (vocabulary.ids[text] ?? -1, vocabulary.ids[text + "</w>"] ?? -1)
         }
-        merges = try CLIPTokenizer.readMerges(folder + "/merges.txt", vocabulary: vocabulary)
+        merges = try CLIPTokenizer.ranked(vocabulary)
     }
 
-    private static func readMerges(
-        _ path: String, vocabulary: [String: Int32]
-    ) throws(ModelError) -> [UInt64: Merge] {
-        let text = try ConfigurationFile.text(path: path)
+    private static func ranked(_ vocabulary: CLIPVocabulary) throws(ModelError) -> [UInt64: Merge] {
         var merges: [UInt64: Merge] = [:]
-        for line in text.split(separator: "\n") where !(merges.isEmpty && line.hasPrefix("#version")) {
-            let parts = line.split(separator: " ")
-            guard parts.count == 2, let left = vocabulary[String(parts[0])], let right = vocabulary[String(parts[1])],
-                let result = vocabulary[String(parts[0]) + String(parts[1])]
+        for (rank, tokens) in vocabulary.merges.enumerated() {
+            guard let left = vocabulary.ids[String(tokens.left)], let right = vocabulary.ids[String(tokens.right)],
+                let result = vocabulary.ids[String(tokens.left + tokens.right)]
             else {
+                let line = ConfigurationFile.abbreviated("\(tokens.left) \(tokens.right)")
                 throw ModelError(
-                    code: .configuration, source: path,
-                    message: "line \"\(line)\" is not a pair of tokens of the vocabulary")
+                    code: .configuration, source: vocabulary.mergesPath,
+                    message: "merge \(rank + 1), \"\(line)\", is not a pair of tokens of the vocabulary")
             }
-            merges[pair(left, right)] = Merge(rank: merges.count, result: result)
+            merges[pair(left, right)] = Merge(rank: rank, result: result)
         }
         return merges
     }
@@ -175,14 +175,11 @@ private struct TokenizerSettings {
             end = file.eos_token?.text ?? end
             unknown = file.unk_token?.text ?? unknown
             pad = file.pad_token?.text ?? pad
-            // Tokenizers without a limit write 10^30.
-            // Transformers writes 1e30 for no limit; what is below 2 is refused further down.
-            if let length = file.model_max_length, length < 1e6 { maximumLength = Int(max(length, 0)) }
-        }
-        guard maximumLength >= 2 else {
-            throw ModelError(
-                code: .configuration, source: folder + "/tokenizer_config.json",
-                message: "model_max_length is \(maximumLength)")
+            // Transformers writes 1e30 for no limit.
+            guard let length = file.model_max_length, !(length >= 1e6) else { continue }
+            try ConfigurationFile.requireNumbers(
+                ["model_max_length": length], in: 2...1e6, path: folder + "/tokenizer_config.json")
+            maximumLength = Int(length)
         }
     }
 }

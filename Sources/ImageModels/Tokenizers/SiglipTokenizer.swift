@@ -27,6 +27,9 @@ public struct SiglipTokenizer: Sendable {
         endTokenID = end
     }
 
+    /// Token ids of a text and the end token, neither padded nor cut.
+    public func tokens(_ text: String) -> [Int32] { content(text) + [endTokenID] }
+
     /// Token ids and the end token, cut and padded to `length`.
     public func padded(_ text: String, length: Int) -> [Int32] {
         precondition(length >= 1, "SiglipTokenizer: length \(length)")

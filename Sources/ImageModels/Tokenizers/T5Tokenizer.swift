@@ -12,6 +12,8 @@ public struct T5Tokenizer: Sendable {
     public let endTokenID: Int32
     /// Fills a sequence up to its length.
     public let padTokenID: Int32
+    /// Largest token that a text can give; a model must know it.
+    public var largestTokenID: Int32 { special.reduce(model.largestID) { max($0, $1.id) } }
     private let special: [(text: [Unicode.Scalar], id: Int32)]
     private let normalization: [Normalization]
     private let cuts: [Cut]
@@ -66,6 +68,15 @@ public struct T5Tokenizer: Sendable {
         guard file.model.type ?? "Unigram" == "Unigram", let pieces = file.model.vocab, let unknown = file.model.unk_id
         else {
             throw ModelError(code: .unsupported, source: path, message: "is not a Unigram model with an unknown token")
+        }
+        guard pieces.indices.contains(Int(unknown)), file.added_tokens.allSatisfy({ $0.id >= 0 }),
+            pieces.allSatisfy({ $0.score.isFinite })
+        else {
+            throw ModelError(
+                code: .configuration, source: path,
+                message:
+                    "has unk_id \(unknown) beyond its \(pieces.count) pieces, an added token with an id below 0, or a score that "
+                    + "is not finite")
         }
         model = UnigramModel(pieces: pieces.map { ($0.text, $0.score) }, unknownID: unknown)
         // An empty token would be found everywhere; the reference library ignores it too.

@@ -20,9 +20,13 @@ struct UnigramModel: Sendable {
         ) { _, last in last }
         longest = entries.keys.reduce(0) { max($0, $1.count) }
         self.unknownID = unknownID
+        largestID = Int32(pieces.count - 1)
         // A character without a piece costs ten more than the rarest piece.
         unknownScore = (pieces.map(\.score).min() ?? 0) - 10
     }
+
+    /// The last piece's id.
+    let largestID: Int32
 
     /// The id of a piece.
     func id(_ text: String) -> Int32? { entries[Array(text.utf8)]?.id }

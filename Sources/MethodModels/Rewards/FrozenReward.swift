@@ -1,4 +1,5 @@
 public import AdvGRPO
+public import ImageModels
 public import Raster
 public import TensorCore
 
@@ -6,6 +7,8 @@ public import TensorCore
 public struct FrozenReward: Sendable {
     /// Which.
     public let component: RewardComponent
+    /// How much of a prompt it reads; nil for rewards of images alone.
+    public let promptReader: PromptReader?
     private let score: @Sendable (_ images: [RGBImage], _ prompts: [String], _ lanes: Lanes) throws -> [Float]
 
     /// Loads what the reward needs.
@@ -22,14 +25,16 @@ public struct FrozenReward: Sendable {
         switch component {
         case .pickScore:
             let scorer = try ImageTextScorer.clip(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
-            score = scorer.scores
+            (promptReader, score) = (scorer.reader, scorer.scores)
         case .siglip:
             let scorer = try ImageTextScorer.siglip(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
-            score = scorer.scores
+            (promptReader, score) = (scorer.reader, scorer.scores)
         case .aesthetic:
             let scorer = try AestheticScorer(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
+            promptReader = nil
             score = { images, _, lanes in try scorer.scores(of: images, lanes: lanes) }
         case .jpegCompressibility:
+            promptReader = nil
             score = { images, _, lanes in
                 try lanes.map(images.count) { try -Float(images[$0].jpegBytes(quality: 95).count) / 1000 }
             }

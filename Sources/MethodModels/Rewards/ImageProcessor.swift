@@ -41,22 +41,24 @@ public struct ImageProcessor: Sendable, Equatable {
         return ImageProcessor(fit: .stretch, side: side, mean: half, deviation: half)
     }
 
-    /// Reads `preprocessor_config.json`; what it leaves out, or a folder without it, is as in `standard`.
+    /// Reads `image_processor` of `processor_config.json`, which transformers 5 writes, or else `preprocessor_config.json`; what it
+    /// leaves out, or a folder without either, is as in `standard`.
     ///
     /// - Parameter standard: the class's own values, for the side the tower takes.
-    /// - Throws: `configuration` when the file makes images of another side; `unsupported` when it leaves a step out.
+    /// - Throws: `configuration` when the file makes images of another side or holds numbers no processor has; `unsupported` when it
+    ///   leaves a step out.
     public init(folder: String, standard: ImageProcessor) throws(ModelError) {
         self = standard
-        let path = folder + "/preprocessor_config.json"
-        guard ConfigurationFile.exists(path) else { return }
-        let file = try ConfigurationFile.read(File.self, path: path)
+        guard let (file, path) = try Self.file(folder: folder) else { return }
         func unsupported(_ what: String) -> ModelError {
             ModelError(code: .unsupported, source: path, message: "\(what) is not supported")
         }
-        for (name, isDone) in [
-            ("do_resize", file.do_resize), ("do_rescale", file.do_rescale), ("do_normalize", file.do_normalize),
-        ] where isDone == false { throw unsupported("\(name) false") }
-        if let factor = file.rescale_factor, abs(factor * 255 - 1) > 1e-6 {
+        try ConfigurationFile.requireSupported(
+            [
+                "do_resize": (file.do_resize, [true]), "do_rescale": (file.do_rescale, [true]),
+                "do_normalize": (file.do_normalize, [true]), "do_pad": (file.do_pad, [false]),
+            ], path: path)
+        if let factor = file.rescale_factor, !(abs(factor * 255 - 1) <= 1e-6) {
             throw unsupported("rescale_factor \(factor)")
         }
         if let number = file.resample {
@@ -65,10 +67,14 @@ public struct ImageProcessor: Sendable, Equatable {
         }
         mean = file.image_mean ?? mean
         deviation = file.image_std ?? deviation
-        guard mean.count == 3, deviation.count == 3, deviation.allSatisfy({ $0 > 0 }) else {
+        guard mean.count == 3, deviation.count == 3 else {
             throw ModelError(
-                code: .configuration, source: path,
-                message: "image_mean and image_std must hold three numbers each, the latter above 0")
+                code: .configuration, source: path, message: "image_mean and image_std must hold three numbers each")
+        }
+        for (mean, deviation) in zip(mean, deviation) {
+            try ConfigurationFile.requireNumbers(["image_mean": Double(mean)], in: -1e6...1e6, path: path)
+            try ConfigurationFile.requireNumbers(
+                ["image_std": Double(deviation)], in: ConfigurationFile.factors, path: path)
         }
         let crops = file.do_center_crop ?? (standard.fit != .stretch)
         if crops, let (width, height) = file.crop_size?.sides {
@@ -79,6 +85,7 @@ public struct ImageProcessor: Sendable, Equatable {
             try Self.require(width, height, side: side, path: path)
             fit = .stretch
         case .shortest(let length):
+            try ConfigurationFile.requireSizes(["size.shortest_edge": length], upTo: 8192, path: path)
             guard crops, length >= side else {
                 throw unsupported("shortest_edge \(length) without a crop to \(side) x \(side)")
             }
@@ -144,8 +151,20 @@ public struct ImageProcessor: Sendable, Equatable {
         self.deviation = deviation
     }
 
+    /// The file that transformers reads, and its name.
+    private static func file(folder: String) throws(ModelError) -> (File, path: String)? {
+        struct Processor: Decodable { var image_processor: File? }
+        let (whole, own) = (folder + "/processor_config.json", folder + "/preprocessor_config.json")
+        if ConfigurationFile.exists(whole),
+            let file = try ConfigurationFile.read(Processor.self, path: whole).image_processor
+        {
+            return (file, whole)
+        }
+        return ConfigurationFile.exists(own) ? (try ConfigurationFile.read(File.self, path: own), own) : nil
+    }
+
     private struct File: Decodable {
-        var do_resize: Bool?, do_center_crop: Bool?, do_rescale: Bool?, do_normalize: Bool?
+        var do_resize: Bool?, do_center_crop: Bool?, do_rescale: Bool?, do_normalize: Bool?, do_pad: Bool?
         var size: Size?, crop_size: Size?
         var resample: Int?
         var rescale_factor: Double?

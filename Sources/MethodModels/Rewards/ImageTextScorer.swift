@@ -9,6 +9,8 @@ struct ImageTextScorer: Sendable {
     private let model: any ImageTextModel
     private let processor: ImageProcessor
     private let tokens: @Sendable (String) -> [Int32]
+    /// How much of a prompt is read.
+    let reader: PromptReader
     private let engine: any Engine
     private let source: String
     private let chunks: Chunks
@@ -22,7 +24,9 @@ struct ImageTextScorer: Sendable {
         let length = model.tokenLimit
         return ImageTextScorer(
             model: model, processor: try ImageProcessor(folder: folder, standard: .clip(side: model.imageSize)),
-            tokens: { tokenizer.padded($0, length: length) }, engine: engine, source: folder, chunks: chunks)
+            tokens: { tokenizer.padded($0, length: length) },
+            reader: PromptReader(name: "CLIP", limit: length) { tokenizer.tokens($0).count }, engine: engine,
+            source: folder, chunks: chunks)
     }
 
     /// A folder of transformers' `SiglipModel` with tokenizer and, where present, image processor.
@@ -34,7 +38,9 @@ struct ImageTextScorer: Sendable {
         let length = model.tokenLimit
         return ImageTextScorer(
             model: model, processor: try ImageProcessor(folder: folder, standard: .siglip(side: model.imageSize)),
-            tokens: { tokenizer.padded($0, length: length) }, engine: engine, source: folder, chunks: chunks)
+            tokens: { tokenizer.padded($0, length: length) },
+            reader: PromptReader(name: "SigLIP", limit: length) { tokenizer.tokens($0).count }, engine: engine,
+            source: folder, chunks: chunks)
     }
 
     /// The logit of each image with its own prompt; images run on the lanes, a prompt is read once however many images it has.
