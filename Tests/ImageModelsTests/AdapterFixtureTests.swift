@@ -13,8 +13,8 @@ import Testing
 
 /// Adapters as PEFT, diffusers and kohya's trainer write them, against what those compute with them (`make_adapters.py`).
 @Suite struct AdapterFixtureTests {
-    static let golden = Result { try Golden("adapters/expected.safetensors") }
-    static let names = (try? golden.get().names()) ?? []
+    static let expected = "adapters/expected.safetensors"
+    static let names = (try? Golden(expected).names()) ?? []
     let engine = OpenBLASEngine.shared
 
     private func velocity(_ path: String) throws -> Tensor {
@@ -32,7 +32,7 @@ import Testing
 
     @Test("an adapter has the effect it has in the library that wrote it", arguments: names)
     func effect(name: String) throws {
-        try expectClose(velocity(Repository.fixtures + "/adapters/" + name), Self.golden.get(), name)
+        try expectClose(velocity(Repository.fixtures + "/adapters/" + name), Golden(Self.expected), name)
     }
 
     @Test("written again, it has the same effect for PEFT's and for diffusers' readers", arguments: names)
@@ -41,7 +41,7 @@ import Testing
         try withTemporaryFolder { folder in
             try adapter.write(folder: folder, baseModel: "mmdit-a")
             for path in [folder, folder + "/pytorch_lora_weights.safetensors", folder + "/adapter_model.safetensors"] {
-                try expectClose(velocity(path), Self.golden.get(), name)
+                try expectClose(velocity(path), Golden(Self.expected), name)
             }
         }
     }

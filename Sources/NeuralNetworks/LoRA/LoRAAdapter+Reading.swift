@@ -23,9 +23,12 @@ extension LoRAAdapter {
             Files<ModelError>.exists(configuration) && (isFolder || path.hasSuffix("adapter_model.safetensors"))
         let weights = isPEFT ? folder + "/adapter_model.safetensors" : path
         if isPEFT, !Files<ModelError>.exists(weights), Files<ModelError>.exists(folder + "/adapter_model.bin") {
+            let pickle = folder + "/adapter_model.bin"
             throw ModelError(
-                code: .unsupported, source: folder + "/adapter_model.bin",
-                message: "is a pickle file, which can run code; save the adapter with safe_serialization=True")
+                code: .unsupported, source: pickle,
+                message: "is a PyTorch pickle, which can run code when read, and is not opened; convert it where it is "
+                    + "trusted: python3 -c \"import torch, safetensors.torch as s; "
+                    + "s.save_file(torch.load('\(pickle)', weights_only=True), '\(weights)')\"")
         }
         let file = try SafeTensorsFolder(path: weights)
         try LoRAAdapter.checkTensors(of: file, source: weights)
