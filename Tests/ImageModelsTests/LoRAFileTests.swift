@@ -52,7 +52,7 @@ import Testing
             #expect(ours.names == theirs.names)
             let data = try Data(contentsOf: URL(fileURLWithPath: temporary + "/adapter_config.json"))
             let json = String(decoding: data, as: UTF8.self)
-            for entry in ["\"peft_type\" : \"LORA\"", "\"r\" : 4", "\"lora_alpha\" : 8", "\"attn.to_out.0\""] {
+            for entry in ["\"peft_type\" : \"LORA\"", "\"r\" : 4", "\"lora_alpha\" : 8", "attn.to_out.0\""] {
                 #expect(json.contains(entry), "\(entry)")
             }
 
