@@ -90,7 +90,7 @@ import Testing
         }
     }
 
-    @Test("a written folder holds diffusers' tensors and metadata")
+    @Test("a written folder holds diffusers' tensors, alpha / r within them, and its metadata with alpha = r")
     func metadata() throws {
         let source = Repository.fixtures + "/mmdit-a-lora/pytorch_lora_weights.safetensors"
         let theirs = try SafeTensorsFile(path: source)
@@ -99,7 +99,9 @@ import Testing
             try adapter.write(folder: folder, baseModel: "mmdit-a")
             let ours = try SafeTensorsFile(path: folder + "/pytorch_lora_weights.safetensors")
             #expect(ours.entries.map(\.name).sorted() == theirs.entries.map(\.name).sorted())
-            for entry in theirs.entries { #expect(try ours.floats(of: entry.name) == theirs.floats(of: entry.name)) }
+            let folded = try SafeTensorsFile(
+                path: Repository.fixtures + "/mmdit-a-lora/pytorch_lora_weights.folded.safetensors")
+            for entry in folded.entries { #expect(try ours.floats(of: entry.name) == folded.floats(of: entry.name)) }
             func entries(_ file: SafeTensorsFile) throws -> [String: Entry] {
                 let text = try #require(file.metadata["lora_adapter_metadata"])
                 return try JSONDecoder().decode([String: Entry].self, from: Data(text.utf8))
@@ -107,9 +109,10 @@ import Testing
             let (mine, reference) = (try entries(ours), try entries(theirs))
             // How the factors began and which way layers are named does not change what is computed.
             for (key, value) in reference
-            where key != "transformer.init_lora_weights" && key != "transformer.target_modules" {
+            where !["init_lora_weights", "target_modules", "lora_alpha"].contains(key.dropFirst("transformer.".count)) {
                 #expect(mine[key] == value, "\(key)")
             }
+            #expect(mine["transformer.lora_alpha"] == .number(4) && reference["transformer.lora_alpha"] == .number(8))
         }
     }
 

@@ -1,4 +1,5 @@
 import SafeTensors
+import TensorCore
 
 #if canImport(FoundationEssentials)
     import FoundationEssentials
@@ -10,7 +11,9 @@ extension LoRAAdapter {
     /// Writes a folder for PEFT, diffusers and ComfyUI: `adapter_model.safetensors` and `adapter_config.json`, which
     /// `PeftModel.from_pretrained` reads, and `pytorch_lora_weights.safetensors` for diffusers' `load_lora_weights`.
     ///
-    /// All files hold the same factors; rank and alpha stand beside them, in the diffusers file as its `lora_adapter_metadata`.
+    /// PEFT's files hold the factors and alpha as they are. In diffusers' file alpha / r is multiplied into every B, and its
+    /// `lora_adapter_metadata` says alpha = r: programs that read the metadata, and those that do not and take alpha for r (ComfyUI,
+    /// older diffusers), give it the same effect.
     ///
     /// - Parameter baseModel: recorded as `base_model_name_or_path`.
     /// - Throws: `SafeTensorsError`, or what creating the folder throws.
@@ -18,14 +21,23 @@ extension LoRAAdapter {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        func encoded(prefix: String) throws -> [UInt8] {
-            Array(try encoder.encode(WrittenConfiguration(adapter: self, baseModel: baseModel, prefix: prefix)))
+        func encoded(prefix: String, isFolded: Bool) throws -> [UInt8] {
+            Array(
+                try encoder.encode(
+                    WrittenConfiguration(adapter: self, baseModel: baseModel, prefix: prefix, isFolded: isFolded)))
         }
         try parameters.renamed { "base_model.model." + $0 }.write(to: folder + "/adapter_model.safetensors")
         try DurableFile.write(
-            [SharedBytes(copying: try encoded(prefix: "") + [0x0A])], to: folder + "/adapter_config.json")
-        let metadata = String(decoding: try encoded(prefix: "transformer."), as: UTF8.self)
-        try parameters.renamed { "transformer." + $0 }.write(
+            [SharedBytes(copying: try encoded(prefix: "", isFolded: false) + [0x0A])],
+            to: folder + "/adapter_config.json")
+        let metadata = String(decoding: try encoded(prefix: "transformer.", isFolded: true), as: UTF8.self)
+        let folded = parameters.mapped { name, tensor in
+            guard name.hasSuffix(upSuffix), let pair = pair(for: String(name.dropLast(upSuffix.count))) else {
+                return tensor
+            }
+            return tensor * pair.scale
+        }
+        try folded.renamed { "transformer." + $0 }.write(
             to: folder + "/pytorch_lora_weights.safetensors",
             metadata: ["format": "pt", "lora_adapter_metadata": metadata])
     }
@@ -36,6 +48,8 @@ private struct WrittenConfiguration: Encodable {
     let adapter: LoRAAdapter
     let baseModel: String
     let prefix: String
+    /// Whether alpha / r is part of B already, so that alpha is r.
+    let isFolded: Bool
 
     private struct Key: CodingKey {
         let stringValue: String
@@ -47,8 +61,12 @@ private struct WrittenConfiguration: Encodable {
     func encode(to encoder: any Encoder) throws {
         var entries = encoder.container(keyedBy: Key.self)
         func key(_ name: String) -> Key { Key(stringValue: prefix + name) }
-        let pairs = adapter.layers.compactMap { layer in adapter.pair(for: layer).map { (layer: layer, pair: $0) } }
-        let (rank, alpha) = (pairs.first?.pair.rank ?? 1, pairs.first?.pair.alpha ?? 1)
+        let pairs = adapter.layers.compactMap { layer in
+            adapter.pair(for: layer).map {
+                (layer: layer, rank: $0.rank, alpha: isFolded ? Double($0.rank) : $0.alpha)
+            }
+        }
+        let (rank, alpha) = (pairs.first?.rank ?? 1, pairs.first?.alpha ?? 1)
         try entries.encode("LORA", forKey: key("peft_type"))
         try entries.encode(rank, forKey: key("r"))
         try entries.encode(alpha, forKey: key("lora_alpha"))
@@ -60,8 +78,8 @@ private struct WrittenConfiguration: Encodable {
         try entries.encode(true, forKey: key("inference_mode"))
         for name in ["fan_in_fan_out", "use_dora", "use_rslora"] { try entries.encode(false, forKey: key(name)) }
         // A layer's whole name is the pattern that matches it alone.
-        let ranks = pairs.filter { $0.pair.rank != rank }.map { ("^" + $0.layer, $0.pair.rank) }
-        let alphas = pairs.filter { $0.pair.alpha != alpha }.map { ("^" + $0.layer, $0.pair.alpha) }
+        let ranks = pairs.filter { $0.rank != rank }.map { ("^" + $0.layer, $0.rank) }
+        let alphas = pairs.filter { $0.alpha != alpha }.map { ("^" + $0.layer, $0.alpha) }
         try entries.encode(Dictionary(uniqueKeysWithValues: ranks), forKey: key("rank_pattern"))
         try entries.encode(Dictionary(uniqueKeysWithValues: alphas), forKey: key("alpha_pattern"))
     }
