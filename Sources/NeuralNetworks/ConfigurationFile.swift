@@ -16,10 +16,12 @@ public enum ConfigurationFile {
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+        let data = Data(quotingConstants(bytes))
         do {
-            return try decoder.decode(type, from: Data(quotingConstants(bytes)))
+            return try decoder.decode(type, from: data)
         } catch {
-            throw ModelError(code: .configuration, source: path, message: explanation(error))
+            let isJSON = (try? decoder.decode(Anything.self, from: data)) != nil
+            throw ModelError(code: .configuration, source: path, message: explanation(error, isJSON: isJSON))
         }
     }
 
@@ -124,7 +126,11 @@ public enum ConfigurationFile {
         return quoted
     }
 
-    private static func explanation(_ error: any Error) -> String {
+    private struct Anything: Decodable {
+        init(from decoder: any Decoder) {}
+    }
+
+    private static func explanation(_ error: any Error, isJSON: Bool) -> String {
         func entry(_ path: [any CodingKey]) -> String {
             let name = path.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".")
             return name.isEmpty ? "the file" : "entry \"\(abbreviated(name))\""
@@ -134,9 +140,10 @@ public enum ConfigurationFile {
             return "has no \(entry(context.codingPath + [key]))"
         case .valueNotFound(_, let context): return "\(entry(context.codingPath)) is null"
         case .typeMismatch(let type, let context): return "\(entry(context.codingPath)) is not \(word(type))"
-        case .dataCorrupted(let context) where !context.codingPath.isEmpty:
-            return "\(entry(context.codingPath)) is no whole number, or too large"
-        default: return "is not valid JSON"
+        // The decoder does not say which entry holds a number that its type cannot hold.
+        default:
+            return isJSON
+                ? "has a number that is too large, or no whole number where one is expected" : "is not valid JSON"
         }
     }
 

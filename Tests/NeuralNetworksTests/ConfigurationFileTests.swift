@@ -44,7 +44,7 @@ import Testing
             (#"{"flag": 1}"#, #"entry "flag" is not true or false"#),
             (#"{"object": []}"#, #"entry "object" is not an object"#),
             (#"{"list": [1, "a"]}"#, #"entry "list.1" is not a number"#),
-            (#"{"integer": 1e30}"#, #"entry "integer" is no whole number, or too large"#),
+            (#"{"integer": 1e30}"#, "has a number that is too large, or no whole number where one is expected"),
             (#"{"integer": NaN}"#, #"entry "integer" is not a whole number"#), ("[]", "the file is not an object"),
             ("{", "is not valid JSON"),
         ])
