@@ -34,8 +34,9 @@ public struct ReferenceLibrary: Sendable {
                 problems.append(Problem(message: "\"\(entry.prompt)\": \(message)", remedy: remedy))
             }
             if entry.files.isEmpty { report("no images are listed", "name one at least") }
-            if entry.prompt.isEmpty || entry.prompt.utf8.contains(0) {
-                report("line \(entry.line): a prompt is empty or holds a NUL character", "correct it or take it out")
+            // The empty prompt is that of images without one, which rewards that read none score.
+            if entry.prompt.utf8.contains(0) {
+                report("line \(entry.line): a prompt holds a NUL character", "correct it or take it out")
             }
             var paths: [String] = []
             for file in entry.files {

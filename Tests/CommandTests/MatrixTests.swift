@@ -45,6 +45,10 @@ struct Fault: Sendable, CustomTestStringConvertible {
         Fault(
             name: "a scheduler of another class", words: ["scheduler_config.json", "DDIMScheduler"], commands: pipeline
         ) { try $0.edit("model/scheduler/scheduler_config.json", "_class_name", "DDIMScheduler") },
+        Fault(
+            name: "a scheduler of another class in the index alone", words: ["model_index.json", "DDIMScheduler"],
+            commands: pipeline
+        ) { try $0.edit("model/model_index.json", "scheduler", ["diffusers", "DDIMScheduler"]) },
         Fault(name: "a scaling factor of 0", words: ["vae/config.json", "scaling_factor"], commands: pipeline) {
             try $0.edit("model/vae/config.json", "scaling_factor", 0)
         },

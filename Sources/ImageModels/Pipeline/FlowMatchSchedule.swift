@@ -54,7 +54,8 @@ public struct FlowMatchSchedule: Sendable, Equatable {
         self.init(trainStepCount: file.num_train_timesteps ?? 1000, shift: file.shift ?? 1, terminal: terminal)
     }
 
-    private static let className = "FlowMatchEulerDiscreteScheduler"
+    /// The class that is read.
+    static let className = "FlowMatchEulerDiscreteScheduler"
     /// Shifts that keep the levels of a thousand steps apart in fp32.
     private static let shifts = 0.01...100.0
     private static let terminals = 0.001...0.99

@@ -19,8 +19,9 @@ public struct PromptReader: Sendable {
     /// The text encoders of a pipeline folder, of which only the tokenizers are loaded: CLIP's two, which read the same number of
     /// tokens, and T5 where the pipeline has it.
     ///
-    /// - Throws: `ModelError` naming the file.
-    public static func all(pipeline folder: String) throws(ModelError) -> [PromptReader] {
+    /// - Throws: `ModelError` naming the file, `SafeTensorsError` where a damaged file stands in the folder's place.
+    public static func all(pipeline folder: String) throws -> [PromptReader] {
+        try SingleFile.refuse(folder)
         let index = try PipelineIndex(folder: folder)
         let (first, second) = (
             try CLIPTokenizer(folder: folder + "/tokenizer"), try CLIPTokenizer(folder: folder + "/tokenizer_2")

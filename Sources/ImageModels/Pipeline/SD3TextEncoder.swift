@@ -130,7 +130,8 @@ struct PipelineIndex {
     private let parts: [String: Part]
 
     private enum Part: Decodable {
-        case present
+        /// With the name of its class.
+        case present(String?)
         case absent
         case setting
 
@@ -139,7 +140,7 @@ struct PipelineIndex {
                 self = .setting
                 return
             }
-            self = entry.contains(nil) ? .absent : .present
+            self = entry.contains(nil) ? .absent : .present(entry.last ?? nil)
         }
     }
 
@@ -154,6 +155,13 @@ struct PipelineIndex {
         guard name == "StableDiffusion3Pipeline" else {
             throw ModelError(
                 code: .unsupported, source: path, message: "describes \(name), expected a StableDiffusion3Pipeline")
+        }
+        if case .present(let name?)? = parts["scheduler"], name != FlowMatchSchedule.className {
+            throw ModelError(
+                code: .unsupported, source: path,
+                message:
+                    "has the scheduler \(ConfigurationFile.abbreviated(name)), expected \(FlowMatchSchedule.className): "
+                    + "another class makes other noise levels of the same scheduler_config.json")
         }
         for part in ["transformer", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"]
         where !hasComponent(part) {
