@@ -1,6 +1,7 @@
 import AdvGRPO
 import ArgumentParser
 import Datasets
+import ImageModels
 import Learner
 import MethodModels
 import Runtime
@@ -70,7 +71,7 @@ struct Evaluate: ParsableCommand {
 
     /// - Throws: `CommandFailure` where nothing was named and the model's folder has none.
     private func backboneFolder() throws -> String {
-        let own = ["dino-evaluation", "dino"].map { "\(options.model)/\($0)" }
+        let own = try ["dino-evaluation", "dino"].map(PipelineFiles(path: options.model).file)
         guard let folder = backbone ?? own.first(where: PromptFile.exists) else {
             throw CommandFailure(
                 "\(options.model) has no vision backbone in it: name a DINOv2 or DINOv3 folder with --backbone.")

@@ -13,7 +13,9 @@ import TensorCore
 
 /// A model, an adapter and how to compute with them; shared by `sample` and `evaluate`.
 struct ModelOptions: ParsableArguments {
-    @Option(help: "Folder of a diffusers StableDiffusion3Pipeline.", transform: expandingHome)
+    @Option(
+        help: "Folder of a diffusers StableDiffusion3Pipeline, or a single-file checkpoint in such a folder.",
+        transform: expandingHome)
     var model: String
 
     @Option(
@@ -22,7 +24,8 @@ struct ModelOptions: ParsableArguments {
     var lora: String?
 
     @Option(
-        help: "Folder of a transformer in place of the model's own, checkpoints/latest/transformer for example.",
+        help:
+            "Folder or file of a transformer in place of the model's own, checkpoints/latest/transformer for example.",
         transform: expandingHome)
     var transformer: String?
 
@@ -60,7 +63,7 @@ struct ModelOptions: ParsableArguments {
     func load() throws -> Loaded {
         let engine = try Engines.named(engine)
         let policy = try DiffusionPolicy(
-            folder: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0,
+            model: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0,
             transformer: transformer)
         var transformer = policy.pipeline.transformer
         if let lora { transformer = try transformer.merged(LoRAAdapter(path: lora, engine: engine)) }

@@ -22,7 +22,7 @@ public enum LearnerRehearsal {
         let method = settings.method
         let policy = try trace.noting(.weights) {
             try DiffusionPolicy(
-                folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: method.policy,
+                model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: method.policy,
                 seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         }
         let lanes = Lanes(count: settings.cluster.learnerThreads, engine: engine)

@@ -71,7 +71,7 @@ public enum LearnerService {
         let engine = try Engines.named(settings.engine.rawValue)
         logger.info("engine \(engine.name): \(engine.kernel), \(Processor.description)")
         let policy = try DiffusionPolicy(
-            folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
+            model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
             seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         let lanes = Lanes(count: settings.cluster.learnerThreads)
         let prompts = try PromptList(

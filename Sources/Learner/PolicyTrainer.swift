@@ -1,5 +1,6 @@
 import AdvGRPO
 import Foundation
+import ImageModels
 import MethodModels
 import NeuralNetworks
 import Protocol
@@ -107,7 +108,8 @@ struct PolicyTrainer {
             try adapter.write(folder: folder + "/adapter", baseModel: baseModel)
         }
         if let transformer = policy.wholeTransformer(averaged) {
-            try Self.write(transformer, to: folder + "/transformer", base: baseModel + "/transformer")
+            try Self.write(
+                transformer, to: folder + "/transformer", base: PipelineFiles(path: baseModel).folder(of: .transformer))
         }
     }
 

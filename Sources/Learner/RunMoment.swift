@@ -82,7 +82,7 @@ struct RunMoment {
         var state = TensorSet()
         for entry in file.entries {
             state[entry.name] = TensorPayload(
-                dtype: entry.dtype, shape: entry.shape, bytes: try file.bytes(of: entry.name))
+                dtype: entry.dtype, shape: entry.shape, bytes: try file.finiteBytes(of: entry.name))
         }
         return RunMoment(
             record: record,

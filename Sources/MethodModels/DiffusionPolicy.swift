@@ -27,7 +27,7 @@ public final class DiffusionPolicy: Sendable {
     /// Loads the pipeline.
     ///
     /// - Parameters:
-    ///   - folder: a diffusers `StableDiffusion3Pipeline`.
+    ///   - model: a `StableDiffusion3Pipeline` (see `PipelineFiles`).
     ///   - dtype: precision of transformer and text encoders.
     ///   - seed: of the run; it draws the adapter's A.
     ///   - withTextEncoder: false where nobody asks for `conditioning`.
@@ -36,14 +36,15 @@ public final class DiffusionPolicy: Sendable {
     ///   - transformer: folder of a transformer in place of the pipeline's.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
-        folder: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64,
+        model: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64,
         withTextEncoder: Bool = true, embeddings: String? = nil, transformer: String? = nil
     ) throws {
+        let files = try PipelineFiles(path: model)
         var pipeline = try StableDiffusion3Pipeline(
-            folder: folder, engine: engine, dtype: dtype, withTextEncoder: false, transformer: transformer)
-        loadTextEncoder = { try SD3TextEncoder(folder: folder, engine: engine, dtype: dtype) }
+            files, engine: engine, dtype: dtype, withTextEncoder: false, transformer: transformer)
+        loadTextEncoder = { try SD3TextEncoder(files, engine: engine, dtype: dtype) }
         let root = withTextEncoder ? embeddings ?? "" : ""
-        cache = root.isEmpty ? nil : try EmbeddingCache(root: root, model: folder, engine: engine, dtype: dtype)
+        cache = root.isEmpty ? nil : try EmbeddingCache(root: root, model: model, engine: engine, dtype: dtype)
         if withTextEncoder, cache == nil {
             textEncoder = Mutex(try loadTextEncoder())
         } else {
@@ -58,7 +59,7 @@ public final class DiffusionPolicy: Sendable {
             let lora = settings.lora
             initialAdapter = try LoRAAdapter(
                 configuration: LoRAConfiguration(rank: lora.rank, alpha: lora.alpha, targets: lora.targets),
-                model: pipeline.transformer.parameters, seed: seed, source: folder + "/transformer")
+                model: pipeline.transformer.parameters, seed: seed, source: model)
         case .full: initialAdapter = nil
         }
     }

@@ -1,7 +1,9 @@
 import AdvGRPO
 import Crypto
 import Foundation
+import ImageModels
 import NeuralNetworks
+import Platform
 import SafeTensors
 import TensorCore
 
@@ -9,7 +11,7 @@ import TensorCore
 /// numbers again.
 ///
 /// A prompt is one safetensors file `FOLDER/KEY/SHA256-OF-PROMPT.safetensors` with `text` [1, T, J] and `pooled` [1, P], fp32. KEY is the
-/// SHA-256 of everything that decides about the numbers: the bytes of all text encoders and tokenizers, the transformer's
+/// SHA-256 of everything that decides about the numbers: the digests of all text encoders and tokenizers, the transformer's
 /// configuration, precision, and the engine with its kernels. Files are written whole or not at all, by any number of
 /// processes at once: all write the same bytes. One that is damaged is replaced.
 struct EmbeddingCache: Sendable {
@@ -20,7 +22,7 @@ struct EmbeddingCache: Sendable {
     ///
     /// - Parameters:
     ///   - root: the cache's folder; made when it is missing.
-    ///   - model: the pipeline's folder.
+    ///   - model: the pipeline (see `PipelineFiles`).
     /// - Throws: `ModelError` naming the file.
     init(root: String, model: String, engine: any Engine, dtype: DType) throws {
         self.engine = engine
@@ -29,11 +31,13 @@ struct EmbeddingCache: Sendable {
         var hash = SHA256()
         hash.update(
             data: Data("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n".utf8))
-        for part in ["text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3"] {
-            let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(model)/\(part)")) ?? []
-            for name in names.sorted() { try Self.add("\(part)/\(name)", of: model, to: &hash) }
+        for (part, digest) in try ModelDigest.pipeline(model, parts: Self.parts).sorted(by: { $0.key < $1.key }) {
+            hash.update(data: Data("\(part) \(digest)\n".utf8))
         }
-        for name in ["model_index.json", "transformer/config.json"] { try Self.add(name, of: model, to: &hash) }
+        let files = try PipelineFiles(path: model)
+        for name in ["model_index.json", "transformer/config.json"] {
+            hash.update(data: Data(try Files<ModelError>.read(files.file(name))))
+        }
         folder = "\(root)/\(Self.hexadecimal(hash.finalize()))"
         // A rehearsal writes nothing.
         guard engine.computes else { return }
@@ -46,23 +50,9 @@ struct EmbeddingCache: Sendable {
         }
     }
 
-    private static func add(_ name: String, of model: String, to hash: inout SHA256) throws(ModelError) {
-        let path = "\(model)/\(name)"
-        do {
-            let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
-            defer { try? file.close() }
-            var byteCount = 0
-            var contents = SHA256()
-            while let bytes = try file.read(upToCount: 8 << 20), !bytes.isEmpty {
-                contents.update(data: bytes)
-                byteCount += bytes.count
-            }
-            hash.update(data: Data("\(name) \(byteCount) \(hexadecimal(contents.finalize()))\n".utf8))
-        } catch {
-            throw ModelError(
-                code: .configuration, source: path, message: "cannot be read: \(error.localizedDescription)")
-        }
-    }
+    private static let parts = [
+        "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3",
+    ]
 
     private static func hexadecimal(_ digest: SHA256.Digest) -> String {
         digest.map { String(UInt16($0) + 0x100, radix: 16).dropFirst() }.joined()

@@ -1,5 +1,6 @@
 import CXXHash
 import Foundation
+import ImageModels
 import NeuralNetworks
 import Platform
 import SafeTensors
@@ -10,14 +11,19 @@ import SafeTensors
 /// without byte-order marks, carriage returns and what a library notes about itself in a configuration: `_name_or_path` and versions.
 /// It tells a mistake, not a forgery.
 public enum ModelDigest {
-    /// The parts of a pipeline that are there, each under `model/PART`.
+    /// The parts of a pipeline that are there, each under `model/PART`. A part in a single-file checkpoint has another digest than the
+    /// same one in its folder.
     ///
+    /// - Parameters:
+    ///   - path: see `PipelineFiles`.
+    ///   - parts: those looked at.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
-    public static func pipeline(_ path: String) throws -> [String: String] {
-        guard Files<ModelError>.isFolder(path) else { return ["model": try folder(path)] }
+    public static func pipeline(_ path: String, parts: [String] = parts) throws -> [String: String] {
+        let files = try PipelineFiles(path: path)
         var digests: [String: String] = [:]
-        for part in parts where Files<ModelError>.isFolder("\(path)/\(part)") {
-            digests["model/\(part)"] = try folder("\(path)/\(part)")
+        for part in parts where Files<ModelError>.isFolder(files.file(part)) {
+            let checkpoint = PipelinePart(rawValue: part).flatMap { files.checkpoint(of: $0) }
+            digests["model/\(part)"] = try folder(files.file(part), weights: checkpoint)
         }
         return digests
     }
@@ -27,12 +33,20 @@ public enum ModelDigest {
     /// - Parameter additional: weights files in the folder that belong to the model beside its own.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public static func folder(_ path: String, additional: [String] = []) throws -> String {
+        try folder(path, additional: additional, weights: nil)
+    }
+
+    private static func folder(
+        _ path: String, additional: [String] = [], weights: (file: SafeTensorsFolder, names: Set<String>)?
+    ) throws -> String {
         let hash = StreamingHash()
         let names = try Files<ModelError>.isFolder(path) ? FileManager.default.contentsOfDirectory(atPath: path) : []
         for name in names.sorted() where isText(name) {
             hash.add(name, try text("\(path)/\(name)"))
         }
-        if names.isEmpty || names.contains(where: { $0.hasSuffix(".safetensors") }) {
+        if let weights {
+            try add(weights.file, to: hash) { weights.names.contains($0) }
+        } else if names.isEmpty || names.contains(where: { $0.hasSuffix(".safetensors") }) {
             try add(SafeTensorsFolder(path: path), to: hash)
         }
         for name in additional { try add(SafeTensorsFolder(path: "\(path)/\(name)"), to: hash) }
@@ -44,7 +58,8 @@ public enum ModelDigest {
         mine.keys.sorted().first { theirs[$0] != nil && theirs[$0] != mine[$0] }
     }
 
-    private static let parts = [
+    /// Folders of a pipeline.
+    public static let parts = [
         "transformer", "vae", "scheduler", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer",
         "tokenizer_2",
         "tokenizer_3",
@@ -54,8 +69,10 @@ public enum ModelDigest {
         [".json", ".txt", ".model"].contains { name.hasSuffix($0) } && !name.contains(".safetensors.index.")
     }
 
-    private static func add(_ weights: SafeTensorsFolder, to hash: StreamingHash) throws {
-        for entry in weights.entries.sorted(by: { $0.name < $1.name }) {
+    private static func add(
+        _ weights: SafeTensorsFolder, to hash: StreamingHash, where belongs: (String) -> Bool = { _ in true }
+    ) throws {
+        for entry in weights.entries.sorted(by: { $0.name < $1.name }) where belongs(entry.name) {
             try weights.withBytes(of: entry.name) {
                 hash.add("\(entry.name) \(entry.dtype.rawValue) \(entry.shape)", $0)
             }

@@ -46,15 +46,25 @@ public struct Weights {
         _ folder: SafeTensorsFolder, engine: any Engine, dtype: DType, mappedFrom: Int = Weights.mappedByteCount,
         rename: (String) -> String?
     ) throws {
-        var names: [String: String] = [:]
+        var names: [String: StoredTensor] = [:]
         for entry in folder.entries {
             guard let name = rename(entry.name) else { continue }
-            if let other = names.updateValue(entry.name, forKey: name) {
+            if let other = names.updateValue(StoredTensor(entry), forKey: name) {
                 throw ModelError(
                     code: .usedTwice, source: folder.path,
-                    message: "tensors \(other) and \(entry.name) are the same one of the model, \(name)")
+                    message: "tensors \(other.name) and \(entry.name) are the same one of the model, \(name)")
             }
         }
+        self.init(folder, tensors: names, engine: engine, dtype: dtype, mappedFrom: mappedFrom)
+    }
+
+    /// Tensors of files that are open, parts of them or made of them.
+    ///
+    /// - Parameter tensors: by the model's name.
+    public init(
+        _ folder: SafeTensorsFolder, tensors names: [String: StoredTensor], engine: any Engine, dtype: DType,
+        mappedFrom: Int = Weights.mappedByteCount
+    ) {
         let isMapped = folder.entries.reduce(0) { $0 + $1.byteRange.count } >= mappedFrom
         self.init(
             engine: engine, dtype: dtype, scope: "",
@@ -146,13 +156,13 @@ public struct Weights {
 private final class WeightStore {
     let source: String
     private let folder: SafeTensorsFolder?
-    private let names: [String: String]
+    private let names: [String: StoredTensor]
     let isMapped: Bool
     private let parameters: Parameters
     private var taken: [String: Tensor] = [:]
     private var ignored: Set<String> = []
 
-    init(folder: SafeTensorsFolder, names: [String: String], isMapped: Bool) {
+    init(folder: SafeTensorsFolder, names: [String: StoredTensor], isMapped: Bool) {
         source = folder.path
         self.isMapped = isMapped
         self.folder = folder
@@ -164,24 +174,21 @@ private final class WeightStore {
         self.source = source
         isMapped = false
         folder = nil
-        names = Dictionary(uniqueKeysWithValues: parameters.names.map { ($0, $0) })
+        names = parameters.entries.reduce(into: [:]) { $0[$1.name] = StoredTensor($1.name, shape: $1.tensor.shape) }
         self.parameters = parameters
     }
 
-    func shape(_ name: String) -> [Int]? {
-        guard let stored = names[name] else { return nil }
-        return folder.map { $0[stored]?.shape } ?? parameters[stored]?.shape
-    }
+    func shape(_ name: String) -> [Int]? { names[name]?.shape }
 
     /// Quantised tensors often have another shape, too: their type is told first.
     func requireFloat(_ name: String) throws {
-        if let stored = names[name] { try folder?.requireFloat(stored) }
+        if let stored = names[name], stored.isStored { try folder?.requireFloat(stored.name) }
     }
 
     func values(_ name: String) throws -> [Float] {
         guard let stored = names[name] else { throw missing(name) }
         ignored.insert(name)
-        return try folder?.uncheckedFloats(of: stored) ?? parameters[stored]?.values ?? []
+        return try folder?.uncheckedFloats(of: stored.name) ?? parameters[stored.name]?.values ?? []
     }
 
     func take(_ name: String, engine: any Engine, dtype: DType) throws -> Tensor {
@@ -196,31 +203,38 @@ private final class WeightStore {
     private func read(_ name: String, engine: any Engine, dtype: DType) throws -> Tensor {
         guard let stored = names[name] else { throw missing(name) }
         guard let folder else {
-            guard let tensor = parameters[stored] else { throw missing(name) }
+            guard let tensor = parameters[stored.name] else { throw missing(name) }
             return tensor.converted(to: dtype)
         }
-        guard let entry = folder[stored] else { throw missing(name) }
+        guard let entry = folder[stored.name] else {
+            return engine.tensor(stored.identity, shape: stored.shape, dtype: dtype)
+        }
         let storedType: DType? =
             switch entry.dtype {
             case .float32: .float32
             case .bfloat16: .bfloat16
             default: nil
             }
-        if isMapped, let storedType {
-            let (bytes, owner) = try folder.finiteBytes(of: stored).retained
+        if isMapped, let storedType, let range = stored.contiguous {
+            let whole = try folder.finiteBytes(of: stored.name)
+            let (bytes, owner) = whole[stored.bytes(range, of: whole.count)].retained
             // A file may be packed so that its elements straddle words; such a tensor is copied, as are small ones, which share pages.
             let isAligned = Int(bitPattern: bytes.baseAddress) % storedType.byteCount == 0
             if let owner, isAligned, bytes.count >= smallestMappedByteCount {
-                return engine.tensor(mapped: bytes, owner: owner, shape: entry.shape, dtype: storedType).converted(
+                return engine.tensor(mapped: bytes, owner: owner, shape: stored.shape, dtype: storedType).converted(
                     to: dtype)
             }
         }
-        if storedType == dtype {
-            return try folder.finiteBytes(of: stored).withUnsafeBytes {
-                engine.tensor(bytes: $0, shape: entry.shape, dtype: dtype)
+        if storedType == dtype, let range = stored.contiguous {
+            let whole = try folder.finiteBytes(of: stored.name)
+            return whole[stored.bytes(range, of: whole.count)].withUnsafeBytes {
+                engine.tensor(bytes: $0, shape: stored.shape, dtype: dtype)
             }
         }
-        return engine.tensor(try folder.floats(of: stored), shape: entry.shape, dtype: dtype)
+        let floats = try folder.floats(of: stored.name)
+        let parts = stored.ranges.map { floats[stored.bytes($0, of: floats.count)] }
+        return engine.tensor(
+            parts.count == 1 ? Array(parts[0]) : parts.flatMap { $0 }, shape: stored.shape, dtype: dtype)
     }
 
     func ignore(where isIgnored: (String) -> Bool) { ignored.formUnion(names.keys.filter(isIgnored)) }

@@ -24,6 +24,8 @@ public struct Scorer: Sendable {
     let seed: UInt64
     /// A sentence that names what of the backbone's folder was not read; nil where all was.
     let leftOut: String?
+    /// Prompts that are longer than a frozen reward reads; nil where none is.
+    let promptCuts: PromptCuts?
 
     /// Loads the backbone and the frozen rewards and checks the references.
     ///
@@ -57,12 +59,13 @@ public struct Scorer: Sendable {
         let prompts = try PromptList(
             path: settings.data.prompts, without: settings.data.evaluationPrompts
         ).prompts
+        promptCuts = PromptCuts(prompts, readers: frozen.compactMap(\.promptReader))
         // What is not drawn is the epoch's own prompts' references, whichever these are.
         references = ReferenceFeatures(
             library: try ReferenceLibrary(path: settings.data.references, required: prompts), prompts: prompts,
             holdsOut: method.discriminator.realBatch > 0, side: settings.method.rollout.resolution, engine: engine,
             autoencoder: settings.method.reward.references == .decoded
-                ? try AutoencoderKL(folder: settings.model + "/vae", engine: engine) : nil)
+                ? try PipelineFiles(path: settings.model).autoencoder(engine: engine) : nil)
         if method.reward.relativeToReferences, let single = references.prompts.first(where: { $0.imageCount < 2 }) {
             throw SettingViolation(
                 path: "reward.relativeToReferences",

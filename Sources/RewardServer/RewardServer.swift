@@ -55,6 +55,7 @@ public final class RewardServer: Sendable {
         self.logger = logger
         scorer = try Scorer(settings: settings, engine: engine)
         if let leftOut = scorer.leftOut { logger.warning("\(leftOut)") }
+        if let cuts = scorer.promptCuts { logger.warning("\(cuts.warning)") }
         models = try Self.models(settings)
     }
 
@@ -150,7 +151,7 @@ public final class RewardServer: Sendable {
                 folder, additional: component == .aesthetic ? [AestheticHead.fileName] : [])
         }
         if settings.method.reward.references == .decoded {
-            digests["model/vae"] = try ModelDigest.folder(settings.model + "/vae")
+            digests.merge(try ModelDigest.pipeline(settings.model, parts: ["vae"])) { $1 }
         }
         return digests
     }

@@ -63,7 +63,7 @@ public final class RolloutWorker: Sendable {
         self.shutdown = shutdown
         self.logger = logger
         policy = try DiffusionPolicy(
-            folder: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
+            model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
             seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         models = try ModelDigest.pipeline(settings.model)
         rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))

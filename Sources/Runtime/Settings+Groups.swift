@@ -4,9 +4,9 @@ public import AdvGRPO
 public struct DataSettings: Codable, Sendable, Equatable {
     /// JSON file `{prompt: [image files]}`; the paths in it are relative to its folder.
     public var references = "data/emoji/prompt2img.json"
-    /// Text file with one prompt a line; those that are not evaluation prompts are trained on.
+    /// Prompts, one a line or a row of `.jsonl`; those that are not evaluation prompts are trained on.
     public var prompts = "data/emoji/train.txt"
-    /// Text file with one prompt a line that training never sees, nor their references.
+    /// Prompts, one a line or a row of `.jsonl`, that training never sees, nor their references.
     public var evaluationPrompts = "data/emoji/validation.txt"
     /// Folder that keeps embeddings of prompts between processes and runs; empty keeps none.
     public var embeddings = ""
@@ -19,11 +19,12 @@ public struct DataSettings: Codable, Sendable, Equatable {
             "references", \.references,
             "JSON file {prompt: [image files]}, image paths relative to the file's folder.", source: "method 1.12"),
         .path(
-            "prompts", \.prompts, "Text file, one training prompt a line; evaluation prompts among them are left out.",
+            "prompts", \.prompts,
+            "Training prompts, one a line or a row of .jsonl; evaluation prompts among them are left out.",
             source: "own"),
         .path(
             "evaluationPrompts", \.evaluationPrompts,
-            "Text file, one prompt a line; neither they nor their references are used in training.",
+            "Prompts, one a line or a row of .jsonl; neither they nor their references are used in training.",
             source: "own"),
         .path(
             "embeddings", \.embeddings, mayBeEmpty: true,

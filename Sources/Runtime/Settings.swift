@@ -73,7 +73,10 @@ public struct Settings: Codable, Sendable, Equatable {
         // The method's first key is `fidelity`; it stands with the other single keys at the file's top.
         + MethodSettings.keys.prefix(1).map(lifted)
         + [
-            .path("model", \.model, "Folder of the StableDiffusion3 pipeline that is fine-tuned.", source: "own"),
+            .path(
+                "model", \.model,
+                "Folder of the StableDiffusion3 pipeline that is fine-tuned, or a single-file checkpoint in such a folder.",
+                source: "own"),
             .path("rewardBackbone", \.rewardBackbone, "Folder of the vision backbone of the reward.", source: "own"),
             .path(
                 "evaluationBackbone", \.evaluationBackbone, mayBeEmpty: true,

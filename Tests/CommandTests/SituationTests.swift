@@ -54,6 +54,39 @@ extension ProcessTests {
             }
         }
 
+        @Test("a model in a single file is trained, sampled with its adapter, and known again at --resume")
+        func singleFile() async throws {
+            try await withWorkspace { workspace in
+                let model = workspace.path + "/model"
+                try FileManager.default.copyItem(atPath: Repository.fixtures + "/single-file", toPath: model)
+                let file = model + "/checkpoint.safetensors"
+                let changes = ["model=\(file)", "rollout.resolution=32", "precision=fp32"]
+                let options = ["train", "settings.yaml", "--run-dir", "run"] + changes.flatMap { ["--set", $0] }
+                func run(_ more: String...) async throws -> Finished {
+                    try await RunningProcess(options + more, folder: workspace.path, name: "train").finish()
+                }
+                let first = try await run("--set", "run.epochs=1")
+                #expect(first.exit == .status(0), "\(first.errors)")
+                let sampled = try await workspace.run(
+                    "sample", "--model", file, "--lora", "run/checkpoints/latest/adapter", "--prompt", "cab", "--size",
+                    "32",
+                    "--out", "images")
+                #expect(sampled.exit == .status(0), "\(sampled.errors)")
+                #expect(workspace.exists("images/0000-00.png"))
+                let again = try await run("--set", "run.epochs=2", "--resume")
+                #expect(again.exit == .status(0), "\(again.errors)")
+                // One weight of the autoencoder.
+                var bytes = try Data(contentsOf: URL(fileURLWithPath: file))
+                let weights = try SafeTensorsFile(path: file)
+                let entry = try #require(weights["first_stage_model.decoder.conv_out.bias"])
+                let length = weights.entries.map(\.byteRange.upperBound).max() ?? 0
+                bytes[bytes.count - length + entry.byteRange.lowerBound] ^= 1
+                try bytes.write(to: URL(fileURLWithPath: file))
+                let other = try await run("--set", "run.epochs=3", "--resume")
+                #expect(other.exit != .status(0) && other.errors.contains("another model/vae"), "\(other.errors)")
+            }
+        }
+
         @Test("a file system that takes no writes is told as it is")
         func readOnly() async throws {
             try await withWorkspace { workspace in

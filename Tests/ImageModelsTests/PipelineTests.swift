@@ -19,7 +19,7 @@ import Testing
     func text() throws {
         let golden = try Golden("pipeline/golden.safetensors")
         for engine in testEngines {
-            let encoder = try SD3TextEncoder(folder: PipelineTests.folder, engine: engine)
+            let encoder = try SD3TextEncoder(PipelineFiles(path: PipelineTests.folder), engine: engine)
             let embedding = encoder(PipelineTests.prompts)
             for index in PipelineTests.prompts.indices {
                 let one = embedding.rows(index..<index + 1)
@@ -36,7 +36,7 @@ import Testing
     func velocities() throws {
         let golden = try Golden("pipeline/golden.safetensors")
         for engine in testEngines {
-            let pipeline = try StableDiffusion3Pipeline(folder: PipelineTests.folder, engine: engine)
+            let pipeline = try StableDiffusion3Pipeline(PipelineFiles(path: PipelineTests.folder), engine: engine)
             let latents = try row(golden, "0/initial_latents", on: engine)
             let conditioning = pipeline.conditioning([PipelineTests.prompts[0]])
             func velocity(_ branch: TextConditioning) -> Tensor {
@@ -59,7 +59,7 @@ import Testing
     func images(index: Int) throws {
         let golden = try Golden("pipeline/golden.safetensors")
         for engine in testEngines {
-            let pipeline = try StableDiffusion3Pipeline(folder: PipelineTests.folder, engine: engine)
+            let pipeline = try StableDiffusion3Pipeline(PipelineFiles(path: PipelineTests.folder), engine: engine)
             let final = try pipeline.sample(
                 [PipelineTests.prompts[index]], latents_BCHW: try row(golden, "\(index)/initial_latents", on: engine),
                 stepCount: 10, guidance: 4.5)
@@ -90,7 +90,8 @@ import Testing
 
     @Test("sizes that do not fit are refused in words")
     func sizes() throws {
-        let pipeline = try StableDiffusion3Pipeline(folder: PipelineTests.folder, engine: OpenBLASEngine.shared)
+        let pipeline = try StableDiffusion3Pipeline(
+            PipelineFiles(path: PipelineTests.folder), engine: OpenBLASEngine.shared)
         #expect(try pipeline.latentShape(height: 64, width: 64) == [16, 16, 16])
         for (height, width) in [(60, 64), (0, 64), (64, 1024)] {
             let error = #expect(throws: ModelError.self) { try pipeline.latentShape(height: height, width: width) }
@@ -104,7 +105,7 @@ import Testing
             let path = URL(fileURLWithPath: folder + "/model_index.json")
             try Data(#"{"_class_name": "FluxPipeline"}"#.utf8).write(to: path)
             let error = #expect(throws: ModelError.self) {
-                try SD3TextEncoder(folder: folder, engine: OpenBLASEngine.shared)
+                try SD3TextEncoder(PipelineFiles(path: folder), engine: OpenBLASEngine.shared)
             }
             #expect(error?.message.contains("FluxPipeline") == true)
         }

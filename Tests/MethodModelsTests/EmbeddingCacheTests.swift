@@ -19,7 +19,7 @@ import Testing
         cached: Bool = true, model: String? = nil, dtype: DType = .float32, engine: any Engine = OneDNNEngine.shared
     ) throws -> DiffusionPolicy {
         try DiffusionPolicy(
-            folder: model ?? self.model, engine: engine, dtype: dtype, settings: PolicySettings(fidelity: .fixed),
+            model: model ?? self.model, engine: engine, dtype: dtype, settings: PolicySettings(fidelity: .fixed),
             seed: 1,
             embeddings: cached ? root + "/embeddings" : nil)
     }

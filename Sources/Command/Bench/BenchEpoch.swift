@@ -44,7 +44,7 @@ struct BenchEpoch {
         self.settings = settings
         let (method, seed) = (settings.method, UInt64(settings.seed))
         policy = try DiffusionPolicy(
-            folder: settings.model, engine: engine, dtype: precision.dtype, settings: method.policy, seed: seed,
+            model: settings.model, engine: engine, dtype: precision.dtype, settings: method.policy, seed: seed,
             withTextEncoder: false)
         rollout = try policy.rollout(method.rollout, seed: seed)
         chunks = Chunks(size: chunk)

@@ -24,10 +24,10 @@ public struct AutoencoderKL: Sendable {
     /// - Parameter withEncoder: false where nothing is encoded, to save its memory.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(folder: String, engine: any Engine, dtype: DType = .float32, withEncoder: Bool = true) throws {
-        try SingleFile.refuse(above: folder)
         try self.init(
             AutoencoderKLConfiguration(path: folder + "/config.json"),
-            weights: Weights(path: folder, engine: engine, dtype: dtype), withEncoder: withEncoder)
+            weights: PipelineFiles.weights(of: .autoencoder, at: folder, engine: engine, dtype: dtype),
+            withEncoder: withEncoder)
     }
 
     /// Takes all its tensors from `weights`; without encoder those of the encoder are left out.

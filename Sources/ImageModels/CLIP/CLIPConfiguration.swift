@@ -33,6 +33,8 @@ public struct CLIPTextConfiguration: Sendable, Equatable {
 
     /// - Parameter projectionWidth: of the dual encoder; nil for a text encoder of its own, which states it itself.
     fileprivate init(_ file: CLIPTextFile, projectionWidth: Int?, path: String) throws(ModelError) {
+        try ConfigurationFile.requireSupported(
+            ["model_type": (file.model_type, ["clip_text_model", "clip"])], path: path)
         activation = try Activation(named: file.hidden_act ?? "quick_gelu", path: path)
         vocabularySize = file.vocab_size ?? 49408
         width = file.hidden_size ?? 512
@@ -120,6 +122,7 @@ public struct CLIPConfiguration: Sendable, Equatable {
     /// - Throws: `configuration`, `unsupported`.
     public init(path: String) throws(ModelError) {
         let file = try ConfigurationFile.read(File.self, path: path)
+        try ConfigurationFile.requireSupported(["model_type": (file.model_type, ["clip"])], path: path)
         projectionWidth = file.projection_dim ?? 512
         text = try CLIPTextConfiguration(file.text_config, projectionWidth: projectionWidth, path: path)
         vision = try CLIPVisionConfiguration(file.vision_config, path: path)
@@ -129,6 +132,7 @@ public struct CLIPConfiguration: Sendable, Equatable {
         var text_config: CLIPTextFile
         var vision_config: CLIPVisionFile
         var projection_dim: Int?
+        var model_type: String?
     }
 }
 
@@ -136,7 +140,7 @@ private struct CLIPTextFile: Decodable {
     var vocab_size: Int?, hidden_size: Int?, intermediate_size: Int?, num_hidden_layers: Int?, num_attention_heads: Int?
     var max_position_embeddings: Int?, projection_dim: Int?, eos_token_id: Int?
     var layer_norm_eps: Float?
-    var hidden_act: String?
+    var hidden_act: String?, model_type: String?
 }
 
 private struct CLIPVisionFile: Decodable {

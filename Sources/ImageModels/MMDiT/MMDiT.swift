@@ -33,7 +33,7 @@ public struct MMDiT: Sendable {
     public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
         try self.init(
             MMDiTConfiguration(path: folder + "/config.json"),
-            weights: Weights(path: folder, engine: engine, dtype: dtype))
+            weights: PipelineFiles.weights(of: .transformer, at: folder, engine: engine, dtype: dtype))
     }
 
     /// Takes all its tensors from `weights`.

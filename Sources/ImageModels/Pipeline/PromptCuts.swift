@@ -1,4 +1,4 @@
-public import NeuralNetworks
+import NeuralNetworks
 
 /// What reads prompts, and how much of one.
 public struct PromptReader: Sendable {
@@ -16,12 +16,12 @@ public struct PromptReader: Sendable {
         self.tokenCount = tokenCount
     }
 
-    /// The text encoders of a pipeline folder, of which only the tokenizers are loaded: CLIP's two, which read the same number of
+    /// The text encoders of a pipeline (see `PipelineFiles`), of which only the tokenizers are loaded: CLIP's two, which read the same number of
     /// tokens, and T5 where the pipeline has it.
     ///
     /// - Throws: `ModelError` naming the file, `SafeTensorsError` where a damaged file stands in the folder's place.
-    public static func all(pipeline folder: String) throws -> [PromptReader] {
-        try SingleFile.refuse(folder)
+    public static func all(pipeline path: String) throws -> [PromptReader] {
+        let folder = try PipelineFiles(path: path).folder
         let index = try PipelineIndex(folder: folder)
         let (first, second) = (
             try CLIPTokenizer(folder: folder + "/tokenizer"), try CLIPTokenizer(folder: folder + "/tokenizer_2")

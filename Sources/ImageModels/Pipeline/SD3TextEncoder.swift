@@ -36,25 +36,30 @@ public struct SD3TextEncoder: Sendable {
     /// diffusers' `max_sequence_length`, tokens of T5 unless said otherwise.
     static let standardThirdTokenCount = 256
 
-    /// Loads tokenizers and text encoders of a pipeline folder.
+    /// Loads tokenizers and text encoders of a pipeline.
     ///
     /// - Parameter thirdTokenCount: diffusers' `max_sequence_length`; nil for 256 with T5, as diffusers, and without it
     ///   as many as the first tokenizer's.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(
-        folder: String, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil
+        _ files: PipelineFiles, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil
     ) throws {
+        let folder = files.folder
         let index = try PipelineIndex(folder: folder)
         let transformer = try MMDiTConfiguration(path: folder + "/transformer/config.json")
         tokenWidth = transformer.jointAttentionWidth
         tokenizers = try ["tokenizer", "tokenizer_2"].map { try CLIPTokenizer(folder: folder + "/" + $0) }
-        encoders = try ["text_encoder", "text_encoder_2"].map {
-            try CLIPTextEncoder(folder: folder + "/" + $0, engine: engine, dtype: dtype)
+        encoders = try [PipelinePart.firstTextEncoder, .secondTextEncoder].map {
+            try CLIPTextEncoder(
+                CLIPTextConfiguration(path: files.folder(of: $0) + "/config.json"),
+                weights: files.weights(of: $0, engine: engine, dtype: dtype))
         }
         third =
             index.hasComponent("text_encoder_3")
             ? (
-                try T5Encoder(folder: folder + "/text_encoder_3", engine: engine, dtype: dtype),
+                try T5Encoder(
+                    T5EncoderConfiguration(path: files.folder(of: .thirdTextEncoder) + "/config.json"),
+                    weights: files.weights(of: .thirdTextEncoder, engine: engine, dtype: dtype)),
                 try T5Tokenizer(folder: folder + "/tokenizer_3")
             ) : nil
         self.thirdTokenCount =

@@ -1,10 +1,10 @@
 public import NeuralNetworks
+import Platform
 public import TensorCore
 
-/// A diffusers `StableDiffusion3Pipeline` folder, loaded and checked: text encoders, transformer, autoencoder, schedule.
+/// A `StableDiffusion3Pipeline`, loaded and checked: text encoders, transformer, autoencoder, schedule.
 ///
-/// The parts can be loaded one by one as well, by the roles that need only some: `SD3TextEncoder(folder:)`,
-/// `MMDiT(folder: folder + "/transformer")`, `AutoencoderKL(folder: folder + "/vae")`, `FlowMatchSchedule(folder: folder + "/scheduler")`.
+/// The parts can be loaded one by one as well, by the roles that need only some (`PipelineFiles`).
 public struct StableDiffusion3Pipeline: Sendable {
     /// Text -> tokens; nil where it was not loaded.
     public let textEncoder: SD3TextEncoder?
@@ -15,41 +15,47 @@ public struct StableDiffusion3Pipeline: Sendable {
     /// Noise levels.
     public let schedule: FlowMatchSchedule
 
-    /// Loads a folder.
+    /// Loads a pipeline.
     ///
     /// - Parameters:
     ///   - dtype: precision of transformer and text encoders; the autoencoder is fp32 (method.md 4.9).
     ///   - thirdTokenCount: see `SD3TextEncoder`.
     ///   - withTextEncoder: false where conditioning comes from elsewhere, as in `bench`; the folder needs no text encoders then.
     ///   - withEncoder: whether images can be encoded as well.
-    ///   - transformer: folder of another transformer, of the same inputs, in place of the pipeline's; nil for its own.
+    ///   - transformer: folder of another transformer, of the same inputs, in place of the pipeline's, or a file of one with
+    ///     the configuration of the pipeline's; nil for its own.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(
-        folder: String, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil,
+        _ files: PipelineFiles, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil,
         withTextEncoder: Bool = true, withEncoder: Bool = false, transformer other: String? = nil
     ) throws {
-        try SingleFile.refuse(folder)
         textEncoder =
             withTextEncoder
-            ? try SD3TextEncoder(folder: folder, engine: engine, dtype: dtype, thirdTokenCount: thirdTokenCount) : nil
-        transformer = try MMDiT(folder: other ?? folder + "/transformer", engine: engine, dtype: dtype)
+            ? try SD3TextEncoder(files, engine: engine, dtype: dtype, thirdTokenCount: thirdTokenCount) : nil
+        let own = try MMDiTConfiguration(path: files.folder(of: .transformer) + "/config.json")
+        let configuration = try other.flatMap {
+            Files<ModelError>.isFolder($0) ? try MMDiTConfiguration(path: $0 + "/config.json") : nil
+        }
+        transformer = try MMDiT(
+            configuration ?? own,
+            weights: other.map { try PipelineFiles.weights(of: .transformer, at: $0, engine: engine, dtype: dtype) }
+                ?? files.weights(of: .transformer, engine: engine, dtype: dtype))
         if let other {
-            let own = try MMDiTConfiguration(path: folder + "/transformer/config.json")
             let (mine, given) = (own.textWidths, transformer.configuration.textWidths)
             guard mine == given else {
                 throw ModelError(
                     code: .configuration, source: other,
                     message:
-                        "takes texts of widths \(given), the model in \(folder) makes \(mine); name the model it was trained from"
+                        "takes texts of widths \(given), the model in \(files.path) makes \(mine); name the model it was trained from"
                 )
             }
         }
-        autoencoder = try AutoencoderKL(folder: folder + "/vae", engine: engine, withEncoder: withEncoder)
-        schedule = try FlowMatchSchedule(folder: folder + "/scheduler")
+        autoencoder = try files.autoencoder(engine: engine, withEncoder: withEncoder)
+        schedule = try FlowMatchSchedule(folder: files.file("scheduler"))
         let (needed, given) = (transformer.configuration.inChannels, autoencoder.configuration.latentChannels)
         guard needed == given else {
             throw ModelError(
-                code: .configuration, source: folder,
+                code: .configuration, source: files.path,
                 message: "the transformer works on \(needed) latent channels, the autoencoder has \(given)")
         }
     }

@@ -35,6 +35,8 @@ public struct T5EncoderConfiguration: Sendable, Equatable {
         let file = try ConfigurationFile.read(File.self, path: path)
         try ConfigurationFile.requireSupported(
             ["feed_forward_proj": (file.feed_forward_proj ?? "relu", ["gated-gelu"])], path: path)
+        // mT5 is T5 with other words; UMT5 has positions in every layer.
+        try ConfigurationFile.requireSupported(["model_type": (file.model_type, ["t5", "mt5"])], path: path)
         vocabularySize = file.vocab_size
         width = file.d_model
         headWidth = file.d_kv
@@ -66,7 +68,7 @@ public struct T5EncoderConfiguration: Sendable, Equatable {
         var vocab_size: Int, d_model: Int, d_kv: Int, num_heads: Int, d_ff: Int, num_layers: Int
         var relative_attention_num_buckets: Int?, relative_attention_max_distance: Int?
         var layer_norm_epsilon: Float?
-        var feed_forward_proj: String?
+        var feed_forward_proj: String?, model_type: String?
     }
 }
 

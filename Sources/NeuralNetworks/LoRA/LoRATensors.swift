@@ -12,7 +12,7 @@ struct LoRATensors {
         struct Part {
             let name: String
             let tensor: Tensor
-            let rows: LoRAWeightNames.Rows
+            let rows: LayerRows
             let index: Int
         }
         var layers: [String: [LoRAWeightNames.Role: Part]] = [:]
@@ -73,7 +73,7 @@ struct LoRATensors {
         }
     }
 
-    private static func rows(of up: Tensor, _ rows: LoRAWeightNames.Rows, index: Int, inputs: Int) -> Tensor {
+    private static func rows(of up: Tensor, _ rows: LayerRows, index: Int, inputs: Int) -> Tensor {
         let count = up.shape[0]
         switch rows {
         case .thirds: return up.rows(count / 3 * index..<count / 3 * (index + 1))

@@ -5,16 +5,6 @@ enum LoRAWeightNames {
         case down = "A", up = "B", alpha
     }
 
-    /// How the rows of a layer's B are those of the model's layers.
-    enum Rows {
-        /// One layer, all rows.
-        case whole
-        /// Three layers, a third each: fused projections.
-        case thirds
-        /// One layer; where it makes two rows for each input, shift and scale, the halves are exchanged.
-        case modulation
-    }
-
     /// Endings of tensor names.
     private static let endings: [(text: String, role: Role)] = [
         (".lora_A.weight", .down), (".lora_B.weight", .up), (".lora_A.default.weight", .down),
@@ -51,41 +41,15 @@ enum LoRAWeightNames {
         (["single_transformer_blocks", "double_blocks", "single_blocks"], "belongs to FLUX, not to SD3's transformer"),
     ]
 
-    /// Layers of SD3's own code and the model's, in a block and outside.
-    private static let blockLayers: [(original: String, layers: [String], rows: Rows)] = [
-        ("x_block.attn.qkv", ["attn.to_q", "attn.to_k", "attn.to_v"], .thirds),
-        ("x_block.attn.proj", ["attn.to_out.0"], .whole),
-        ("x_block.attn2.qkv", ["attn2.to_q", "attn2.to_k", "attn2.to_v"], .thirds),
-        ("x_block.attn2.proj", ["attn2.to_out.0"], .whole),
-        ("x_block.mlp.fc1", ["ff.net.0.proj"], .whole),
-        ("x_block.mlp.fc2", ["ff.net.2"], .whole),
-        ("x_block.adaLN_modulation.1", ["norm1.linear"], .whole),
-        ("context_block.attn.qkv", ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"], .thirds),
-        ("context_block.attn.proj", ["attn.to_add_out"], .whole),
-        ("context_block.mlp.fc1", ["ff_context.net.0.proj"], .whole),
-        ("context_block.mlp.fc2", ["ff_context.net.2"], .whole),
-        ("context_block.adaLN_modulation.1", ["norm1_context.linear"], .modulation),
-    ]
-    private static let otherLayers: [(original: String, layers: [String], rows: Rows)] = [
-        ("x_embedder.proj", ["pos_embed.proj"], .whole),
-        ("context_embedder", ["context_embedder"], .whole),
-        ("t_embedder.mlp.0", ["time_text_embed.timestep_embedder.linear_1"], .whole),
-        ("t_embedder.mlp.2", ["time_text_embed.timestep_embedder.linear_2"], .whole),
-        ("y_embedder.mlp.0", ["time_text_embed.text_embedder.linear_1"], .whole),
-        ("y_embedder.mlp.2", ["time_text_embed.text_embedder.linear_2"], .whole),
-        ("final_layer.adaLN_modulation.1", ["norm_out.linear"], .modulation),
-        ("final_layer.linear", ["proj_out"], .whole),
-    ]
-
     /// Every layer by every name it has, its block's number left out and dots written as `_`.
-    private static let byFlatName: [String: (layers: [String], rows: Rows)] = {
-        var table: [String: (layers: [String], rows: Rows)] = [:]
-        func add(_ name: String, _ layers: [String], _ rows: Rows) { table[flat(name)] = (layers, rows) }
-        for (original, layers, rows) in blockLayers {
+    private static let byFlatName: [String: (layers: [String], rows: LayerRows)] = {
+        var table: [String: (layers: [String], rows: LayerRows)] = [:]
+        func add(_ name: String, _ layers: [String], _ rows: LayerRows) { table[flat(name)] = (layers, rows) }
+        for (original, layers, rows) in StabilityLayers.inBlock {
             add("joint_blocks." + original, layers, rows)
             for layer in layers { add("transformer_blocks." + layer, [layer], .whole) }
         }
-        for (original, layers, rows) in otherLayers {
+        for (original, layers, rows) in StabilityLayers.outside {
             add(original, layers, rows)
             for layer in layers { add(layer, [layer], .whole) }
         }
@@ -99,7 +63,7 @@ enum LoRAWeightNames {
     /// - Throws: `unsupported` for tensors that are no factors of a layer of SD3's transformer.
     static func resolve(
         _ name: String, source: String
-    ) throws(ModelError) -> (layers: [String], role: Role, rows: Rows) {
+    ) throws(ModelError) -> (layers: [String], role: Role, rows: LayerRows) {
         func refusal(_ what: String) -> ModelError {
             ModelError(code: .unsupported, source: source, message: "tensor \(name.prefix(200)) \(what)")
         }
@@ -121,7 +85,7 @@ enum LoRAWeightNames {
         return ([layer], ending.role, .whole)
     }
 
-    private static func knownLayers(_ name: String) -> (layers: [String], rows: Rows)? {
+    private static func knownLayers(_ name: String) -> (layers: [String], rows: LayerRows)? {
         for block in ["joint_blocks", "transformer_blocks"] where name.hasPrefix(block) {
             let rest = name.dropFirst(block.count + 1)
             let number = rest.prefix { $0.isASCII && $0.isNumber }
