@@ -36,6 +36,7 @@ struct Document: Sendable {
                 let begins = ["|", "#", "- ", "* "].contains { trimmed.hasPrefix($0) } || trimmed.contains(#/^\d+\. /#)
                 if trimmed.isEmpty || begins { close() }
                 if !trimmed.isEmpty { block.append(trimmed) }
+                if trimmed.hasPrefix("#") { close() }
             }
         }
         close()
