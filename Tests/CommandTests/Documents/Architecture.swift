@@ -45,10 +45,11 @@ struct Architecture: Sendable {
 
     /// What a package's text declares: the product's modules, each with those of them that it depends on.
     static func dependencies(inPackage text: String) -> [String: Set<String>] {
-        let declaration = #/(?:module|tests|[tT]arget|systemLibrary)\(\s*(?:name: )?"([\w-]+)"/#
+        let declaration =
+            #/(?:module|tests|testTarget|executableTarget|target|systemLibrary)\(\s*(?:name: )?"([\w-]+)"/#
         let marks = text.matches(of: declaration)
         var named: [String: Set<String>] = [:]
-        for (index, mark) in marks.enumerated() where !mark.0.hasPrefix("tests") && !mark.0.hasPrefix("testT") {
+        for (index, mark) in marks.enumerated() where !mark.0.hasPrefix("test") {
             let end = index + 1 < marks.count ? marks[index + 1].range.lowerBound : text.endIndex
             let declared = text[mark.range.upperBound..<end].replacing(#/\.product\([^)]*\)/#, with: "")
             if declared.contains("path: \"Tests/") { continue }
