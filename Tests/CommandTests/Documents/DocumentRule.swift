@@ -1,5 +1,6 @@
 import Foundation
 import TestSupport
+import Testing
 
 /// Something that holds for every document, with what breaks it.
 struct DocumentRule: Sendable, CustomTestStringConvertible {
