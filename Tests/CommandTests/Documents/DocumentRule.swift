@@ -108,6 +108,14 @@ struct DocumentRule: Sendable, CustomTestStringConvertible {
                 .filter { !$0.contains("://") && !DocumentRule.leads($0, from: document) }
         },
         .init(
+            "files of the repository that are named exist", bad: "docs/nowhere.md",
+            good: "`Sources/AdvGRPO/FlowStep.swift`, tools/goldens/make; Sources/{A,B}, docs/*.md", comments: true
+        ) { document, _ in
+            document.prose.flatMap { block in
+                block.matches(of: DocumentRule.repositoryFile).map { String($0.1) }
+            }.filter { !FileManager.default.fileExists(atPath: "\(Repository.path)/\($0)") }
+        },
+        .init(
             "failure codes are ones that the program sends", bad: "Codes: `noSuchCode`",
             good: "Codes: `busy`, `wrongRun`"
         ) {
@@ -120,6 +128,11 @@ struct DocumentRule: Sendable, CustomTestStringConvertible {
             }
         },
     ]
+
+    /// A file or folder below one of the repository's; not one with wild cards or of another program.
+    static var repositoryFile: Regex<(Substring, Substring)> {
+        #/(?:^|[\s`("])((?:docs|Sources|Tests|tools|deploy|dev|Models)/[\w.+/-]*\w)(?![\w{*<\\/.-]*[{*<\\])/#
+    }
 
     private static func offers(_ help: String, _ option: String) -> Bool {
         help.contains(option + " ") || help.contains(option + "\n") || help.contains(option + "]")

@@ -74,7 +74,7 @@ struct DocumentTests {
         #expect(written.subtracting(known.metrics) == [])
     }
 
-    @Test("no file of the repository has a machine's path in it")
+    @Test("no file of the repository has a machine's path in it or names a page that does not exist")
     func machines() throws {
         let folders = ["docs", "tools", "dev", "deploy", "Sources", ".ci"]
         var count = 0
@@ -83,6 +83,9 @@ struct DocumentTests {
             count += 1
             let found = text.matches(of: #/[^\w./)\]]/(work|home|tmp|root|Users)/.{0,40}/#).map { String($0.0) }
             #expect(found == [], "\(name)")
+            let pages = text.matches(of: #/docs/[\w/-]+\.md/#).map { String($0.0) }
+            #expect(
+                pages.filter { !FileManager.default.fileExists(atPath: "\(Repository.path)/\($0)") } == [], "\(name)")
         }
         #expect(count > 300)
     }
