@@ -158,7 +158,7 @@ final class TrainingRun {
     /// Waits until all groups of the epoch that was opened are scored.
     ///
     /// - Returns: the results in group order; nil when the shutdown signal came first.
-    /// - Throws: `RewardServerReset`; `CommandError` when too many groups are quarantined.
+    /// - Throws: `RewardServerReset`; `RuntimeError` when too many groups are quarantined.
     private func collect(_ moment: RunMoment) throws -> [GroupResult]? {
         enter(.rollout)
         defer { monitor.withLock { $0.isLeasing = false } }

@@ -1,6 +1,6 @@
 """flow.safetensors and flow.json: sigma tables, CPS and Flow-SDE steps, advantages, the clipped loss and the KL term.
 
-The steps are written from docs/design method 1.5 in NumPy float64 (linear form) and held against torch autograd on the
+The steps are written from docs/method.md 1.5 in NumPy float64 (linear form) and held against torch autograd on the
 predicted-endpoint form. Gradients of a log-probability are with respect to the velocity, the next latent fixed.
 """
 import math

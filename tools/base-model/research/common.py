@@ -1,8 +1,8 @@
-"""What the probes of this folder share: data, backbones, the base model, the rollout with a CPS window (method.md 1.4, 1.5).
+"""What follow.py and critics.py share: data, backbones, the base model, one step of CPS (method.md 1.5), texture, the distance.
 
-RESEARCH_DIR holds emoji/ (prepare_emoji.py) and receives every result; BASE_MODEL is the model folder.
+RESEARCH_DIR holds emoji/ (advgrpo prepare-emoji) and receives every result; BASE_MODEL is the model folder.
 """
-import json, os, pathlib, time, sys
+import json, math, os, pathlib
 import numpy as np, torch, torch.nn.functional as F, timm
 from safetensors.torch import load_file
 from PIL import Image
@@ -12,7 +12,6 @@ M = pathlib.Path(os.environ.get("BASE_MODEL", pathlib.Path(__file__).parents[3] 
 E = W / "emoji"
 REF = json.loads((E / "prompt2img.json").read_text())
 TRAIN = [l for l in (E / "train.txt").read_text().split("\n") if l]
-TEST = [l for l in (E / "test.txt").read_text().split("\n") if l]
 
 def ref_u8(prompt):
     return np.stack([np.asarray(Image.open(E / "images" / f).convert("RGB")) for f in REF[prompt]])
@@ -26,15 +25,6 @@ def load_backbone(folder):
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[None, :, None, None]; STD = torch.tensor([0.229, 0.224, 0.225])[None, :, None, None]
 
-def tokens(m, x, layers=None):
-    """x [N,3,64,64] in [0,1]; list of [N,1+64,D] for layer 0 (patch embedding output, +cls/pos), 1.. depth; and final norm."""
-    x = m.patch_embed((x - MEAN) / STD); pe = x
-    x = m._pos_embed(x); out = [pe]
-    x = m.norm_pre(x)
-    for b in m.blocks:
-        x = b(x); out.append(x)
-    return out, m.norm(x)
-
 class Base:
     def __init__(self, dtype=torch.float32):
         from diffusers import StableDiffusion3Pipeline
@@ -47,10 +37,6 @@ class Base:
             e, _, pe, _ = self.p.encode_prompt(prompt, prompt, None, do_classifier_free_guidance=False, max_sequence_length=16)
             self.cache[prompt] = (e[0], pe[0])
         return self.cache[prompt]
-    @torch.no_grad()
-    def decode(self, z):
-        x = self.vae.decode(z / self.vae.config.scaling_factor + self.vae.config.shift_factor, return_dict=False)[0]
-        return (x / 2 + 0.5).clamp(0, 1)
 
 def sigmas(n=10, shift=3.0):
     s = lambda u: shift * u / (1 + (shift - 1) * u)
@@ -69,25 +55,31 @@ def velocity(tr, base, x, sigma, prompts, g=4.5):
     a, b = v.chunk(2)
     return a + g * (b - a)
 
-import math
 def cps_mean(x, v, s, s2, eta):
     k, sn = math.cos(eta * math.pi / 2), s2 * math.sin(eta * math.pi / 2)
     return (1 - s2) * (x - s * v) + k * s2 * (x + (1 - s) * v), sn
 
-@torch.no_grad()
-def rollout(tr, base, prompts, gen, window=None, eta=0.8, n=10, g=4.5, branch=0):
-    sg = sigmas(n)
-    x = torch.randn(len(prompts), 16, 16, 16, generator=gen)
-    store = []
-    if branch: x = x[:1]
-    for i in range(n):
-        if branch and i == window: x = x.expand(len(prompts), -1, -1, -1).contiguous()
-        v = velocity(tr, base, x, sg[i], prompts[:len(x)], g)
-        if window is not None and window <= i < window + 2:
-            mu, sn = cps_mean(x, v, sg[i], sg[i + 1], eta)
-            x2 = mu + sn * torch.randn(x.shape, generator=gen)
-            store.append((i, x, x2, -((x2 - mu) ** 2).mean(dim=(1, 2, 3))))
-            x = x2
-        else:
-            x = x + (sg[i + 1] - sg[i]) * v
-    return x, store
+def texture(u8):
+    """Images [N,3,H,W] in 0...255 to [N,4,20]: 20 statistics of every 8x8 patch (docs/decisions/005-discriminator.md), pooled by mean, std, max, min."""
+    x = u8.float() / 255
+    def lg(e, k): return (F.avg_pool2d(e, k) + 1e-5).log()
+    maps = []
+    mu = F.avg_pool2d(x, 8); var = F.avg_pool2d(x * x, 8) - mu * mu
+    maps.append((var.clamp_min(0) + 1e-5).log())
+    xp = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    dx = (xp[..., 1:-1, 2:] - xp[..., 1:-1, 1:-1]); dy = xp[..., 2:, 1:-1] - xp[..., 1:-1, 1:-1]
+    lap = 4 * x - xp[..., 1:-1, 2:] - xp[..., 1:-1, :-2] - xp[..., 2:, 1:-1] - xp[..., :-2, 1:-1]
+    maps += [lg(dx ** 2, 8), lg(dy ** 2, 8), lg(lap ** 2, 8)]
+    y = F.avg_pool2d(x, 2); yp = F.pad(y, (1, 1, 1, 1), mode="replicate")
+    lap2 = 4 * y - yp[..., 1:-1, 2:] - yp[..., 1:-1, :-2] - yp[..., 2:, 1:-1] - yp[..., :-2, 1:-1]
+    maps.append(lg(lap2 ** 2, 4))
+    ch = x.amax(1, keepdim=True) - x.amin(1, keepdim=True)
+    maps.append(F.avg_pool2d(ch, 8)); maps.append(lg((ch - F.avg_pool2d(ch, 3, 1, 1)) ** 2, 8)); maps.append(mu)
+    t = torch.cat(maps, 1).flatten(2).transpose(1, 2)
+    return torch.stack([t.mean(1), t.std(1), t.amax(1), t.amin(1)], 1)
+
+def frechet(a, b):
+    """Frechet distance between Gaussians fitted to two sets of features [N,D]."""
+    a, b = a.double(), b.double(); ma, mb = a.mean(0), b.mean(0); ca, cb = torch.cov(a.T), torch.cov(b.T)
+    e, v = torch.linalg.eigh(ca); s = (v * e.clamp_min(0).sqrt()) @ v.T
+    return float((ma - mb).pow(2).sum() + torch.trace(ca + cb) - 2 * torch.linalg.eigvalsh(s @ cb @ s).clamp_min(0).sqrt().sum())

@@ -11,7 +11,6 @@ Sizes matter: 2e-5 to 6e-5. docs/decisions/007-learning.md has what came out; --
 import argparse, pathlib, random
 
 from common import *
-from texture import texture
 ap = argparse.ArgumentParser()
 ap.add_argument("--terms", default="w2:cls:1")
 ap.add_argument("--updates", type=int, default=30); ap.add_argument("--prompts", type=int, default=64)

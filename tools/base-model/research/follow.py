@@ -6,8 +6,6 @@ step 6 on. The distance is that of `dino-evaluation` on held-out prompts; docs/d
 """
 import argparse, random
 from common import *
-from texture import texture
-from fid import frechet
 torch.set_num_threads(2)
 ap = argparse.ArgumentParser()
 ap.add_argument("--features", choices=["all", "energies", "mean"], default="all")
