@@ -41,7 +41,7 @@ public final class DiffusionPolicy: Sendable {
     ) throws {
         let files = try PipelineFiles(path: model)
         var pipeline = try StableDiffusion3Pipeline(
-            files, engine: engine, dtype: dtype, withTextEncoder: false, transformer: transformer)
+            files, engine: engine, dtype: dtype, transformer: transformer)
         loadTextEncoder = { try SD3TextEncoder(files, engine: engine, dtype: dtype) }
         let root = withTextEncoder ? embeddings ?? "" : ""
         cache = root.isEmpty ? nil : try EmbeddingCache(root: root, model: model, engine: engine, dtype: dtype)
@@ -108,8 +108,7 @@ public final class DiffusionPolicy: Sendable {
         { latents_BCHW, timestep, conditioning in
             transformer.velocity(
                 latents_BCHW, timesteps: Array(repeating: timestep, count: latents_BCHW.shape[0]),
-                conditioning: transformer.conditioning(
-                    text_BTJ: conditioning.text_BSD, pooled_BP: conditioning.pooled_BP))
+                conditioning: conditioning)
         }
     }
 
@@ -168,8 +167,7 @@ public final class DiffusionPolicy: Sendable {
             encoder = loaded
             return loaded
         }
-        let made = encoder([prompt])
-        let embedding = Conditioning(text_BSD: made.text, pooled_BP: made.pooled)
+        let embedding = encoder([prompt])
         try cache?.keep(embedding, of: prompt)
         return embedding
     }

@@ -2,10 +2,8 @@ public import TensorCore
 
 // Legend: B batch, S tokens, D width, N output features, K input features.
 
-/// y = act(x Wᵀ + b), plus scale · (x Aᵀ) Bᵀ where an adapter has a pair for this layer.
+/// y = act(x Wᵀ + b).
 public struct Linear: Sendable {
-    /// Full name in the checkpoint, by which an adapter finds the layer.
-    public let name: String
     /// [N, K].
     public let weight: Tensor
     /// [N] or nil.
@@ -13,35 +11,24 @@ public struct Linear: Sendable {
 
     /// Takes `weight` and, when `bias` is true, `bias`.
     public init(_ weights: Weights, input: Int, output: Int, bias: Bool = true) throws {
-        name = weights.scope
         weight = try weights.tensor("weight", shape: [output, input])
         self.bias = bias ? try weights.tensor("bias", shape: [output]) : nil
     }
 
     /// A layer over tensors that were taken already, rows of a fused projection for example.
-    public init(name: String, weight: Tensor, bias: Tensor?) {
-        self.name = name
+    public init(weight: Tensor, bias: Tensor?) {
         self.weight = weight
         self.bias = bias
     }
 
     /// [..., K] -> [..., N].
-    public func callAsFunction(
-        _ x: Tensor, activation: Activation? = nil, adapter: LoRAAdapter? = nil
-    ) -> Tensor {
-        guard let pair = adapter?.pair(for: name) else {
-            return linear(x, weight: weight, bias: bias, activation: activation)
-        }
-        let base = linear(x, weight: weight, bias: bias)
-        let low = linear(x, weight: pair.down.converted(to: x.dtype))
-        let update = linear(low, weight: pair.up.converted(to: x.dtype)) * pair.scale
-        let sum = base + update
-        return activation.map { sum.activated($0) } ?? sum
+    public func callAsFunction(_ x: Tensor, activation: Activation? = nil) -> Tensor {
+        linear(x, weight: weight, bias: bias, activation: activation)
     }
 }
 
 extension Linear {
-    /// base + the layer's output, without an adapter: [..., K] and base [..., N] -> [..., N].
+    /// base + the layer's output: [..., K] and base [..., N] -> [..., N].
     public func callAsFunction(_ x: Tensor, addedTo base: Tensor) -> Tensor {
         linear(x, weight: weight, bias: bias, addedTo: base)
     }
@@ -49,7 +36,7 @@ extension Linear {
     /// The layer whose outputs are this one's times `factors` [N], in `dtype`: γ (W x + b) = (γ W) x + γ b.
     public func scaled(by factors: Tensor, dtype: DType) -> Linear {
         Linear(
-            name: name, weight: weight.scaledRows(by: factors).converted(to: dtype),
+            weight: weight.scaledRows(by: factors).converted(to: dtype),
             bias: bias.map { ($0 * factors).converted(to: dtype) })
     }
 }

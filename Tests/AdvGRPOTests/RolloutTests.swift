@@ -1,4 +1,5 @@
 import AdvGRPO
+import NeuralNetworks
 import TensorCore
 import TestSupport
 import Testing

@@ -23,12 +23,12 @@ import Testing
             let embedding = encoder(PipelineTests.prompts)
             for index in PipelineTests.prompts.indices {
                 let one = embedding.rows(index..<index + 1)
-                try expectClose(one.text.reshaped(32, 192), golden, "\(index)/text")
-                try expectClose(one.pooled.reshaped(192), golden, "\(index)/pooled")
+                try expectClose(one.text_BSD.reshaped(32, 192), golden, "\(index)/text")
+                try expectClose(one.pooled_BP.reshaped(192), golden, "\(index)/pooled")
             }
             let negative = encoder([""])
-            try expectClose(negative.text.reshaped(32, 192), golden, "negative/text")
-            try expectClose(negative.pooled.reshaped(192), golden, "negative/pooled")
+            try expectClose(negative.text_BSD.reshaped(32, 192), golden, "negative/text")
+            try expectClose(negative.pooled_BP.reshaped(192), golden, "negative/pooled")
         }
     }
 
@@ -38,36 +38,13 @@ import Testing
         for engine in testEngines {
             let pipeline = try StableDiffusion3Pipeline(PipelineFiles(path: PipelineTests.folder), engine: engine)
             let latents = try row(golden, "0/initial_latents", on: engine)
-            let conditioning = pipeline.conditioning([PipelineTests.prompts[0]])
-            func velocity(_ branch: TextConditioning) -> Tensor {
-                pipeline.transformer.velocity(latents, timesteps: [1000], conditioning: branch).reshaped(16, 16, 16)
+            let encoder = try SD3TextEncoder(PipelineFiles(path: PipelineTests.folder), engine: engine)
+            func velocity(_ prompt: String) -> Tensor {
+                pipeline.transformer.velocity(latents, timesteps: [1000], conditioning: encoder([prompt])).reshaped(
+                    16, 16, 16)
             }
-            try expectClose(velocity(conditioning.positive), golden, "first/positive")
-            try expectClose(velocity(conditioning.negative), golden, "first/negative")
-            let guided = pipeline.transformer.guidedVelocity(
-                latents, timestep: 1000, guidance: 4.5, conditioning: conditioning)
-            let (without, with) = (
-                try golden.tensor("first/negative", on: engine), try golden.tensor("first/positive", on: engine)
-            )
-            expectClose(
-                guided.reshaped(16, 16, 16), without + (with - without) * 4.5, relative: 1e-4,
-                "guided on \(engine.name)")
-        }
-    }
-
-    @Test("ten steps give the reference's latents and its image to 50 dB", arguments: prompts.indices)
-    func images(index: Int) throws {
-        let golden = try Golden("pipeline/golden.safetensors")
-        for engine in testEngines {
-            let pipeline = try StableDiffusion3Pipeline(PipelineFiles(path: PipelineTests.folder), engine: engine)
-            let final = try pipeline.sample(
-                [PipelineTests.prompts[index]], latents_BCHW: try row(golden, "\(index)/initial_latents", on: engine),
-                stepCount: 10, guidance: 4.5)
-            try expectClose(final.reshaped(16, 16, 16), golden, "\(index)/10/latents", relative: 5e-4)
-            let image = pipeline.autoencoder.decode(final).transposed(0, 3, 1, 2).reshaped(3, 64, 64)
-            let difference = zip(image.values, try golden.floats("\(index)/10/image")).map { Double($0 - $1) }
-            let meanSquare = difference.reduce(0) { $0 + $1 * $1 } / Double(difference.count)
-            #expect(-10 * log10(meanSquare) >= 50, "\(PipelineTests.prompts[index]) on \(engine.name)")
+            try expectClose(velocity(PipelineTests.prompts[0]), golden, "first/positive")
+            try expectClose(velocity(""), golden, "first/negative")
         }
     }
 

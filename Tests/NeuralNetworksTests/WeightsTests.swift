@@ -24,7 +24,6 @@ import Testing
         let taken = try weights.finish()
         // [1 0 -1] · [1 2 3; 4 5 6]ᵀ + [0.5 -0.5] = [-2 -2] + [0.5 -0.5]
         #expect(layer(engine.tensor([1, 0, -1], shape: [1, 3])).values == [-1.5, -2.5])
-        #expect(layer.name == "a")
         #expect(taken.names == ["a.bias", "a.weight"])
     }
 

@@ -2,6 +2,7 @@ import AdvGRPO
 import Foundation
 import ImageModels
 import MethodModels
+import NeuralNetworks
 import Protocol
 import RewardServer
 import Runtime

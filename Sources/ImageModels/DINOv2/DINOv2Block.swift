@@ -73,7 +73,7 @@ struct DINOv2Block {
         func third(_ index: Int, own: Tensor?) -> Linear {
             let rows = index * width..<(index + 1) * width
             return Linear(
-                name: weights.scope + ".\(index)", weight: matrix.rows(rows), bias: own ?? bias?.rows(rows))
+                weight: matrix.rows(rows), bias: own ?? bias?.rows(rows))
         }
         return (third(0, own: queryBias), third(1, own: nil), third(2, own: valueBias))
     }

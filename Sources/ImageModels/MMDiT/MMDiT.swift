@@ -5,10 +5,10 @@ public import TensorCore
 
 /// SD3's transformer, an MMDiT or MMDiT-X: predicts the velocity noise - image of noisy latents under a text.
 ///
-/// A value: it never changes. Training tracks an adapter (`velocity(... adapter: adapter.tracked)`) or all weights
-/// (`model.replacing(parameters.tracked())`); sampling uses `merged(adapter)`, which costs what the base costs.
+/// A value: it never changes. Training tracks an adapter (`merged(adapter)` of tracked parameters) or all weights
+/// (`replacing(parameters.tracked())`); sampling uses the same `merged(adapter)`, which costs what the base costs.
 ///
-/// - Source: diffusers models/transformers/transformer_sd3.py. Differences: the text is projected once, not every step.
+/// - Source: diffusers models/transformers/transformer_sd3.py. Differences: none.
 public struct MMDiT: Sendable {
     /// Sizes.
     public let configuration: MMDiTConfiguration
@@ -88,52 +88,42 @@ public struct MMDiT: Sendable {
         try replacing(adapter.mergedWeights(into: parameters))
     }
 
-    /// The parts of the forward pass that depend on the text alone, computed once a prompt.
-    ///
-    /// - Parameters:
-    ///   - text_BTJ: states of the text encoders. pooled_BP: their pooled embedding.
-    public func conditioning(text_BTJ: Tensor, pooled_BP: Tensor, adapter: LoRAAdapter? = nil) -> TextConditioning {
-        TextConditioning(
-            context: contextEmbedder(text_BTJ.converted(to: dtype), adapter: adapter),
-            pooled: textEmbedder(pooled_BP.converted(to: dtype), adapter: adapter))
-    }
-
     /// The velocity x1 - x0 at noisy latents.
     ///
     /// - Parameters:
     ///   - latents_BCHW: H and W multiples of the patch size, at most the position table's size.
     ///   - timesteps: 1000 · sigma, one a sample.
     ///   - conditioning: of B samples.
-    ///   - adapter: added on the fly, for training; tracked parameters receive gradients.
     /// - Returns: fp32 [B, C, H, W], whatever the model's precision.
     public func velocity(
-        _ latents_BCHW: Tensor, timesteps: [Float], conditioning: TextConditioning, adapter: LoRAAdapter? = nil
+        _ latents_BCHW: Tensor, timesteps: [Float], conditioning: Conditioning
     ) -> Tensor {
         let (B, H, W) = (latents_BCHW.shape[0], latents_BCHW.shape[2], latents_BCHW.shape[3])
         precondition(
             timesteps.count == B && conditioning.count == B,
             "velocity: \(B) samples, \(timesteps.count) timesteps, \(conditioning.count) texts")
         let sinusoids = timestepEmbedding(timesteps, width: timestepFeatureCount, engine: latents_BCHW.engine)
-        let embedding_BD = timeEmbedder(sinusoids.converted(to: dtype), adapter: adapter) + conditioning.pooled
+        let embedding_BD =
+            timeEmbedder(sinusoids.converted(to: dtype)) + textEmbedder(conditioning.pooled_BP.converted(to: dtype))
         let activated_BD = embedding_BD.activated(.silu)
 
         var x_BSD = patchEmbedding(latents_BCHW.converted(to: dtype)) + positions(height: H, width: W)
-        var context_BTD = conditioning.context
+        var context_BTD = contextEmbedder(conditioning.text_BSD.converted(to: dtype))
         let activationByteCount = configuration.activationByteCount(
             samples: B, imageTokens: x_BSD.shape[1], textTokens: context_BTD.shape[1], dtype: dtype)
         for block in blocks {
             let (x, context) = (x_BSD, context_BTD)
             let compute: @Sendable () -> [Tensor] = {
-                let streams = block(x, context_BTD: context, embedding_BD: activated_BD, adapter: adapter)
+                let streams = block(x, context_BTD: context, embedding_BD: activated_BD)
                 return [streams.x, streams.context]
             }
             let streams = activationByteCount > activationByteLimit ? checkpointed(compute) : compute()
             (x_BSD, context_BTD) = (streams[0], streams[1])
         }
         x_BSD = modulatedLayerNorm(
-            x_BSD, modulation: outputModulation(activated_BD, adapter: adapter), shift: ModulationRow.shiftContinuous,
+            x_BSD, modulation: outputModulation(activated_BD), shift: ModulationRow.shiftContinuous,
             scale: ModulationRow.scaleContinuous, epsilon: mmditEpsilon)
-        let tokens = outputProjection(x_BSD, adapter: adapter).converted(to: .float32)
+        let tokens = outputProjection(x_BSD).converted(to: .float32)
         return unpatchified(tokens, patch: configuration.patchSize, height: H, width: W)
     }
 
@@ -150,33 +140,6 @@ public struct MMDiT: Sendable {
     }
 }
 
-/// A prompt as the transformer sees it; one row a sample.
-public struct TextConditioning: Sendable {
-    /// Projected text tokens, [B, T, D].
-    public let context: Tensor
-    /// Projected pooled embedding, [B, D].
-    public let pooled: Tensor
-
-    /// Number of samples.
-    public var count: Int { context.shape[0] }
-
-    /// Samples `range`, without copying.
-    public func rows(_ range: Range<Int>) -> TextConditioning {
-        TextConditioning(context: context.rows(range), pooled: pooled.rows(range))
-    }
-
-    /// Several conditionings as one batch, in order.
-    public static func joined(_ parts: [TextConditioning]) -> TextConditioning {
-        TextConditioning(
-            context: concatenated(parts.map(\.context), axis: 0), pooled: concatenated(parts.map(\.pooled), axis: 0))
-    }
-
-    /// Each sample `count` times in a row.
-    public func repeated(_ count: Int) -> TextConditioning {
-        .joined((0..<self.count).flatMap { Array(repeating: rows($0..<$0 + 1), count: count) })
-    }
-}
-
 /// Linear, SiLU, Linear.
 struct EmbeddingPerceptron {
     let first: Linear, second: Linear
@@ -186,8 +149,8 @@ struct EmbeddingPerceptron {
         second = try Linear(weights.scoped("linear_2"), input: width, output: width)
     }
 
-    func callAsFunction(_ x: Tensor, adapter: LoRAAdapter?) -> Tensor {
-        second(first(x, activation: .silu, adapter: adapter), adapter: adapter)
+    func callAsFunction(_ x: Tensor) -> Tensor {
+        second(first(x, activation: .silu))
     }
 }
 

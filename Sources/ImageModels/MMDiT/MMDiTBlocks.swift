@@ -36,8 +36,8 @@ struct Modulation {
     }
 
     /// SiLU(temb) [B, D] -> [B, n, D].
-    func callAsFunction(_ activatedEmbedding: Tensor, adapter: LoRAAdapter?) -> Tensor {
-        linear(activatedEmbedding, adapter: adapter).reshaped(activatedEmbedding.shape[0], rowCount, -1)
+    func callAsFunction(_ activatedEmbedding: Tensor) -> Tensor {
+        linear(activatedEmbedding).reshaped(activatedEmbedding.shape[0], rowCount, -1)
     }
 }
 
@@ -70,9 +70,9 @@ struct AttentionProjections {
     }
 
     /// [B, S, D] -> query, key and value [B, S, D].
-    func callAsFunction(_ x: Tensor, adapter: LoRAAdapter?) -> (query: Tensor, key: Tensor, value: Tensor) {
-        let (q, k) = (query(x, adapter: adapter), key(x, adapter: adapter))
-        return (queryNorm?(q) ?? q, keyNorm?(k) ?? k, value(x, adapter: adapter))
+    func callAsFunction(_ x: Tensor) -> (query: Tensor, key: Tensor, value: Tensor) {
+        let (q, k) = (query(x), key(x))
+        return (queryNorm?(q) ?? q, keyNorm?(k) ?? k, value(x))
     }
 }
 
@@ -85,8 +85,8 @@ struct FeedForward {
         down = try Linear(weights.scoped("net.2"), input: 4 * width, output: width)
     }
 
-    func callAsFunction(_ x: Tensor, adapter: LoRAAdapter?) -> Tensor {
-        down(up(x, activation: .geluTanh, adapter: adapter), adapter: adapter)
+    func callAsFunction(_ x: Tensor) -> Tensor {
+        down(up(x, activation: .geluTanh))
     }
 }
 
@@ -128,20 +128,20 @@ struct JointBlock {
     ///   - x_BSD: image tokens. context_BTD: text tokens. embedding_BD: SiLU(temb).
     /// - Returns: both streams; the text of the last block is returned unchanged.
     func callAsFunction(
-        _ x_BSD: Tensor, context_BTD: Tensor, embedding_BD: Tensor, adapter: LoRAAdapter?
+        _ x_BSD: Tensor, context_BTD: Tensor, embedding_BD: Tensor
     ) -> (x: Tensor, context: Tensor) {
         typealias Row = ModulationRow
-        let modulation = modulation(embedding_BD, adapter: adapter)
-        let textModulation = textModulation(embedding_BD, adapter: adapter)
+        let modulation = modulation(embedding_BD)
+        let textModulation = textModulation(embedding_BD)
         func normalized(_ x: Tensor, _ modulation: Tensor, _ shift: Int, _ scale: Int) -> Tensor {
             modulatedLayerNorm(x, modulation: modulation, shift: shift, scale: scale, epsilon: mmditEpsilon)
         }
         let isLast = textFeedForward == nil
-        let q = image(normalized(x_BSD, modulation, Row.shiftAttention, Row.scaleAttention), adapter: adapter)
+        let q = image(normalized(x_BSD, modulation, Row.shiftAttention, Row.scaleAttention))
         let t = text(
             normalized(
                 context_BTD, textModulation, isLast ? Row.shiftContinuous : Row.shiftAttention,
-                isLast ? Row.scaleContinuous : Row.scaleAttention), adapter: adapter)
+                isLast ? Row.scaleContinuous : Row.scaleAttention))
 
         let joint = attention(
             concatenated([q.query, t.query], axis: 1), concatenated([q.key, t.key], axis: 1),
@@ -150,24 +150,24 @@ struct JointBlock {
         var x = x_BSD
         if let output = image.output {
             x = x.adding(
-                output(joint.sliced(axis: 1, 0..<S), adapter: adapter), gatedBy: modulation, row: Row.gateAttention)
+                output(joint.sliced(axis: 1, 0..<S)), gatedBy: modulation, row: Row.gateAttention)
         }
         if let dual, let output = dual.output {
-            let own = dual(normalized(x_BSD, modulation, Row.shiftDual, Row.scaleDual), adapter: adapter)
+            let own = dual(normalized(x_BSD, modulation, Row.shiftDual, Row.scaleDual))
             let attended = attention(own.query, own.key, own.value, headCount: headCount)
-            x = x.adding(output(attended, adapter: adapter), gatedBy: modulation, row: Row.gateDual)
+            x = x.adding(output(attended), gatedBy: modulation, row: Row.gateDual)
         }
         x = x.adding(
-            feedForward(normalized(x, modulation, Row.shiftFeedForward, Row.scaleFeedForward), adapter: adapter),
+            feedForward(normalized(x, modulation, Row.shiftFeedForward, Row.scaleFeedForward)),
             gatedBy: modulation, row: Row.gateFeedForward)
 
         guard let textFeedForward, let textOutput = text.output else { return (x, context_BTD) }
         var context = context_BTD.adding(
-            textOutput(joint.sliced(axis: 1, S..<joint.shape[1]), adapter: adapter), gatedBy: textModulation,
+            textOutput(joint.sliced(axis: 1, S..<joint.shape[1])), gatedBy: textModulation,
             row: Row.gateAttention)
         context = context.adding(
             textFeedForward(
-                normalized(context, textModulation, Row.shiftFeedForward, Row.scaleFeedForward), adapter: adapter),
+                normalized(context, textModulation, Row.shiftFeedForward, Row.scaleFeedForward)),
             gatedBy: textModulation, row: Row.gateFeedForward)
         return (x, context)
     }

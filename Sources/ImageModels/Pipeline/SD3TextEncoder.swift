@@ -1,21 +1,5 @@
-import NeuralNetworks
+public import NeuralNetworks
 public import TensorCore
-
-/// Prompts as the transformer's inputs, one row a prompt; fp32.
-public struct PromptEmbedding: Sendable {
-    /// Tokens, [B, T, J].
-    public let text: Tensor
-    /// Pooled embeddings, [B, P].
-    public let pooled: Tensor
-
-    /// Number of prompts.
-    public var count: Int { text.shape[0] }
-
-    /// Prompts `range`, without copying.
-    public func rows(_ range: Range<Int>) -> PromptEmbedding {
-        PromptEmbedding(text: text.rows(range), pooled: pooled.rows(range))
-    }
-}
 
 /// SD3's text encoders with their tokenizers: two of CLIP, and T5 where the pipeline has it.
 ///
@@ -38,11 +22,12 @@ public struct SD3TextEncoder: Sendable {
 
     /// Loads tokenizers and text encoders of a pipeline.
     ///
-    /// - Parameter thirdTokenCount: diffusers' `max_sequence_length`; nil for 256 with T5, as diffusers, and without it
-    ///   as many as the first tokenizer's.
+    /// T5's sequences have 256 tokens, as diffusers' `max_sequence_length` says, and the zeros in its place as many as the first
+    /// tokenizer's.
+    ///
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(
-        _ files: PipelineFiles, engine: any Engine, dtype: DType = .float32, thirdTokenCount: Int? = nil
+        _ files: PipelineFiles, engine: any Engine, dtype: DType = .float32
     ) throws {
         let folder = files.folder
         let index = try PipelineIndex(folder: folder)
@@ -62,8 +47,7 @@ public struct SD3TextEncoder: Sendable {
                     weights: files.weights(of: .thirdTextEncoder, engine: engine, dtype: dtype)),
                 try T5Tokenizer(folder: folder + "/tokenizer_3")
             ) : nil
-        self.thirdTokenCount =
-            thirdTokenCount ?? (third == nil ? tokenizers[0].maximumLength : Self.standardThirdTokenCount)
+        thirdTokenCount = third == nil ? tokenizers[0].maximumLength : Self.standardThirdTokenCount
         self.engine = engine
         try validate(folder: folder, transformer: transformer)
     }
@@ -106,8 +90,8 @@ public struct SD3TextEncoder: Sendable {
         }
     }
 
-    /// Embeddings of prompts; the negative prompt of guidance is the empty string.
-    public func callAsFunction(_ prompts: [String]) -> PromptEmbedding {
+    /// Embeddings of prompts, one row a prompt, fp32; the negative prompt of guidance is the empty string.
+    public func callAsFunction(_ prompts: [String]) -> Conditioning {
         precondition(!prompts.isEmpty, "SD3TextEncoder: no prompts")
         let length = tokenizers[0].maximumLength
         let outputs = zip(encoders, tokenizers).map { encoder, tokenizer in
@@ -119,8 +103,8 @@ public struct SD3TextEncoder: Sendable {
             missing == 0
             ? joined : concatenated([joined, engine.zeros([prompts.count, length, missing])], axis: 2)
         let text = thirdTokenCount == 0 ? wide : concatenated([wide, thirdTokens(prompts)], axis: 1)
-        return PromptEmbedding(
-            text: text, pooled: concatenated(outputs.map { $0.pooled.converted(to: .float32) }, axis: 1))
+        return Conditioning(
+            text_BSD: text, pooled_BP: concatenated(outputs.map { $0.pooled.converted(to: .float32) }, axis: 1))
     }
 
     private func thirdTokens(_ prompts: [String]) -> Tensor {

@@ -111,7 +111,7 @@ struct SiglipPooling {
         let bias = try attention.tensor("in_proj_bias", shape: [3 * width])
         func third(_ index: Int) -> Linear {
             let rows = index * width..<(index + 1) * width
-            return Linear(name: attention.path("in_proj.\(index)"), weight: matrix.rows(rows), bias: bias.rows(rows))
+            return Linear(weight: matrix.rows(rows), bias: bias.rows(rows))
         }
         (query, key, value) = (third(0), third(1), third(2))
         output = try Linear(attention.scoped("out_proj"), input: width, output: width)
