@@ -72,9 +72,12 @@ public struct Schedule: Sendable, Equatable {
     /// Whether the policy still waits for the discriminator.
     public var isWarmingUp: Bool { trainsDiscriminator && warmUp.minimumAUC > 0 && !state.isWarm }
 
+    /// Whether `plan` asks for evidence.
+    public var needsEvidence: Bool { trainsDiscriminator && !isWarmingUp && settings.kind == .trigger }
+
     /// Who learns in this epoch.
     ///
-    /// - Precondition: `evidence` is given for `trigger`.
+    /// - Precondition: `evidence` is given where `needsEvidence`.
     public func plan(epoch: Int, evidence: Evidence? = nil) -> EpochPlan {
         guard trainsDiscriminator else { return EpochPlan(trainsDiscriminator: false, trainsPolicy: true) }
         if isWarmingUp { return EpochPlan(trainsDiscriminator: true, trainsPolicy: false) }

@@ -31,53 +31,86 @@ public enum LearnerRehearsal {
         }
         let conditioning = try trace.noting(.caches) { try policy.conditioning(policy.hardest(of: prompts)) }
         let embeddings = trace.holding(conditioning.positive.byteCount * max(0, promptCount - 1), .caches)
-        var state = trace.noting(.training) {
-            PolicyState(parameters: policy.initialParameters, settings: method.policy)
-        }
-        let parameterByteCount = state.parameters.byteCount
+        var site = RehearsalSite(
+            policy: policy,
+            state: trace.noting(.training) {
+                PolicyState(parameters: policy.initialParameters, settings: method.policy)
+            }, lanes: lanes, trace: trace, conditioning: conditioning,
+            rollout: try policy.rollout(method.rollout, seed: UInt64(settings.seed)), method: method)
+        let parameterByteCount = site.state.parameters.byteCount
         // What workers fetch.
         let published = trace.holding(parameterByteCount, .training)
-        try images.show(state.average.parameters)
+        try images.show(site.state.average.parameters)
 
-        let rollout = try policy.rollout(method.rollout, seed: UInt64(settings.seed))
-        let update = PolicyUpdate(
-            settings: method.policy, rollout: rollout, chunks: Chunks(size: method.rollout.chunkSize))
-        let shape = [method.rollout.groupSize, method.rollout.window.size + 1] + rollout.latentShape
-        let trajectoryByteCount = 4 * shape.reduce(1, *)
         // Results arrive as messages; with overlap those of the next epoch, too.
         let results = trace.holding(
-            trajectoryByteCount * method.rollout.groupsPerEpoch * (method.rollout.overlap ? 2 : 1), .caches)
-        let count = groupCount(method, lanes: lanes)
+            site.trajectoryByteCount * method.rollout.groupsPerEpoch * (method.rollout.overlap ? 2 : 1), .caches)
+        var discriminatorSettings = method.discriminator
+        // The reward server's own rehearsal trains it.
+        discriminatorSettings.train = false
+        var schedule = Schedule(schedule: method.schedule, discriminator: discriminatorSettings)
         for epoch in 0..<2 {
-            let groups = trace.noting(.caches) {
-                (0..<method.rollout.groupsPerEpoch).map { index in
-                    let group = GroupCoordinates(epoch: epoch, index: index)
-                    let start = rollout.windowStart(of: group)
-                    return ScoredGroup(
-                        group: group, prompt: conditioning,
-                        trajectory: Trajectory(
-                            stepIndices: Array(start..<start + method.rollout.window.size),
-                            latents: engine.zeros(shape),
-                            logProbabilities: engine.zeros([method.rollout.groupSize, method.rollout.window.size])),
-                        rewards: [Float](repeating: 0, count: method.rollout.groupSize))
-                }
-            }
-            let trained = Array(groups.prefix(count))
-            let advantages = Advantages(
-                rewards: trained.map(\.rewards), deviation: method.policy.advantageStandardDeviation)
-            _ = try update(
-                &state, groups: trained, advantages: advantages, policy: policy.trainable, lanes: lanes)
-            withExtendedLifetime(groups) {}
+            _ = try Epoch(epoch, deviation: method.policy.advantageStandardDeviation).run(
+                at: &site, schedule: &schedule)
         }
         // A snapshot: the discriminator's state in pieces and whole, the policy's tensors file by file.
         let discriminator = trace.holding(2 * discriminatorStateByteCount, .caches)
         trace.passing(parameterByteCount)
-        try images.show(state.average.parameters)
+        try images.show(site.state.average.parameters)
         withExtendedLifetime((embeddings, published, results, discriminator)) {}
     }
+}
+
+/// An epoch of which only memory is noted: groups of zeros train the policy.
+private struct RehearsalSite: EpochSite {
+    let policy: DiffusionPolicy
+    var state: PolicyState
+    let lanes: Lanes
+    let trace: MemoryTrace
+    let conditioning: PromptConditioning
+    let rollout: Rollout
+    let method: MethodSettings
+
+    private var latentShape: [Int] {
+        [method.rollout.groupSize, method.rollout.window.size + 1] + rollout.latentShape
+    }
+
+    /// Of a group's window.
+    var trajectoryByteCount: Int { 4 * latentShape.reduce(1, *) }
+
+    func collect(_ epoch: Int) -> [ScoredGroup] {
+        trace.noting(.caches) {
+            (0..<method.rollout.groupsPerEpoch).map { index in
+                let group = GroupCoordinates(epoch: epoch, index: index)
+                let start = rollout.windowStart(of: group)
+                let (size, window) = (method.rollout.groupSize, method.rollout.window.size)
+                return ScoredGroup(
+                    group: group, prompt: conditioning,
+                    trajectory: Trajectory(
+                        stepIndices: Array(start..<start + window), latents: policy.engine.zeros(latentShape),
+                        logProbabilities: policy.engine.zeros([size, window])),
+                    rewards: [Float](repeating: 0, count: size))
+            }
+        }
+    }
+
+    func compare(_ groups: [ScoredGroup]) -> Schedule.Evidence { Schedule.Evidence(realMean: 0, fakeMean: 0) }
+
+    func trainDiscriminator(_ groups: [ScoredGroup]) -> () throws -> Double { { 0 } }
+
+    mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport] {
+        let update = PolicyUpdate(
+            settings: method.policy, rollout: rollout, chunks: Chunks(size: method.rollout.chunkSize))
+        let trained = Array(groups.prefix(groupCount))
+        let own = Advantages(rewards: trained.map(\.rewards), deviation: method.policy.advantageStandardDeviation)
+        defer { withExtendedLifetime(groups) {} }
+        return try update(&state, groups: trained, advantages: own, policy: policy.trainable, lanes: lanes)
+    }
+
+    func publish(_ report: StepReport) {}
 
     /// Groups whose pieces occupy all threads twice: more need no more memory.
-    private static func groupCount(_ method: MethodSettings, lanes: Lanes) -> Int {
+    private var groupCount: Int {
         let pieces =
             Chunks(size: method.rollout.chunkSize).ranges(method.rollout.groupSize).count
             * method.rollout.window.size

@@ -53,25 +53,26 @@ struct PolicyTrainer {
     /// The next epoch is sampled with the current version.
     mutating func sampleWithCurrent() { sampling = (version, state.parameters) }
 
-    /// Runs the policy's part of an epoch on its results, which are in group order; a new version if it was trained.
-    mutating func train(
-        _ step: TrainingStep, on results: [GroupResult], prompts: [String], evidence: Schedule.Evidence?, lanes: Lanes
-    ) throws -> StepReport {
-        let groups = try zip(results, prompts).map { result, prompt in
-            ScoredGroup(
-                group: GroupCoordinates(epoch: result.group.epoch, index: result.group.index),
-                prompt: try policy.conditioning(prompt),
-                trajectory: Trajectory(
-                    stepIndices: result.stepIndices.int32s.map(Int.init),
-                    latents: try result.latents.tensor(on: policy.engine),
-                    logProbabilities: try result.logProbabilities.tensor(on: policy.engine)),
-                rewards: result.rewards.floats)
-        }
-        let report = try step.trainPolicy(
-            epoch: results[0].group.epoch, groups: groups, state: &state, policy: policy.trainable, lanes: lanes,
-            evidence: evidence)
-        if report.plan.trainsPolicy { version = PolicyVersion(rawValue: version.rawValue + 1) }
-        return report
+    /// A group as the update consumes it.
+    func scored(_ result: GroupResult, prompt: String) throws -> ScoredGroup {
+        ScoredGroup(
+            group: GroupCoordinates(epoch: result.group.epoch, index: result.group.index),
+            prompt: try policy.conditioning(prompt),
+            trajectory: Trajectory(
+                stepIndices: result.stepIndices.int32s.map(Int.init),
+                latents: try result.latents.tensor(on: policy.engine),
+                logProbabilities: try result.logProbabilities.tensor(on: policy.engine)),
+            rewards: result.rewards.floats)
+    }
+
+    /// The policy's updates of an epoch: a new version.
+    mutating func update(
+        _ update: PolicyUpdate, _ groups: [ScoredGroup], _ advantages: Advantages, lanes: Lanes
+    ) throws -> [PolicyUpdateReport] {
+        let reports = try update(
+            &state, groups: groups, advantages: advantages, policy: policy.trainable, lanes: lanes)
+        version = PolicyVersion(rawValue: version.rawValue + 1)
+        return reports
     }
 
     /// The version to sample with, as workers fetch it.

@@ -28,12 +28,11 @@ struct RunMoment {
         /// before there were any.
         var models: [String: String]?
 
-        mutating func advance(by report: EpochReport, ledger: Ledger.Counters, schedule: Schedule.State) {
+        mutating func advance(by report: EpochReport, ledger: Ledger.Counters) {
             epoch += 1
             images += report.imageCount
             trainingSeconds += report.epochSeconds
             self.ledger = ledger
-            self.schedule = schedule
         }
 
         /// - Throws: `modelChanged` where a model is not the one that the run was begun with.
@@ -48,8 +47,10 @@ struct RunMoment {
 
     var record: Record
     var trainer: PolicyTrainer
-    /// The method's epoch: updates and schedule.
-    var step: TrainingStep
+    /// The policy's updates.
+    let update: PolicyUpdate
+    /// Who learns when.
+    var schedule: Schedule
     var discriminatorVersion: DiscriminatorVersion
     /// The reward server's state; empty before the first snapshot, which stands for the initial one.
     var discriminatorState: TensorSet
@@ -61,10 +62,8 @@ struct RunMoment {
         let method = run.settings.method
         let update = PolicyUpdate(
             settings: method.policy, rollout: run.rollout, chunks: Chunks(size: method.rollout.chunkSize))
-        func step(_ state: Schedule.State) -> TrainingStep {
-            TrainingStep(
-                update: update,
-                schedule: Schedule(schedule: method.schedule, discriminator: method.discriminator, state: state))
+        func schedule(_ state: Schedule.State) -> Schedule {
+            Schedule(schedule: method.schedule, discriminator: method.discriminator, state: state)
         }
         guard !store.steps().isEmpty else {
             return RunMoment(
@@ -73,7 +72,7 @@ struct RunMoment {
                     computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)",
                     models: run.monitor.withLock { $0.models }),
                 trainer: try PolicyTrainer(policy: run.policy, version: PolicyVersion(rawValue: 0)),
-                step: step(Schedule.State()),
+                update: update, schedule: schedule(Schedule.State()),
                 discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet())
         }
         let snapshot = try store.newest { run.logger.warning("\($0)") }
@@ -88,7 +87,7 @@ struct RunMoment {
             record: record,
             trainer: try PolicyTrainer(
                 policy: run.policy, snapshot: snapshot.path, version: PolicyVersion(rawValue: record.policyVersion)),
-            step: step(record.schedule),
+            update: update, schedule: schedule(record.schedule),
             discriminatorVersion: DiscriminatorVersion(rawValue: record.discriminatorVersion), discriminatorState: state
         )
     }
@@ -103,7 +102,7 @@ struct RunMoment {
         var record = record
         record.policyVersion = trainer.version.rawValue
         record.discriminatorVersion = discriminatorVersion.rawValue
-        record.schedule = step.schedule.state
+        record.schedule = schedule.state
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try DurableFile.write([SharedBytes(copying: Array(encoder.encode(record)))], to: folder + "/run.json")

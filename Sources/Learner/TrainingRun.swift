@@ -99,15 +99,18 @@ final class TrainingRun {
 
         while !isOver(moment) {
             moment.epochBegan = .now
-            guard let results = try collect(moment) else {
+            var site = LearnerSite(self, moment: moment)
+            var schedule = moment.schedule
+            do {
+                _ = try Epoch(moment.record.epoch, deviation: settings.method.policy.advantageStandardDeviation).run(
+                    at: &site, schedule: &schedule)
+            } catch is LearnerSite.Interruption {
                 snapshotBeforeLeaving(&moment)
                 return .interrupted
             }
-            let epoch = try train(on: results, &moment)
-            if !settings.method.rollout.overlap {
-                moment.trainer.sampleWithCurrent()
-                if !isOver(moment) { try open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion) }
-            }
+            moment = site.moment
+            moment.schedule = schedule
+            guard let epoch = site.report else { preconditionFailure("an epoch ended without a report") }
             try metrics.append(epoch, policyVersion: moment.trainer.version.rawValue)
             report(epoch, moment)
             if moment.record.epoch % settings.run.snapshotEvery == 0 || isOver(moment) { try snapshot(&moment) }
@@ -124,7 +127,7 @@ final class TrainingRun {
     }
 
     /// Whether the run has had its epochs or its minutes.
-    private func isOver(_ moment: RunMoment) -> Bool {
+    func isOver(_ moment: RunMoment) -> Bool {
         moment.record.epoch >= settings.run.epochs
             || (settings.run.minutes > 0 && moment.record.trainingSeconds >= 60 * settings.run.minutes)
     }
@@ -139,7 +142,7 @@ final class TrainingRun {
     ///
     /// - Parameter version: the discriminator that is to score them, which may still be in training.
     /// - Throws: `WireError` for weights that cannot be published.
-    private func open(_ epoch: Int, _ moment: RunMoment, scoredBy version: DiscriminatorVersion) throws {
+    func open(_ epoch: Int, _ moment: RunMoment, scoredBy version: DiscriminatorVersion) throws {
         let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
         let published = try moment.trainer.published()
         // The results of the epoch before are returned to be freed outside the lock: that takes a while for thousands.
@@ -159,7 +162,7 @@ final class TrainingRun {
     ///
     /// - Returns: the results in group order; nil when the shutdown signal came first.
     /// - Throws: `RewardServerReset`; `RuntimeError` when too many groups are quarantined.
-    private func collect(_ moment: RunMoment) throws -> [GroupResult]? {
+    func collect(_ moment: RunMoment) throws -> [GroupResult]? {
         enter(.rollout)
         defer { monitor.withLock { $0.isLeasing = false } }
         var saysWaiting = ContinuousClock.now + .seconds(15)
@@ -206,61 +209,6 @@ final class TrainingRun {
                     "\(bad.count) of \(total) groups failed on the workers that tried them, the last one with: \(bad.last?.failures.last ?? "")",
                 remedy: "mend the cause and continue with --resume")
         }
-    }
-
-    // MARK: Training
-
-    /// Trains whom the schedule names; both at once when it names both.
-    private func train(on results: [GroupResult], _ moment: inout RunMoment) throws -> EpochReport {
-        enter(.training)
-        let collected = ContinuousClock.now
-        let evidence = try evidence(results, moment)
-        let plan = moment.step.schedule.plan(epoch: moment.record.epoch, evidence: evidence)
-        let discriminator =
-            plan.trainsDiscriminator
-            ? Background("the discriminator's training") { [rewardServer, order = order(results, moment)] in
-                try Self.train(order, on: rewardServer)
-            } : nil
-        let scoredBy = moment.discriminatorVersion
-        let (prompts, ledger) = monitor.withLock { state in
-            state.ledger.train(now: monotonicMilliseconds())
-            return (results.map { state.ledger.entries[$0.group.index].prompt }, state.ledger.counters)
-        }
-        if settings.method.rollout.overlap {
-            // The policy as it is now samples the next epoch while it is trained; the discriminator is waited for.
-            moment.trainer.sampleWithCurrent()
-            let next = DiscriminatorVersion(rawValue: scoredBy.rawValue + (plan.trainsDiscriminator ? 1 : 0))
-            if moment.record.epoch + 1 < settings.run.epochs {
-                try open(moment.record.epoch + 1, moment, scoredBy: next)
-            }
-        }
-        var step = try moment.trainer.train(
-            moment.step, on: results, prompts: prompts, evidence: evidence, lanes: lanes)
-        let policyDone = ContinuousClock.now
-        let trained = try discriminator?.value()
-        if let trained { moment.discriminatorVersion = trained.version }
-        step.discriminatorAreaUnderCurve = trained?.auc
-        moment.step.finish(step)
-        let report = EpochReport(
-            step: step, results: results, discriminatorVersion: scoredBy, discriminator: trained,
-            imagesBefore: moment.record.images, rolloutSeconds: (collected - moment.epochBegan).seconds,
-            policySeconds: (policyDone - collected).seconds, trainingSeconds: (ContinuousClock.now - collected).seconds)
-        moment.record.advance(by: report, ledger: ledger, schedule: moment.step.schedule.state)
-        return report
-    }
-
-    /// What the reward server is told to train on.
-    private func order(_ results: [GroupResult], _ moment: RunMoment, steps: Int? = nil) -> DiscriminatorTraining {
-        DiscriminatorTraining(
-            epoch: moment.record.epoch, fromVersion: moment.discriminatorVersion, groups: results.map(\.group),
-            steps: steps ?? settings.method.discriminator.stepsPerTraining)
-    }
-
-    /// Mean rewards of references and generated images under the current version, for the schedule that compares them.
-    private func evidence(_ results: [GroupResult], _ moment: RunMoment) throws -> Schedule.Evidence? {
-        guard settings.method.schedule.kind == .trigger else { return nil }
-        let measured = try Self.train(order(results, moment, steps: 0), on: rewardServer)
-        return Schedule.Evidence(realMean: measured.realMean, fakeMean: measured.fakeMean)
     }
 
     // MARK: Snapshots

@@ -5,20 +5,23 @@ the window {0, 1}, Euler after it), decoded, scored together with 3 references a
 features), advantages with the epoch's deviation; then even epochs take one discriminator step (hinge, raw features, CLS + 0.3 patches) and
 odd ones two policy steps (one a prompt). Both paths use the tensor resize 16 -> 32 (bicubic, no antialias) and ImageNet statistics.
 
-`input/*`: `initial_latents` [8, 6, C, H, W], `noises` [8, 2, 6, C, H, W], `text`, `pooled` (a row a prompt), `negative_*`, `references`
-[6, 3, 16, 16], patch indices [8, 6, n] `score_generated`, `score_reference`, `train_generated`, `train_reference`; `sigmas`. Outputs: `rewards`,
-`reference_rewards`, `advantages` [8, 6], `log_probability` [8, 6, 2]; `discriminator/{loss,accuracy}` [4]; `policy/{loss,grad_norm}` [4, 2],
-`policy/ratio` [4, 2, 3, 2]; `first/{window,latents,images,tokens}` of epoch 0; `final/head/*`, `final/adapter/*`, `final/ema/*`.
+Noise and drawn patches are those of a run of this seed (philox.py). `input/*`: `text`, `pooled` (a row a prompt), `negative_*`, `references`
+[6, 3, 16, 16], three a prompt; `sigmas`; `head/*` (initial). Outputs, a row an epoch: `rewards`, `advantages` [8, 6], `log_probability` [8, 6, 2];
+`discriminator/{loss,accuracy}` [4]; `policy/{loss,grad_norm}` [4, 2], `policy/ratio` [4, 2, 3, 2]; `after/N/{head,adapter}/*`, both players' weights after
+epoch N (a player's only where it moved), `final/ema/*`.
 """
 import json
+import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import timm
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 from safetensors.torch import load_file
 
-from common import FIXTURES, SEED, float32_error, normal, randomize, rng, save_tensors, versions
+import philox
+from common import FIXTURES, SEED, float32_error, normal, randomize, save_tensors, versions
 from heads import accuracy, gather, hinge, unit
 from make_dino import MODELS as BACKBONES
 from make_grpo import NOISE_LEVEL, SHAPE, Policy, cps_mean
@@ -30,17 +33,39 @@ OPTIONS = dict(clip_range=1e-5, learning_rate=2e-3, beta1=0.9, beta2=0.999, eps=
                cls_reward_weight=0.7, ema_decay=0.9, ema_interval=1, guidance=4.5, noise_level=NOISE_LEVEL, steps=STEPS, shift=3.0)
 
 
+def member(image):
+    """The coordinate of an image of an epoch: its group's index and its number in it."""
+    return image // MEMBERS * philox.MEMBERS + image % MEMBERS
+
+
+def draws(coordinates):
+    """Patches of the epoch's images."""
+    return torch.from_numpy(np.stack([philox.integers(SEED, philox.PATCHES, coordinates(image), SAMPLED, PATCHES) for image in range(IMAGES)]))
+
+
+def noise(purpose, epoch, step):
+    count = math.prod(SHAPE)
+    rows = [philox.normals(SEED, purpose, (epoch, member(image), step), count).reshape(SHAPE) for image in range(IMAGES)]
+    return torch.from_numpy(np.stack(rows)).double()
+
+
 def inputs():
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     scheduler.set_timesteps(STEPS)
-    indices = {name: torch.from_numpy(rng(f"adversarial/{name}").integers(0, PATCHES, (EPOCHS, IMAGES, SAMPLED)).astype("int32"))
-               for name in ("score_generated", "score_reference", "train_generated", "train_reference")}
     smooth = F.interpolate(normal("adversarial/references", IMAGES, 3, 4, 4, scale=0.35, offset=0.5), (16, 16), mode="bicubic", align_corners=False)
-    return {**indices, "sigmas": scheduler.sigmas.double(), "timesteps": scheduler.timesteps.double(),
-            "initial_latents": normal("adversarial/initial", EPOCHS, IMAGES, *SHAPE), "noises": normal("adversarial/noises", EPOCHS, WINDOW, IMAGES, *SHAPE),
+    return {"sigmas": scheduler.sigmas.double(), "timesteps": scheduler.timesteps.double(),
             "text": normal("adversarial/text", PROMPTS, 5, 24), "pooled": normal("adversarial/pooled", PROMPTS, 20),
             "negative_text": normal("adversarial/negative_text", 1, 5, 24), "negative_pooled": normal("adversarial/negative_pooled", 1, 20),
             "references": ((smooth.clamp(0, 1) * 255).round() / 255).float().double()}
+
+
+def drawn():
+    """What a run draws: noise for each epoch, patches for the scores and, by the discriminator's version, for its training."""
+    return {"initial_latents": torch.stack([noise(philox.INITIAL_LATENTS, epoch, 0) for epoch in range(EPOCHS)]),
+            "noises": torch.stack([torch.stack([noise(philox.WINDOW_NOISE, epoch, step) for step in range(WINDOW)]) for epoch in range(EPOCHS)]),
+            "score_generated": torch.stack([draws(lambda image: (epoch, member(image), 0)) for epoch in range(EPOCHS)]),
+            "train_reference": torch.stack([draws(lambda image: (epoch // 2, image, 1)) for epoch in range(EPOCHS)]),
+            "train_generated": torch.stack([draws(lambda image: (epoch // 2, image, 2)) for epoch in range(EPOCHS)])}
 
 
 class Run:
@@ -62,7 +87,7 @@ class Run:
         self.head_optimizer = torch.optim.Adam(self.head.parameters(), lr=OPTIONS["discriminator_learning_rate"],
                                                betas=(OPTIONS["discriminator_beta1"], OPTIONS["discriminator_beta2"]))
         self.ema, self.updates = {key: p.detach().clone() for key, p in self.policy.parameters.items()}, 0
-        self.out = {key: [] for key in ("rewards", "reference_rewards", "advantages", "log_probability", "discriminator/loss", "discriminator/accuracy",
+        self.out = {key: [] for key in ("rewards", "advantages", "log_probability", "discriminator/loss", "discriminator/accuracy",
                                         "policy/loss", "policy/grad_norm", "policy/ratio")}
 
     def sigma(self, step):
@@ -139,39 +164,37 @@ class Run:
             self.out[f"policy/{key}"].append(torch.stack(values))
 
     def run(self):
-        references, first = self.tokens(self.data["references"]), {}
+        references, after = self.tokens(self.data["references"]), {}
         for epoch in range(EPOCHS):
             window, old, latents, images = self.rollout(epoch)
             generated = self.tokens(images)
             rewards = self.reward(generated, self.data["score_generated"][epoch])
             groups = rewards.view(PROMPTS, MEMBERS)
             advantages = ((groups - groups.mean(1, keepdim=True)) / (rewards.std(correction=0) + OPTIONS["advantage_eps"])).flatten()
-            for key, value in (("rewards", rewards), ("advantages", advantages), ("log_probability", old),
-                               ("reference_rewards", self.reward(references, self.data["score_reference"][epoch]))):
+            for key, value in (("rewards", rewards), ("advantages", advantages), ("log_probability", old)):
                 self.out[key].append(value)
-            if epoch == 0:
-                first = {"first/window": window, "first/latents": latents, "first/images": images, "first/tokens": generated}
             if epoch % 2 == 0:
                 self.train_discriminator(epoch, references, generated)
+                moved = {f"head/{key}": p for key, p in self.head.named_parameters()}
             else:
                 self.train_policy(window, old, advantages)
-        return {**first, **{key: torch.stack(values) for key, values in self.out.items()},
-                **{f"final/head/{key}": p.detach() for key, p in self.head.named_parameters()},
-                **{f"final/adapter/{key}": p.detach() for key, p in self.policy.parameters.items()},
+                moved = {f"adapter/{key}": p for key, p in self.policy.parameters.items()}
+            after |= {f"after/{epoch}/{key}": p.detach().clone() for key, p in moved.items()}
+        return {**after, **{key: torch.stack(values) for key, values in self.out.items()},
                 **{f"final/ema/{key}": value for key, value in self.ema.items()}}
 
 
 if __name__ == "__main__":
     data = inputs()
-    run = Run(data, torch.float64)
-    exact, approximate = run.run(), Run(data, torch.float32).run()
+    run = Run(data | drawn(), torch.float64)
+    exact, approximate = run.run(), Run(data | drawn(), torch.float32).run()
     edge = ((exact["policy/ratio"] - 1).abs() - OPTIONS["clip_range"]).abs().min()
     for key in ("rewards", "discriminator/loss", "discriminator/accuracy", "policy/loss", "policy/grad_norm"):
         print(f"  {key}", [round(float(value), 4) for value in (exact[key].mean(1) if key == "rewards" else exact[key].flatten())],
               f"float32 off by {float((exact[key] - approximate[key]).abs().max()):.1e}")
-    print(f"  nearest ratio to the clip edge {float(edge):.1e}; largest latent {float(exact['first/latents'].abs().max()):.1f};",
-          f"off: final adapter {max(float((exact[k] - approximate[k]).abs().max()) for k in exact if k.startswith('final/')):.1e}")
+    print(f"  nearest ratio to the clip edge {float(edge):.1e}; ",
+          f"float32 off: weights {max(float((exact[k] - approximate[k]).abs().max()) for k in exact if k.startswith('after/')):.1e}")
     save_tensors(FIXTURES / "adversarial.safetensors", {**{f"input/{key}": value for key, value in data.items()},
                                                         **{f"head/{key}": value for key, value in run.initial_head.items()}, **exact},
                  seed=SEED, versions=versions("diffusers", "peft", "timm"), computed="float64, stored as float32", constants=json.dumps(OPTIONS),
-                 reference_float32_error=float32_error(exact, approximate), tolerance="first/* and losses 1e-4; rewards 1e-4; final/* 5e-4")
+                 reference_float32_error=float32_error(exact, approximate), tolerance="losses and rewards 1e-4; weights 5e-4")

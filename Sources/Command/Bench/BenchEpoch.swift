@@ -13,7 +13,7 @@ import TensorCore
 /// - `sample`: a worker takes over the policy's newest parameters and samples (`DiffusionPolicy.sampling`, `Rollout.sample`).
 /// - `decode`: it decodes and rounds to 8 bits (`DiffusionPolicy.images`, `TensorPayload`).
 /// - `score`, `discriminator`: the reward server's own desk answers (`DiscriminatorDesk`).
-/// - `policy`: the learner's part of the method (`TrainingStep.trainPolicy`).
+/// - `policy`: the learner's part of the method (`PolicyUpdate`).
 struct BenchEpoch {
     let engine: any Engine
     private let settings: Settings
@@ -22,7 +22,7 @@ struct BenchEpoch {
     private let chunks: Chunks
     private let lanes: Lanes
     private let prompt: PromptConditioning
-    private let step: TrainingStep
+    private let update: PolicyUpdate
     private var state: PolicyState
     private var desk: DiscriminatorDesk
     private var discriminatorVersion = DiscriminatorVersion(rawValue: 0)
@@ -59,9 +59,7 @@ struct BenchEpoch {
                 pooled_BP: noise([1, work.transformer.pooledWidth], 1))
         }
         prompt = PromptConditioning(positive: conditioning(1), negative: conditioning(0))
-        step = TrainingStep(
-            update: PolicyUpdate(settings: method.policy, rollout: rollout, chunks: chunks),
-            schedule: Schedule(schedule: method.schedule, discriminator: method.discriminator))
+        update = PolicyUpdate(settings: method.policy, rollout: rollout, chunks: chunks)
         state = PolicyState(parameters: policy.initialParameters, settings: method.policy)
         desk = DiscriminatorDesk(scorer: try Scorer(settings: settings, engine: engine))
         guard let run = RunID(rawValue: "bench"), let nothing = TensorChunk.divide(TensorSet()).first else {
@@ -99,13 +97,13 @@ struct BenchEpoch {
                     steps: settings.method.discriminator.stepsPerTraining)
             ).version
         case .policy:
-            _ = try step.trainPolicy(
-                epoch: number,
-                groups: [
-                    ScoredGroup(
-                        group: coordinates, prompt: prompt, trajectory: try made(sampled).trajectory,
-                        rewards: try made(scores).rewards.floats)
-                ], state: &state, policy: policy.trainable, lanes: lanes)
+            let scored = ScoredGroup(
+                group: coordinates, prompt: prompt, trajectory: try made(sampled).trajectory,
+                rewards: try made(scores).rewards.floats)
+            let advantages = Advantages(
+                rewards: [scored.rewards], deviation: settings.method.policy.advantageStandardDeviation)
+            _ = try update(
+                &state, groups: [scored], advantages: advantages, policy: policy.trainable, lanes: lanes)
         }
     }
 

@@ -68,7 +68,7 @@ struct ArchitectureTests {
         for step in steps {
             #expect(exists(step.function, of: step.type, in: sources), "\(step.type).\(step.function)")
         }
-        #expect(!exists("lease", of: "TrainingStep", in: sources) && !exists("trains", of: "TrainingStep", in: sources))
+        #expect(!exists("lease", of: "Epoch", in: sources) && !exists("trains", of: "Epoch", in: sources))
     }
 
     /// Whether a file that declares or extends a type has a function of this name.

@@ -47,7 +47,7 @@ struct DocumentRule: Sendable, CustomTestStringConvertible {
                 .filter { !known.decisions.contains($0) }
         },
         .init(
-            "names in code font are names of the code", bad: "`NoSuchThing`", good: "`TrainingStep.run`", comments: true
+            "names in code font are names of the code", bad: "`NoSuchThing`", good: "`Epoch.run`", comments: true
         ) {
             document, known in
             document.spans.flatMap { span in

@@ -14,7 +14,12 @@ private struct ToyRun {
     let reward: AdversarialReward
     var policy: PolicyState
     var trainer: DiscriminatorTrainer
-    var step: TrainingStep
+    let update: PolicyUpdate
+    var schedule: Schedule
+    /// Threads of the policy's part.
+    var lanes = Lanes(count: 2)
+    /// Whether the discriminator's training fails.
+    var isInterrupted = false
 
     static let backbone: BackboneFunction = { images, _, _ in
         let values = images.reshaped(images.shape[0], -1)
@@ -60,19 +65,29 @@ private struct ToyRun {
             backbone: BackboneShape(width: 36, depth: 1), seed: 5,
             engine: engine)
         trainer = DiscriminatorTrainer(discriminator, settings: settings.discriminator, seed: 5)
-        step = TrainingStep(
-            update: PolicyUpdate(settings: settings.policy, rollout: rollout, chunks: Chunks(size: 4)),
-            schedule: Schedule(schedule: settings.schedule, discriminator: settings.discriminator))
+        update = PolicyUpdate(settings: settings.policy, rollout: rollout, chunks: Chunks(size: 4))
+        schedule = Schedule(schedule: settings.schedule, discriminator: settings.discriminator)
     }
 
-    /// Rollout and scores, then the step; the distance is that of the weights which sampled, mean square, to the ideal ones.
-    mutating func epoch(_ epoch: Int, lanes: Lanes = Lanes(count: 2)) throws -> (StepReport, distance: Double) {
+    /// Runs an epoch; the distance is that of the weights which sampled, mean square, to the ideal ones.
+    mutating func epoch(_ number: Int, lanes: Lanes = Lanes(count: 2)) throws -> (StepReport, distance: Double) {
+        let distance = Double(
+            ((policy.parameters["weight"] ?? toyWeight) - Self.idealWeight).activated(.square).mean().scalar)
+        self.lanes = lanes
+        var schedule = schedule
+        let report = try Epoch(number, deviation: settings.policy.advantageStandardDeviation).run(
+            at: &self, schedule: &schedule)
+        self.schedule = schedule
+        return (report, distance)
+    }
+}
+
+extension ToyRun: EpochSite {
+    mutating func collect(_ epoch: Int) throws -> [ScoredGroup] {
         let prompts = PromptOrder(promptCount: 12, groupsPerEpoch: settings.rollout.groupsPerEpoch, seed: 5).prompts(
             epoch: epoch)
         let velocity = Self.trainable.velocity(policy.parameters)
-        let distance = Double(
-            ((policy.parameters["weight"] ?? toyWeight) - Self.idealWeight).activated(.square).mean().scalar)
-        let groups = try prompts.enumerated().map { index, prompt in
+        return try prompts.enumerated().map { index, prompt in
             let group = GroupCoordinates(epoch: epoch, index: index)
             let sample = try rollout.sample(
                 group, prompt: toyPrompt, engine: engine, chunks: Chunks(size: 4), lanes: lanes, velocity: velocity)
@@ -84,18 +99,30 @@ private struct ToyRun {
             trainer.remember(group, prompt: "\(prompt)", features: features.training)
             return ScoredGroup(group: group, prompt: toyPrompt, trajectory: sample.trajectory, rewards: scores.rewards)
         }
-        var nextTrainer = trainer
-        let report = try step.run(epoch: epoch, groups: groups, state: &policy, policy: Self.trainable, lanes: lanes) {
-            groups in
-            try nextTrainer.train(groups: groups, references: references).heldOut.areaUnderCurve
-        }
-        trainer = nextTrainer
-        return (report, distance)
     }
+
+    func compare(_ groups: [ScoredGroup]) throws -> Schedule.Evidence {
+        let means = try trainer.compared(on: groups.map(\.group), references: references)
+        return Schedule.Evidence(realMean: means.realMean, fakeMean: means.fakeMean)
+    }
+
+    mutating func trainDiscriminator(_ groups: [ScoredGroup]) throws -> () throws -> Double {
+        if isInterrupted { return { throw Interrupted() } }
+        let report = try trainer.train(groups: groups.map(\.group), references: references)
+        return { report.heldOut.areaUnderCurve }
+    }
+
+    mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport] {
+        try update(&policy, groups: groups, advantages: advantages, policy: Self.trainable, lanes: lanes)
+    }
+
+    func publish(_ report: StepReport) {}
 }
 
-@Suite("training step")
-struct TrainingStepTests {
+private struct Interrupted: Error {}
+
+@Suite("epoch")
+struct EpochTests {
     @Test("the policy waits for the discriminator, then approaches the one that made the references")
     func learns() throws {
         var run = try ToyRun()
@@ -122,21 +149,13 @@ struct TrainingStepTests {
             #expect(first == second)
         }
         #expect(one.policy.parameters["weight"]?.values == many.policy.parameters["weight"]?.values)
-        struct Interrupted: Error {}
-        let (before, schedule) = (one.policy.parameters["weight"]?.values, one.step.schedule)
-        let group = try ScoredGroup(
-            group: GroupCoordinates(epoch: 3, index: 0), prompt: toyPrompt,
-            trajectory: one.rollout.sample(
-                GroupCoordinates(epoch: 3, index: 0), members: 0..<4, prompt: toyPrompt, engine: engine,
-                velocity: ToyRun.trainable.velocity(one.policy.parameters)
-            ).trajectory, rewards: [1, 2, 3, 4])
-        #expect(throws: Interrupted.self) {
-            try one.step.run(
-                epoch: 3, groups: [group], state: &one.policy, policy: ToyRun.trainable, lanes: Lanes(count: 1)
-            ) { _ in throw Interrupted() }
-        }
+        let (before, schedule, version) = (
+            one.policy.parameters["weight"]?.values, one.schedule, one.trainer.discriminator.version
+        )
+        one.isInterrupted = true
+        #expect(throws: Interrupted.self) { try one.epoch(3) }
         #expect(one.policy.parameters["weight"]?.values == before)
-        #expect(one.step.schedule == schedule)
+        #expect(one.schedule == schedule && one.trainer.discriminator.version == version)
     }
 
     @Test("the released schedule discards the advantages of a discriminator epoch")
@@ -167,11 +186,9 @@ struct TrainingStepTests {
                 decay: 0.9, interval: 8, parameters: whole.policy.average.parameters,
                 updateCount: whole.policy.average.updateCount))
         try resumed.trainer.restore(whole.trainer.state)
-        resumed.step = TrainingStep(
-            update: whole.step.update,
-            schedule: Schedule(
-                schedule: whole.settings.schedule, discriminator: whole.settings.discriminator,
-                state: whole.step.schedule.state))
+        resumed.schedule = Schedule(
+            schedule: whole.settings.schedule, discriminator: whole.settings.discriminator,
+            state: whole.schedule.state)
         for epoch in 3..<6 {
             let first = try whole.epoch(epoch)
             let second = try resumed.epoch(epoch)

@@ -1,0 +1,105 @@
+/// One epoch of Adv-GRPO, in the order of the paper. Where its work is done is the site's matter.
+///
+/// - Source: Adv-GRPO, arXiv 2511.20256, section 3 and figure 3.
+public struct Epoch: Sendable {
+    /// Number, from 0.
+    public let number: Int
+    private let deviation: DeviationScope
+
+    /// - Parameter deviation: what advantages are divided by.
+    public init(_ number: Int, deviation: DeviationScope) {
+        self.number = number
+        self.deviation = deviation
+    }
+
+    /// Runs the epoch. When it throws, the schedule is as before, and so is a site that is a value.
+    ///
+    /// - Returns: what it did.
+    /// - Throws: what the site throws.
+    public func run<Site: EpochSite>(at site: inout Site, schedule: inout Schedule) throws -> StepReport {
+        var (next, nextSchedule) = (site, schedule)
+
+        // Groups of images of one prompt each, sampled by the policy and scored by the discriminator as both are now.
+        let groups = try next.collect(number)
+
+        // Who learns: discriminator epochs first, then the policy; or both.
+        let evidence = schedule.needsEvidence ? try next.compare(groups) : nil
+        let plan = schedule.plan(epoch: number, evidence: evidence)
+
+        // References against these images: the discriminator that the next epoch is scored by (eq. 12 to 14). It needs nothing of
+        // the policy's update, so a site may do both at once.
+        let discriminator = plan.trainsDiscriminator ? try next.trainDiscriminator(groups) : nil
+
+        // Overlapped rollouts: the policy as it is now samples the next epoch while both players learn.
+        try next.overlapNext(plan)
+
+        // A_i = (r_i - mean of the prompt) / (std + 1e-4): each image against its siblings (eq. 1).
+        let advantages = Advantages(rewards: groups.map(\.rewards), deviation: deviation)
+
+        // max(-A ρ, -A clip(ρ)) over the window's steps, ρ = exp(ℓ_θ - ℓ_old); AdamW; average (eq. 2, 3, 5).
+        let updates = plan.trainsPolicy ? try next.updatePolicy(groups, advantages) : []
+
+        // Both players' new versions sample and score what comes next.
+        let areaUnderCurve = try discriminator?()
+        nextSchedule.record(plan, areaUnderCurve: areaUnderCurve)
+        let report = StepReport(
+            epoch: number, plan: plan, advantages: advantages, updates: updates,
+            discriminatorAreaUnderCurve: areaUnderCurve)
+        try next.publish(report)
+        (site, schedule) = (next, nextSchedule)
+        return report
+    }
+}
+
+/// Where an epoch's work is done: on a cluster, in one process, on an engine that only notes memory.
+public protocol EpochSite {
+    /// Samples the epoch's groups and has them scored.
+    ///
+    /// - Returns: the groups in the order of their coordinates, all sampled by one policy and scored by one discriminator.
+    mutating func collect(_ epoch: Int) throws -> [ScoredGroup]
+
+    /// Mean rewards of the groups' references and images under the current discriminator, for the schedule `trigger`.
+    mutating func compare(_ groups: [ScoredGroup]) throws -> Schedule.Evidence
+
+    /// Begins to train the discriminator on the groups' images.
+    ///
+    /// - Returns: waits for the training's end; the area under the ROC curve, on held-out images, of the version that scored them.
+    mutating func trainDiscriminator(_ groups: [ScoredGroup]) throws -> () throws -> Double
+
+    /// With overlapped rollouts: lets the next epoch be sampled from now on.
+    mutating func overlapNext(_ plan: EpochPlan) throws
+
+    /// Moves the policy by the groups' advantages.
+    ///
+    /// - Returns: one report an optimiser step.
+    mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport]
+
+    /// Ends the epoch: what moved becomes what the next one is sampled and scored with, and what happened is recorded.
+    mutating func publish(_ report: StepReport) throws
+}
+
+extension EpochSite {
+    /// Nothing: epochs follow each other.
+    public mutating func overlapNext(_ plan: EpochPlan) {}
+}
+
+/// What an epoch did, for metrics.
+public struct StepReport: Sendable, Equatable {
+    /// Number, from 0.
+    public let epoch: Int
+    /// Who learned.
+    public let plan: EpochPlan
+    /// Advantages and the reward's statistics.
+    public let advantages: Advantages
+    /// One an optimiser step of the policy.
+    public let updates: [PolicyUpdateReport]
+    /// Of the version that scored this epoch; nil when it was not measured.
+    public let discriminatorAreaUnderCurve: Double?
+
+    /// Statistics over all updates.
+    public var policy: PolicyStatistics { updates.reduce(PolicyStatistics()) { $0 + $1.statistics } }
+    /// Mean norm of the updates' gradients before clipping.
+    public var gradientNorm: Double {
+        updates.isEmpty ? 0 : updates.reduce(0) { $0 + $1.gradientNorm } / Double(updates.count)
+    }
+}
