@@ -1,7 +1,7 @@
 import AdvGRPO
-import Crypto
 import Foundation
 import NeuralNetworks
+import Platform
 import SafeTensors
 import TensorCore
 
@@ -27,14 +27,13 @@ struct EmbeddingCache: Sendable {
         // A rehearsal looks for what the engine it stands for would find.
         let computing = engine.computes ? engine : Engines.default
         var hash = SHA256()
-        hash.update(
-            data: Data("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n".utf8))
+        hash.update("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n")
         for part in ["text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3"] {
             let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(model)/\(part)")) ?? []
             for name in names.sorted() { try Self.add("\(part)/\(name)", of: model, to: &hash) }
         }
         for name in ["model_index.json", "transformer/config.json"] { try Self.add(name, of: model, to: &hash) }
-        folder = "\(root)/\(Self.hexadecimal(hash.finalize()))"
+        folder = "\(root)/\(hash.hexadecimal)"
         // A rehearsal writes nothing.
         guard engine.computes else { return }
         do {
@@ -54,22 +53,18 @@ struct EmbeddingCache: Sendable {
             var byteCount = 0
             var contents = SHA256()
             while let bytes = try file.read(upToCount: 8 << 20), !bytes.isEmpty {
-                contents.update(data: bytes)
+                bytes.withUnsafeBytes { contents.update($0) }
                 byteCount += bytes.count
             }
-            hash.update(data: Data("\(name) \(byteCount) \(hexadecimal(contents.finalize()))\n".utf8))
+            hash.update("\(name) \(byteCount) \(contents.hexadecimal)\n")
         } catch {
             throw ModelError(
                 code: .configuration, source: path, message: "cannot be read: \(error.localizedDescription)")
         }
     }
 
-    private static func hexadecimal(_ digest: SHA256.Digest) -> String {
-        digest.map { String(UInt16($0) + 0x100, radix: 16).dropFirst() }.joined()
-    }
-
     private func path(_ prompt: String) -> String {
-        "\(folder)/\(Self.hexadecimal(SHA256.hash(data: Data(prompt.utf8)))).safetensors"
+        "\(folder)/\(SHA256.hexadecimal(of: prompt)).safetensors"
     }
 
     /// Whether there is a file for a prompt; it may be damaged.
@@ -102,8 +97,8 @@ struct EmbeddingCache: Sendable {
 
     private static func digest(_ text: [Float], _ pooled: [Float]) -> String {
         var hash = SHA256()
-        text.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        pooled.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        return hexadecimal(hash.finalize())
+        text.withUnsafeBytes { hash.update($0) }
+        pooled.withUnsafeBytes { hash.update($0) }
+        return hash.hexadecimal
     }
 }
