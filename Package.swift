@@ -8,6 +8,11 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// A library of the system, as Swift sees it: a header and a module map in `Sources/System/<name>`.
+func system(_ name: String, apt: String, brew: String) -> Target {
+    .systemLibrary(name: name, path: "Sources/System/\(name)", providers: [.apt([apt]), .brew([brew])])
+}
+
 /// A Swift library of the product; `Sources/<name>` holds it.
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: strict)
@@ -33,14 +38,14 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
-        .systemLibrary(name: "COpenBLAS", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
-        .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"]), .brew(["onednn"])]),
-        .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"]), .brew(["zeromq"])]),
-        .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"]), .brew(["libsodium"])]),
-        .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"]), .brew(["xxhash"])]),
-        .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
-        .systemLibrary(name: "CWebP", providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
-        .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
+        system("COpenBLAS", apt: "libopenblas-dev", brew: "openblas"),
+        system("COneDNN", apt: "libdnnl-dev", brew: "onednn"),
+        system("CZeroMQ", apt: "libzmq3-dev", brew: "zeromq"),
+        system("CSodium", apt: "libsodium-dev", brew: "libsodium"),
+        system("CXXHash", apt: "libxxhash-dev", brew: "xxhash"),
+        system("CPNG", apt: "libpng-dev", brew: "libpng"),
+        system("CWebP", apt: "libwebp-dev", brew: "webp"),
+        .target(name: "CJPEG", path: "Sources/System/CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])]),
 
         module("Platform", ["CSodium"]),
