@@ -28,10 +28,9 @@ package struct SHA256: Sendable {
     /// The 32 bytes for what came so far; more may follow.
     package var digest: [UInt8] {
         var last = state
-        return [UInt8](unsafeUninitializedCapacity: crypto_hash_sha256_bytes()) { bytes, count in
-            crypto_hash_sha256_final(&last, bytes.baseAddress)
-            count = bytes.count
-        }
+        var bytes = [UInt8](repeating: 0, count: crypto_hash_sha256_bytes())
+        crypto_hash_sha256_final(&last, &bytes)
+        return bytes
     }
 
     /// `digest` as 64 lower-case hexadecimal digits, as `sha256sum` prints it.
