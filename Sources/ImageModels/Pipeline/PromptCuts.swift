@@ -1,4 +1,4 @@
-public import NeuralNetworks
+internal import NeuralNetworks
 
 /// What reads prompts, and how much of one.
 public struct PromptReader: Sendable {
