@@ -1,12 +1,23 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-let strict: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-]
+/// Whether a warning is an error, as dev/check and .ci/run ask; nobody else is stopped by what a newer compiler warns about.
+let isStrict = Context.environment["ADVGRPO_STRICT"] != nil
+
+let strict: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (isStrict ? [.treatAllWarnings(as: .error)] : [])
+
+let strictC: [CSetting] = isStrict ? [.treatAllWarnings(as: .error)] : []
+
+/// A library of the system, as Swift sees it: a header and a module map in `Sources/System/<name>`.
+func system(_ name: String, apt: String, brew: String) -> Target {
+    .systemLibrary(name: name, path: "Sources/System/\(name)", providers: [.apt([apt]), .brew([brew])])
+}
 
 /// A Swift library of the product; `Sources/<name>` holds it.
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -23,27 +34,32 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 
 let package = Package(
     name: "advgrpo",
-    products: [.executable(name: "advgrpo", targets: ["Command"])],
+    products: [
+        .executable(name: "advgrpo", targets: ["Command"]),
+        .library(name: "TensorCore", targets: ["TensorCore"]),
+        .library(name: "SafeTensors", targets: ["SafeTensors"]),
+    ],
+    // Exact, as Package.resolved is not committed: a lock file names the addresses that packages came from, and differs where a
+    // mirror stands in for GitHub. So a commit builds from the same sources everywhere; these have no dependencies of their own.
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
-        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
-        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
-        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
     ],
     targets: [
-        .systemLibrary(name: "COpenBLAS", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
-        .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"]), .brew(["onednn"])]),
-        .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"]), .brew(["zeromq"])]),
-        .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"]), .brew(["xxhash"])]),
-        .systemLibrary(name: "CPNG", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
-        .systemLibrary(name: "CWebP", providers: [.apt(["libwebp-dev"]), .brew(["webp"])]),
-        .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
-        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])]),
+        system("COpenBLAS", apt: "libopenblas-dev", brew: "openblas"),
+        system("COneDNN", apt: "libdnnl-dev", brew: "onednn"),
+        system("CZeroMQ", apt: "libzmq3-dev", brew: "zeromq"),
+        system("CSodium", apt: "libsodium-dev", brew: "libsodium"),
+        system("CXXHash", apt: "libxxhash-dev", brew: "xxhash"),
+        system("CYAML", apt: "libyaml-dev", brew: "libyaml"),
+        system("CPNG", apt: "libpng-dev", brew: "libpng"),
+        system("CWebP", apt: "libwebp-dev", brew: "webp"),
+        .target(
+            name: "CJPEG", path: "Sources/System/CJPEG", cSettings: strictC, linkerSettings: [.linkedLibrary("jpeg")]),
+        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])] + strictC),
 
-        module("Platform", []),
+        module("Platform", ["CSodium"]),
         module("TensorCore", ["Platform", "COpenBLAS", "COneDNN", "CKernels"]),
         module("SafeTensors", ["Platform"]),
         module("NeuralNetworks", ["Platform", "TensorCore", "SafeTensors"]),
@@ -61,23 +77,18 @@ let package = Package(
         module(
             "Runtime",
             [
-                "AdvGRPO", "Protocol", "Transport", "Raster", "Platform", "CXXHash",
+                "AdvGRPO", "Protocol", "Transport", "Raster", "Platform", "CXXHash", "CYAML",
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "Metrics", package: "swift-metrics"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "Crypto", package: "swift-crypto"),
-                "Yams",
             ]),
         module(
             "MethodModels",
             [
                 "AdvGRPO", "ImageModels", "Platform", "Raster", "SafeTensors", "CXXHash",
-                .product(name: "Crypto", package: "swift-crypto"),
             ]),
         module("RolloutWorker", ["Platform", "Runtime", "MethodModels"]),
         module("RewardServer", ["Runtime", "MethodModels", "Datasets"]),
         module("Relay", ["Runtime", "SafeTensors"]),
-        module("Learner", ["Runtime", "MethodModels", "Datasets"]),
+        module("Learner", ["Platform", "Runtime", "MethodModels", "Datasets"]),
         .executableTarget(
             name: "Command",
             dependencies: [
@@ -114,7 +125,7 @@ let package = Package(
             "Runtime",
             [
                 "AdvGRPO", "FaultyNetwork", "NeuralNetworks", "Platform", "Protocol", "Raster", "SafeTensors",
-                "TensorCore", "Transport", "WeightsPublisher", "Yams",
+                "TensorCore", "Transport", "WeightsPublisher",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .executableTarget(

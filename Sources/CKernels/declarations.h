@@ -10,16 +10,17 @@
 
 #include "CKernels.h"
 
+#define BF16_VARIANT(name, level, ...) void name##_bf16_##level(__VA_ARGS__);
 #define VARIANTS(name, level, ...) \
     void name##_f32_##level(__VA_ARGS__); \
-    void name##_bf16_##level(__VA_ARGS__);
+    BF16_VARIANT(name, level, __VA_ARGS__)
 #define STRIP(type, ...) __VA_ARGS__
 #define CALL(macro, ...) macro(__VA_ARGS__)
 #define KERNEL(name, parameters, arguments) \
     CALL(VARIANTS, name, baseline, STRIP parameters) \
     CALL(VARIANTS, name, v3, STRIP parameters) \
     CALL(VARIANTS, name, v4, STRIP parameters) \
-    CALL(VARIANTS, name, v4bf16, STRIP parameters) \
-    CALL(VARIANTS, name, amx, STRIP parameters)
+    CALL(BF16_VARIANT, name, v4bf16, STRIP parameters) \
+    CALL(BF16_VARIANT, name, amx, STRIP parameters)
 #include "KernelList.def"
 #undef KERNEL

@@ -48,24 +48,25 @@ kernel_level kernel_level_in_use(void) {
 }
 
 #if defined(__x86_64__)
-#define LEVELS(name, suffix, arguments) \
+/// A kernel of the level in use; `v4bf16` and `amx` name the level whose kernel serves where those are in use.
+#define LEVELS(name, suffix, v4bf16, amx, arguments) \
     switch (kernel_level_in_use()) { \
-    case kernel_amx: name##_##suffix##_amx arguments; return; \
-    case kernel_avx512_bf16: name##_##suffix##_v4bf16 arguments; return; \
+    case kernel_amx: name##_##suffix##_##amx arguments; return; \
+    case kernel_avx512_bf16: name##_##suffix##_##v4bf16 arguments; return; \
     case kernel_x86_64_v4: name##_##suffix##_v4 arguments; return; \
     case kernel_x86_64_v3: name##_##suffix##_v3 arguments; return; \
     case kernel_baseline: name##_##suffix##_baseline arguments; return; \
     }
 #else
-#define LEVELS(name, suffix, arguments) name##_##suffix##_baseline arguments;
+#define LEVELS(name, suffix, v4bf16, amx, arguments) name##_##suffix##_baseline arguments;
 #endif
 
 #define KERNEL(name, parameters, arguments) \
     void kernel_##name parameters { \
         if (type == kernel_bfloat16) { \
-            LEVELS(name, bf16, arguments) \
+            LEVELS(name, bf16, v4bf16, amx, arguments) \
         } else { \
-            LEVELS(name, f32, arguments) \
+            LEVELS(name, f32, v4, v4, arguments) \
         } \
     }
 #include "KernelList.def"

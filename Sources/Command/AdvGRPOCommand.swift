@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Platform
 import Runtime
 
 /// The one executable: subcommands that wire the libraries together, nothing else.
@@ -12,6 +13,7 @@ struct AdvGRPOCommand: AsyncParsableCommand {
             Results go to standard output, progress and logs to standard error. Exit status: 0 done, 1 failed with one sentence \
             that says what to do, 64 wrong usage.
             """,
+        version: Program.version,
         subcommands: [
             Train.self, Plan.self, LearnerCommand.self, RewardServerCommand.self, RolloutWorkerCommand.self,
             RelayCommand.self, HealthCommand.self, StatusCommand.self, Sample.self, Score.self, Evaluate.self,

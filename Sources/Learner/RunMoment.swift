@@ -2,6 +2,7 @@ import AdvGRPO
 import Foundation
 import Logging
 import MethodModels
+import Platform
 import Protocol
 import Runtime
 import SafeTensors
@@ -24,6 +25,8 @@ struct RunMoment {
         var trainingSeconds = 0.0
         /// What computed: engine, kernel, processor.
         var computedBy: String
+        /// Version of the program that wrote the snapshot; nil in those from before it was noted.
+        var program: String?
         /// Digests of the models that learner and reward server began the run with, by their part of it; nil in snapshots from
         /// before there were any.
         var models: [String: String]?
@@ -103,6 +106,7 @@ struct RunMoment {
         record.policyVersion = trainer.version.rawValue
         record.discriminatorVersion = discriminatorVersion.rawValue
         record.schedule = schedule.state
+        record.program = Program.version
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try DurableFile.write([SharedBytes(copying: Array(encoder.encode(record)))], to: folder + "/run.json")

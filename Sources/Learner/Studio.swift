@@ -4,6 +4,7 @@ import Foundation
 import ImageModels
 import Logging
 import MethodModels
+import Platform
 import Protocol
 import Raster
 import Runtime
@@ -156,7 +157,8 @@ final class Studio {
                 svg: LineChart(series: series, xLabel: "epoch", yLabel: chart.title).svg)
         }
         report.facts = [
-            ("run", record.runID.rawValue), ("computed by", record.computedBy), ("processor", Processor.description),
+            ("run", record.runID.rawValue), ("advgrpo", Program.version), ("computed by", record.computedBy),
+            ("processor", Processor.description),
             ("images per second", String(format: "%.2f", Double(record.images) / max(record.trainingSeconds, 1e-9))),
             ("groups trained", "\(record.ledger.trained)"), ("leases expired", "\(record.ledger.expired)"),
             ("evaluation backbone", settings.resolvedEvaluationBackbone),

@@ -1,5 +1,4 @@
 import AdvGRPO
-import Crypto
 import Foundation
 import ImageModels
 import NeuralNetworks
@@ -29,16 +28,15 @@ struct EmbeddingCache: Sendable {
         // A rehearsal looks for what the engine it stands for would find.
         let computing = engine.computes ? engine : Engines.default
         var hash = SHA256()
-        hash.update(
-            data: Data("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n".utf8))
+        hash.update("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n")
         for (part, digest) in try ModelDigest.pipeline(model, parts: Self.parts).sorted(by: { $0.key < $1.key }) {
-            hash.update(data: Data("\(part) \(digest)\n".utf8))
+            hash.update("\(part) \(digest)\n")
         }
         let files = try PipelineFiles(path: model)
         for name in ["model_index.json", "transformer/config.json"] {
-            hash.update(data: Data(try Files<ModelError>.read(files.file(name))))
+            try Files<ModelError>.read(files.file(name)).withUnsafeBytes { hash.update($0) }
         }
-        folder = "\(root)/\(Self.hexadecimal(hash.finalize()))"
+        folder = "\(root)/\(hash.hexadecimal)"
         // A rehearsal writes nothing.
         guard engine.computes else { return }
         do {
@@ -54,12 +52,8 @@ struct EmbeddingCache: Sendable {
         "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3",
     ]
 
-    private static func hexadecimal(_ digest: SHA256.Digest) -> String {
-        digest.map { String(UInt16($0) + 0x100, radix: 16).dropFirst() }.joined()
-    }
-
     private func path(_ prompt: String) -> String {
-        "\(folder)/\(Self.hexadecimal(SHA256.hash(data: Data(prompt.utf8)))).safetensors"
+        "\(folder)/\(SHA256.hexadecimal(of: prompt)).safetensors"
     }
 
     /// Whether there is a file for a prompt; it may be damaged.
@@ -92,8 +86,8 @@ struct EmbeddingCache: Sendable {
 
     private static func digest(_ text: [Float], _ pooled: [Float]) -> String {
         var hash = SHA256()
-        text.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        pooled.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        return hexadecimal(hash.finalize())
+        text.withUnsafeBytes { hash.update($0) }
+        pooled.withUnsafeBytes { hash.update($0) }
+        return hash.hexadecimal
     }
 }

@@ -1,7 +1,7 @@
 internal import CXXHash
-internal import Crypto
 internal import Dispatch
 public import NeuralNetworks
+internal import Platform
 public import Protocol
 public import SafeTensors
 internal import Synchronization
@@ -22,8 +22,8 @@ extension ManifestDigest {
     /// SHA-256 of a manifest's text.
     public init(of text: SharedBytes) {
         var hash = SHA256()
-        text.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        self.init(bytes: hash.finalize())
+        text.withUnsafeBytes { hash.update($0) }
+        self.init(bytes: hash.digest)
     }
 }
 

@@ -1,5 +1,4 @@
 public import AdvGRPO
-internal import Crypto
 internal import Foundation
 internal import Platform
 
@@ -58,7 +57,7 @@ extension Settings {
     }
 
     /// SHA-256 of `resolved()` in lower-case hexadecimal: the same as `sha256sum settings.yaml` in a run directory.
-    public var digest: String { Self.sha256(resolved()) }
+    public var digest: String { SHA256.hexadecimal(of: resolved()) }
 
     /// SHA-256 of what all roles of a run must agree on: seed, precision and method, but no paths, threads or lengths.
     public var methodDigest: String {
@@ -66,11 +65,7 @@ extension Settings {
         common.seed = seed
         common.precision = precision
         common.method = method
-        return Self.sha256(common.resolved())
-    }
-
-    private static func sha256(_ text: String) -> String {
-        SHA256.hash(data: Data(text.utf8)).map { String(format: "%02x", $0) }.joined()
+        return SHA256.hexadecimal(of: common.resolved())
     }
 
     /// The files and folders that the settings name and that do not exist, each with its key.

@@ -1,7 +1,6 @@
 internal import AdvGRPO
 internal import Foundation
 internal import Platform
-internal import Yams
 
 /// Collects what file and overrides say, and everything that is wrong with it.
 struct SettingsReader {
@@ -22,16 +21,16 @@ struct SettingsReader {
 
     /// Reads the file's text.
     mutating func read(_ text: String) {
-        do {
-            guard let root = try Yams.compose(yaml: text), !root.isNull else { return }
-            guard case .mapping = root else {
+        do throws(YAMLError) {
+            guard let root = try YAMLNode.parse(text), !root.content.isNull else { return }
+            guard case .mapping = root.content else {
                 problems.append(
-                    .init(origin: .file(line: root.mark?.line), path: "", message: "must hold keys with values"))
+                    .init(origin: .file(line: root.line), path: "", message: "must hold keys with values"))
                 return
             }
-            collect(root, path: "", isOverride: false)
+            collect(root.content, path: "", isOverride: false)
         } catch {
-            problems.append(Self.syntaxProblem(error))
+            problems.append(.init(origin: .file(line: error.line), path: "", message: error.message))
         }
     }
 
@@ -43,9 +42,8 @@ struct SettingsReader {
         }
         let path = text[..<equals].trimmingCharacters(in: .whitespaces)
         let value = text[text.index(after: equals)...]
-        do {
-            let node = try Yams.compose(yaml: String(value)) ?? Node("")
-            collect(entry: path, node, at: .override)
+        do throws(YAMLError) {
+            collect(entry: path, try YAMLNode.parse(String(value))?.content ?? .nothing, at: .override)
         } catch {
             problems.append(.init(origin: .override, path: path, message: "has a value that is not YAML: \(value)"))
         }
@@ -78,19 +76,20 @@ struct SettingsReader {
         entries.last { $0.path == path || $0.path.hasPrefix(path + ".") }?.origin ?? .preset
     }
 
-    private mutating func collect(_ mapping: Node, path: String, isOverride: Bool) {
+    private mutating func collect(_ mapping: YAMLNode.Content, path: String, isOverride: Bool) {
         guard case .mapping(let pairs) = mapping else { return }
         for (key, value) in pairs {
-            let place: SettingsError.Problem.Origin = isOverride ? .override : .file(line: key.mark?.line)
-            if let name = key.string {
-                collect(entry: path.isEmpty ? name : "\(path).\(name)", value, at: place)
+            let place: SettingsError.Problem.Origin = isOverride ? .override : .file(line: key.line)
+            if let name = key.content.text {
+                collect(entry: path.isEmpty ? name : "\(path).\(name)", value.content, at: place)
             } else {
                 problems.append(.init(origin: place, path: path, message: "holds a key that is not text"))
             }
         }
     }
 
-    private mutating func collect(entry path: String, _ node: Node, at place: SettingsError.Problem.Origin) {
+    private mutating func collect(entry path: String, _ node: YAMLNode.Content, at place: SettingsError.Problem.Origin)
+    {
         if let description = descriptions[path] {
             guard var value = SettingValue(node, as: description.kind) else {
                 problems.append(
@@ -121,23 +120,6 @@ struct SettingsReader {
             problems.append(.init(origin: place, path: path, message: "is not a setting; \(hint)"))
         }
     }
-
-    private static func syntaxProblem(_ error: any Error) -> SettingsError.Problem {
-        guard let error = error as? YamlError else {
-            return .init(origin: .file(line: nil), path: "", message: "is not YAML: \(error)")
-        }
-        switch error {
-        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
-            .composer(_, let problem, let mark, _):
-            return .init(origin: .file(line: mark.line), path: "", message: "not YAML: \(problem)")
-        case .duplicatedKeysInMapping(let duplicates, let context):
-            let names = duplicates.map { "\($0)" }.sorted().joined(separator: ", ")
-            return .init(
-                origin: .file(line: context.mark.line), path: "", message: "the same key is written twice: \(names)")
-        default:
-            return .init(origin: .file(line: nil), path: "", message: "not YAML: \(error)")
-        }
-    }
 }
 
 extension SettingDescription {
@@ -161,7 +143,7 @@ extension SettingDescription {
 
 extension SettingValue {
     /// A YAML node as a value of the expected kind, or nil.
-    fileprivate init?(_ node: Node, as kind: SettingDescription.Kind) {
+    fileprivate init?(_ node: YAMLNode.Content, as kind: SettingDescription.Kind) {
         switch kind {
         case .integer:
             guard let value = node.plainText.flatMap({ Int($0) }) else { return nil }
@@ -173,11 +155,11 @@ extension SettingValue {
             guard let text = node.plainText, text == "true" || text == "false" else { return nil }
             self = .boolean(text == "true")
         case .text, .path:
-            guard case .scalar(let scalar) = node, !node.isNull else { return nil }
-            self = .text(scalar.string)
+            guard let text = node.text, !node.isNull else { return nil }
+            self = .text(text)
         case .choice(let words):
-            guard case .scalar(let scalar) = node, words.contains(scalar.string) else { return nil }
-            self = .text(scalar.string)
+            guard let text = node.text, words.contains(text) else { return nil }
+            self = .text(text)
         case .integerOr(let words):
             self.init(integerOrWord: node, words)
         case .integers: self.init(list: node, of: .integer)
@@ -189,10 +171,10 @@ extension SettingValue {
         }
     }
 
-    private init?(integerOrWord node: Node, _ words: [String]) {
-        guard case .scalar(let scalar) = node else { return nil }
-        if words.contains(scalar.string) {
-            self = .text(scalar.string)
+    private init?(integerOrWord node: YAMLNode.Content, _ words: [String]) {
+        guard let text = node.text else { return nil }
+        if words.contains(text) {
+            self = .text(text)
         } else if let value = node.plainText.flatMap({ Int($0) }) {
             self = .integer(value)
         } else {
@@ -200,19 +182,22 @@ extension SettingValue {
         }
     }
 
-    private init?(list node: Node, of kind: SettingDescription.Kind) {
+    private init?(list node: YAMLNode.Content, of kind: SettingDescription.Kind) {
         guard case .sequence(let items) = node else { return nil }
-        let values = items.map { SettingValue($0, as: kind) }
+        let values = items.map { SettingValue($0.content, as: kind) }
         guard !values.contains(nil) else { return nil }
         self = .list(values.compactMap { $0 })
     }
 }
 
-extension Node {
+extension YAMLNode.Content {
+    /// What an option without a value says.
+    fileprivate static var nothing: Self { .scalar("", isPlain: true) }
+
     /// The text of a scalar without quotes, or nil.
     fileprivate var plainText: String? {
-        guard case .scalar(let scalar) = self, scalar.style == .plain || scalar.style == .any else { return nil }
-        return scalar.string
+        guard case .scalar(let text, isPlain: true) = self else { return nil }
+        return text
     }
 
     /// Whether the key was written without a value.
@@ -223,10 +208,9 @@ extension Node {
     /// The node in messages.
     fileprivate var shortDescription: String {
         switch self {
-        case .scalar(let scalar): scalar.string.isEmpty ? "nothing" : "\"\(scalar.string)\""
+        case .scalar(let text, _): text.isEmpty ? "nothing" : "\"\(text)\""
         case .sequence(let items): "a list of \(items.count)"
         case .mapping: "a group of keys"
-        case .alias: "an alias"
         }
     }
 }

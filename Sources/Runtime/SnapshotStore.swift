@@ -1,4 +1,3 @@
-internal import Crypto
 internal import Foundation
 internal import Platform
 
@@ -153,11 +152,10 @@ public struct SnapshotStore: Sendable {
         var hash = SHA256()
         var count = 0
         try FileStore.forEachChunk(of: path) { bytes in
-            hash.update(bufferPointer: bytes)
+            hash.update(bytes)
             count += bytes.count
         }
-        return Manifest.Entry(
-            bytes: count, sha256: hash.finalize().map { String(format: "%02x", $0) }.joined())
+        return Manifest.Entry(bytes: count, sha256: hash.hexadecimal)
     }
 
     /// Removes the oldest snapshots; one that cannot be removed is tried again next time.

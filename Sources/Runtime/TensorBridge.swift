@@ -1,5 +1,5 @@
-import Crypto
 public import NeuralNetworks
+import Platform
 public import Protocol
 public import Raster
 import SafeTensors
@@ -70,8 +70,8 @@ extension WeightsDigest {
     /// SHA-256 of the parameters' canonical form: what a worker executed, the same on every machine and engine.
     public init(of parameters: Parameters) {
         var hash = SHA256()
-        parameters.forEachCanonicalPiece { hash.update(bufferPointer: $0) }
-        self.init(bytes: hash.finalize())
+        parameters.forEachCanonicalPiece { hash.update($0) }
+        self.init(bytes: hash.digest)
     }
 }
 

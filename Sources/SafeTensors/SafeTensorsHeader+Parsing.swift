@@ -33,6 +33,8 @@ extension SafeTensorsHeader {
     ///
     /// - Parameters:
     ///   - json: the header without its 8 length bytes.
+    ///   - dataByteCount: length of the data section; the tensors must fill it without gaps.
+    ///   - limits: what is refused as too much.
     ///   - source: the file or message, for errors.
     /// - Throws: `malformedHeader`, `limitExceeded`, `inconsistentTensor`.
     public init(

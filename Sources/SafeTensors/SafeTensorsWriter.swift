@@ -15,7 +15,10 @@ public enum SafeTensorsWriter {
 
     /// Writes a file under a temporary name, syncs it, and renames it into place.
     ///
-    /// - Parameter metadata: use `["format": "pt"]` for files that PyTorch tools load.
+    /// - Parameters:
+    ///   - tensors: each name once.
+    ///   - metadata: use `["format": "pt"]` for files that PyTorch tools load.
+    ///   - path: the file; one that is there is replaced.
     /// - Throws: `inconsistentTensor`, `inputOutput`.
     public static func write(
         _ tensors: [SafeTensor], metadata: [String: String] = [:], to path: String

@@ -2,7 +2,6 @@ import AdvGRPO
 import Foundation
 import TestSupport
 import Testing
-import Yams
 
 @testable import Runtime
 

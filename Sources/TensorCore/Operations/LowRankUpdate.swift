@@ -7,6 +7,7 @@
 ///   - weight: W, [N, K].
 ///   - up: B, fp32 [N, r].
 ///   - down: A, fp32 [r, K].
+///   - scale: what the product is multiplied by.
 /// - Returns: [N, K].
 public func updated(_ weight: Tensor, up: Tensor, down: Tensor, scale: Float) -> Tensor {
     precondition(

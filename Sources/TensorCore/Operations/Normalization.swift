@@ -1,7 +1,10 @@
 /// Layer normalisation over the last axis (biased variance), with optional affine.
 ///
 /// - Parameters:
-///   - x: [..., D]. weight, bias: [D], both or neither.
+///   - x: [..., D].
+///   - weight: [D]; nil for ones.
+///   - bias: [D], where there is a weight; nil for zeros.
+///   - epsilon: what is added to the variance.
 public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, epsilon: Float) -> Tensor {
     precondition(weight == nil || weight?.shape == [x.size(-1)], "layerNorm: \(x.shape), weight \(weight?.shape ?? [])")
     let rows = x.reshaped(-1, x.size(-1))
@@ -16,7 +19,11 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
 /// LN(x)(1 + scale) + shift, the adaptive layer norm of DiT: shift and scale are two rows of a sample's modulation.
 ///
 /// - Parameters:
-///   - x: [B, S, D]. modulation: [B, n, D]. shift, scale: row numbers in [0, n).
+///   - x: [B, S, D].
+///   - modulation: [B, n, D].
+///   - shift: a row of the modulation, in [0, n).
+///   - scale: another.
+///   - epsilon: what is added to the variance.
 public func modulatedLayerNorm(_ x: Tensor, modulation: Tensor, shift: Int, scale: Int, epsilon: Float) -> Tensor {
     precondition(
         x.rank == 3 && modulation.rank == 3 && modulation.shape[0] == x.shape[0] && modulation.shape[2] == x.shape[2]
@@ -33,7 +40,9 @@ public func modulatedLayerNorm(_ x: Tensor, modulation: Tensor, shift: Int, scal
 /// x / sqrt(mean(x²) + eps) · weight over rows of weight's length: the last axis, or each head of it.
 ///
 /// - Parameters:
-///   - x: [..., n·D]. weight: [D].
+///   - x: [..., n·D].
+///   - weight: [D].
+///   - epsilon: what is added to the mean square.
 public func rmsNorm(_ x: Tensor, weight: Tensor, epsilon: Float) -> Tensor {
     precondition(weight.rank == 1 && x.size(-1) % weight.count == 0, "rmsNorm: \(x.shape), weight \(weight.shape)")
     let rows = x.reshaped(-1, weight.count)
@@ -46,7 +55,12 @@ public func rmsNorm(_ x: Tensor, weight: Tensor, epsilon: Float) -> Tensor {
 /// Group normalisation over channels last, then SiLU when asked.
 ///
 /// - Parameters:
-///   - x: [B, ..., C], C a multiple of `groupCount`. weight, bias: [C].
+///   - x: [B, ..., C].
+///   - groupCount: a divisor of C.
+///   - weight: [C].
+///   - bias: [C].
+///   - epsilon: what is added to the variance.
+///   - silu: whether SiLU follows.
 public func groupNorm(
     _ x: Tensor, groupCount: Int, weight: Tensor, bias: Tensor, epsilon: Float, silu: Bool = false
 ) -> Tensor {

@@ -65,9 +65,12 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, addedTo bas
 /// softmax(scale q kᵀ + bias) v for each head, in one pass.
 ///
 /// - Parameters:
-///   - query, key, value: [B, S, H·d]; key and value may be longer or shorter than query.
+///   - query: [B, Sq, H·d].
+///   - key: [B, Sk, H·d].
+///   - value: [B, Sk, H·d].
 ///   - headCount: H.
 ///   - scale: 1/sqrt(d) unless given.
+///   - mask: which keys a query sees.
 ///   - bias: fp32 [H, Sq, Sk] added to the scores, not differentiated (T5's relative positions).
 /// - Returns: [B, Sq, H·d].
 public func attention(
@@ -94,6 +97,7 @@ public func attention(
 ///   - x: [B, H, W, Cin].
 ///   - weight: [Cout, Cin, kh, kw], PyTorch's layout.
 ///   - bias: [Cout] or nil.
+///   - geometry: stride and padding.
 /// - Returns: [B, H', W', Cout].
 public func convolution(_ x: Tensor, weight: Tensor, bias: Tensor?, geometry: ConvolutionGeometry) -> Tensor {
     precondition(

@@ -69,7 +69,9 @@ public final class MemoryTrace: Sendable {
 
     /// Notes host memory that no tensor has, as long as the result lives.
     ///
-    /// - Parameter byteCount: for example of a message's bytes.
+    /// - Parameters:
+    ///   - byteCount: for example of a message's bytes.
+    ///   - kind: what it is needed for.
     public func holding(_ byteCount: Int, _ kind: MemoryKind) -> HeldMemory {
         HeldMemory(trace: self, block: newBlock { .hold(block: $0, byteCount: byteCount, kind: kind) })
     }
