@@ -46,7 +46,7 @@ struct Architecture: Sendable {
     /// What a package's text declares: the product's modules, each with those of them that it depends on.
     static func dependencies(inPackage text: String) -> [String: Set<String>] {
         let declaration =
-            #/(?:module|tests|testTarget|executableTarget|target|systemLibrary)\(\s*(?:name: )?"([\w-]+)"/#
+            #/(?:module|system|tests|testTarget|executableTarget|target|systemLibrary)\(\s*(?:name: )?"([\w-]+)"/#
         let marks = text.matches(of: declaration)
         var named: [String: Set<String>] = [:]
         for (index, mark) in marks.enumerated() where !mark.0.hasPrefix("test") {

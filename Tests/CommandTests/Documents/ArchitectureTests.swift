@@ -31,7 +31,7 @@ struct ArchitectureTests {
     func package() {
         let text = """
             targets: [
-                .systemLibrary(name: "CLib", providers: [.apt(["b-dev"])]),
+                system("CLib", apt: "b-dev", brew: "b"),
                 module("A", []),
                 module(
                     "B",
@@ -78,7 +78,9 @@ struct ArchitectureTests {
             kinds.contains { kind in
                 text.contains("\(kind) \(type) ") || text.contains("\(kind) \(type):")
                     || text.contains("\(kind) \(type)<")
-            } && (text.contains("func \(function)(") || function == "init" && text.contains("init("))
+            }
+                && (text.contains("func \(function)(") || text.contains("func \(function)<")
+                    || function == "init" && text.contains("init("))
         }
     }
 }
