@@ -171,6 +171,17 @@ import Testing
         }
     }
 
+    @Test("timesteps become diffusers' sinusoids", arguments: [16, 256])
+    func sinusoids(width: Int) throws {
+        let golden = try Golden("ops.safetensors")
+        let name = "timestep_embedding.\(width)"
+        for engine in testEngines {
+            let timesteps = try golden.floats(name + "/input")
+            let embedded = timestepEmbedding(timesteps, width: width, engine: engine)
+            try expectClose(embedded, golden, name + "/output", relative: 0, absolute: 1e-4)
+        }
+    }
+
     @Test("samples of a batch do not influence each other")
     func batchIndependence() throws {
         let golden = try Golden("mmdit-a/golden.safetensors")

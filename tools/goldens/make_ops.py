@@ -94,10 +94,8 @@ case("conv2d.patchify", lambda input, weight, bias: F.conv2d(input, weight, bias
 case("unpatchify", unpatchify, input=x("u4", 2, 12, 20), _height=8, _width=6, _patch=2, _channels=5)
 case("upsample.nearest2x", lambda input: F.interpolate(input, scale_factor=2.0, mode="nearest"), input=x("u5", 2, 3, 4, 5))
 for name, height, width in (("up", 11, 13), ("down", 4, 3), ("same_ratio", 14, 12)):
-    for antialias in (False, True):
-        case(f"bicubic.{name}" + (".antialias" if antialias else ""),
-             lambda input, height, width, antialias: F.interpolate(input, (height, width), mode="bicubic", align_corners=False, antialias=antialias),
-             input=x(f"y/{name}", 2, 3, 7, 6), _height=height, _width=width, _antialias=antialias)
+    case(f"bicubic.{name}", lambda input, height, width: F.interpolate(input, (height, width), mode="bicubic", align_corners=False),
+         input=x(f"y/{name}", 2, 3, 7, 6), _height=height, _width=width)
 
 heads = dict(query=x("aq", 2, 2, 5, 4), key=x("ak", 2, 2, 5, 4), value=x("av", 2, 2, 5, 4))
 fresh = lambda: {key: value.detach().clone() for key, value in heads.items()}
@@ -106,7 +104,6 @@ case("attention.causal", attention, **fresh(), _causal=True)
 case("attention.bias", attention, **fresh(), bias=x("ab", 1, 2, 5, 5))
 case("attention.cross", attention, query=x("cq", 2, 3, 4, 8), key=x("ck", 2, 3, 6, 8), value=x("cv", 2, 3, 6, 8))
 case("softmax.last", lambda input: input.softmax(-1), input=x("sm", 3, 2, 7, scale=4))
-case("log_softmax.last", lambda input: input.log_softmax(-1), input=x("ls", 3, 7, scale=4))
 indices = torch.from_numpy(rng("ops/indices").integers(0, 6, (2, 5)).astype("int32"))
 case("embedding", lambda indices, weight: weight[indices.long()], indices=indices, weight=x("em", 6, 4))
 

@@ -89,4 +89,15 @@ struct DocumentTests {
         }
         #expect(count > 300)
     }
+
+    @Test("every fixture is read by a test")
+    func fixtures() throws {
+        let tests = try Document.files(below: "Tests").filter { $0.hasSuffix(".swift") }.map(Document.text)
+        let names = try FileManager.default.contentsOfDirectory(atPath: Repository.fixtures)
+        #expect(names.count > 20)
+        for name in names where name != "manifest.json" {
+            let isRead = tests.contains { $0.contains("\"" + name) || $0.contains("/" + name) }
+            #expect(isRead, "Tests/Fixtures/\(name): no test names it; remove it with its script, or read it")
+        }
+    }
 }
