@@ -48,10 +48,11 @@ let package = Package(
         module("SafeTensors", ["Platform"]),
         module("NeuralNetworks", ["Platform", "TensorCore", "SafeTensors"]),
         module("ImageModels", ["Platform", "NeuralNetworks"]),
-        module("AdvGRPO", ["NeuralNetworks"]),
+        module("Identifiers", []),
+        module("AdvGRPO", ["Identifiers", "NeuralNetworks"]),
         module("Raster", ["Platform", "CPNG", "CJPEG", "CWebP"]),
         module("Datasets", ["Raster", "Platform"]),
-        module("Protocol", ["SafeTensors"]),
+        module("Protocol", ["Identifiers", "SafeTensors"]),
         module(
             "Transport",
             [

@@ -27,7 +27,7 @@ public struct TrainingStep: Sendable {
     ///     images, of the version that scored them.
     public mutating func run(
         epoch: Int, groups: [ScoredGroup], state: inout PolicyState, policy: TrainablePolicy, lanes: Lanes,
-        evidence: Schedule.Evidence? = nil, trainDiscriminator: ([GroupCoordinates]) throws -> Double
+        evidence: Schedule.Evidence? = nil, trainDiscriminator: ([GroupID]) throws -> Double
     ) throws -> StepReport {
         var next = state
         var report = try trainPolicy(

@@ -51,7 +51,7 @@ public enum LearnerRehearsal {
         for epoch in 0..<2 {
             let groups = trace.noting(.caches) {
                 (0..<method.rollout.groupsPerEpoch).map { index in
-                    let group = GroupCoordinates(epoch: epoch, index: index)
+                    let group = GroupID(epoch: epoch, index: index)
                     let start = rollout.windowStart(of: group)
                     return ScoredGroup(
                         group: group, prompt: conditioning,

@@ -58,7 +58,7 @@ struct PolicyTrainer {
     ) throws -> StepReport {
         let groups = try zip(results, prompts).map { result, prompt in
             ScoredGroup(
-                group: GroupCoordinates(epoch: result.group.epoch, index: result.group.index),
+                group: result.group,
                 prompt: try policy.conditioning(prompt),
                 trajectory: Trajectory(
                     stepIndices: result.stepIndices.int32s.map(Int.init),

@@ -46,7 +46,7 @@ private struct ToyRun {
         self.settings = settings
         rollout = Rollout(settings: settings.rollout, sigmas: try tenSteps(), latentShape: [2, 3, 3], seed: 5)
         let ideal = try rollout.sample(
-            GroupCoordinates(epoch: 1000, index: 0), members: 0..<64, prompt: toyPrompt, engine: engine,
+            GroupID(epoch: 1000, index: 0), members: 0..<64, prompt: toyPrompt, engine: engine,
             velocity: toyVelocity(Self.idealWeight)
         ).finalLatents_BCHW
         let table = FeatureTable(["class": Self.backbone(ideal, [], .score).classToken_BD])
@@ -73,7 +73,7 @@ private struct ToyRun {
         let distance = Double(
             ((policy.parameters["weight"] ?? toyWeight) - Self.idealWeight).activated(.square).mean().scalar)
         let groups = try prompts.enumerated().map { index, prompt in
-            let group = GroupCoordinates(epoch: epoch, index: index)
+            let group = GroupID(epoch: epoch, index: index)
             let sample = try rollout.sample(
                 group, prompt: toyPrompt, engine: engine, chunks: Chunks(size: 4), lanes: lanes, velocity: velocity)
             let features = try reward.features(
@@ -125,9 +125,9 @@ struct TrainingStepTests {
         struct Interrupted: Error {}
         let (before, schedule) = (one.policy.parameters["weight"]?.values, one.step.schedule)
         let group = try ScoredGroup(
-            group: GroupCoordinates(epoch: 3, index: 0), prompt: toyPrompt,
+            group: GroupID(epoch: 3, index: 0), prompt: toyPrompt,
             trajectory: one.rollout.sample(
-                GroupCoordinates(epoch: 3, index: 0), members: 0..<4, prompt: toyPrompt, engine: engine,
+                GroupID(epoch: 3, index: 0), members: 0..<4, prompt: toyPrompt, engine: engine,
                 velocity: ToyRun.trainable.velocity(one.policy.parameters)
             ).trajectory, rewards: [1, 2, 3, 4])
         #expect(throws: Interrupted.self) {

@@ -76,7 +76,7 @@ struct BenchEpoch {
     /// - Throws: what the roles' code throws.
     mutating func run(_ phase: BenchPhase) throws {
         let group = GroupID(epoch: number, index: 0)
-        let coordinates = GroupCoordinates(epoch: number, index: 0)
+        let coordinates = GroupID(epoch: number, index: 0)
         switch phase {
         case .sample:
             let sampling = try policy.sampling(state.parameters)
