@@ -110,7 +110,12 @@ let package = Package(
         tests("RolloutWorker", ["Protocol", "Transport"]),
         tests("RewardServer", ["AdvGRPO", "Datasets", "Protocol", "TensorCore", "Transport"]),
         tests("Learner", ["AdvGRPO", "CZeroMQ", "Protocol", "Runtime", "SafeTensors", "Transport"]),
-        tests("Command", ["FaultyNetwork", "Protocol", "Runtime", "Raster", "SafeTensors", "Transport"]),
+        tests(
+            "Command",
+            [
+                "FaultyNetwork", "NeuralNetworks", "Protocol", "Runtime", "Raster", "SafeTensors", "TensorCore",
+                "Transport",
+            ]),
         tests(
             "Runtime",
             [
