@@ -3,11 +3,12 @@
 #endif
 
 extension FlowStep {
-    /// The log-probabilities that a step with noise of its own can have, whatever the policy: they are a function of M[ε²], which is
-    /// 1 for much noise. A value outside was not sampled, and the ratio of an update could overflow with it.
+    /// The log-probabilities that a step with noise of its own can have, whatever the policy: they are a function of
+    /// M[ε²], which is 1 for much noise. A value outside was not sampled, and the ratio of an update could overflow
+    /// with it.
     ///
-    /// With n numbers, M[ε²] is below 1 - 2 √(t/n) or above 1 + 2 √(t/n) + 2t/n with a probability of at most 2 exp(-t); t is 50.
-    /// The rounding of latents up to 100 is allowed for.
+    /// With n numbers, M[ε²] is below 1 - 2 √(t/n) or above 1 + 2 √(t/n) + 2t/n with a probability of at most 2
+    /// exp(-t); t is 50. The rounding of latents up to 100 is allowed for.
     ///
     /// - Parameter elementCount: n, at least 1: numbers of one sample.
     /// - Precondition: a stochastic step with noise.

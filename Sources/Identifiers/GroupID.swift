@@ -1,4 +1,5 @@
-/// A rollout group: its epoch and its place in it. All noise of the group follows from these two numbers. Printed "12/3".
+/// A rollout group: its epoch and its place in it. All noise of the group follows from these two numbers. Printed
+/// "12/3".
 public struct GroupID: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// Epochs there can be: the noise counter has 32 bits for them.
     public static let epochs = 0..<1 << 32

@@ -51,7 +51,8 @@ public struct Permission: Sendable, Equatable {
 }
 
 extension Role {
-    /// The roles that have keys of their own, by their names in allow-lists and of key files. A reward server asks nobody.
+    /// The roles that have keys of their own, by their names in allow-lists and of key files. A reward server asks
+    /// nobody.
     public static let keyNames: [(name: String, role: Role)] = [
         ("learner", .learner), ("worker", .rolloutWorker), ("operator", .operator), ("relay", .relay),
     ]

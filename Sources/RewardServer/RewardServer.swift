@@ -20,9 +20,9 @@ import Transport
 ///     waits for: requests
 ///     freed by: the shutdown signal
 ///
-/// Hello, health and the opening of an epoch are answered at once; everything else is compared with the run at the door and goes
-/// through one queue to one compute thread, which alone holds the discriminator. It keeps no files but what ended it: what must
-/// survive is fetched into the learner's snapshots.
+/// Hello, health and the opening of an epoch are answered at once; everything else is compared with the run at the door
+/// and goes through one queue to one compute thread, which alone holds the discriminator. It keeps no files but what
+/// ended it: what must survive is fetched into the learner's snapshots.
 public final class RewardServer: Sendable {
     /// What other threads may know of the compute thread's state, and the epoch that is open.
     struct View: Sendable {
@@ -62,7 +62,8 @@ public final class RewardServer: Sendable {
     /// Loads the backbone and checks the references.
     ///
     /// - Parameter journal: of what ended the reward server before.
-    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation`, `RuntimeError` naming the file or key.
+    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation`, `RuntimeError` naming the file
+    ///   or key.
     public init(
         settings: Settings, engine: any Engine, shutdown: ShutdownSignal, journal: RequestJournal? = nil, logger: Logger
     ) throws {

@@ -46,8 +46,9 @@ public struct RequestFingerprint: Sendable, Hashable, CustomStringConvertible {
 /// Which requests ended a role, in a file that outlives it: none of them is carried out a second time.
 ///
 /// A role says what it is at work on; that costs no system call. When a signal of its own doing ends it (an illegal
-/// instruction, a failed precondition, a wrong address), the signal's handler appends a line to the file. A process that
-/// somebody killed leaves none: that is no fault of what it was doing. The file is removed by people, who have mended the cause.
+/// instruction, a failed precondition, a wrong address), the signal's handler appends a line to the file. A process
+/// that somebody killed leaves none: that is no fault of what it was doing. The file is removed by people, who have
+/// mended the cause.
 ///
 /// One a process: the handler knows the last one that was made.
 public final class RequestJournal: Sendable {
@@ -100,7 +101,8 @@ public final class RequestJournal: Sendable {
     static func byteCount(of path: String) -> Int { FileStore.byteCount(of: path) ?? 0 }
 }
 
-/// What a process would say if it ended now, and the handlers that say it. They may only read memory that is there and write.
+/// What a process would say if it ended now, and the handlers that say it. They may only read memory that is there and
+/// write.
 private enum LastWords {
     /// Bytes of a place: its thread, the length of its line (0: nothing is carried out there), the line.
     private static let stride = 256
@@ -148,8 +150,8 @@ private enum LastWords {
         action.sa_flags = Int32(SA_ONSTACK) | Int32(SA_SIGINFO)
         let handler: Handler = { number, details, context in
             LastWords.say()
-            // Whoever was there before says what it has to say: Swift's own shows where it happened. Then the process ends,
-            // also when the signal was sent and will not come again by itself.
+            // Whoever was there before says what it has to say: Swift's own shows where it happened. Then the process
+            // ends, also when the signal was sent and will not come again by itself.
             LastWords.earlier(of: number)?(number, details, context)
             signal(number, SIG_DFL)
             raise(number)
@@ -178,8 +180,8 @@ private enum LastWords {
         #endif
     }
 
-    /// Writes the line of what the thread that is ending carried out; of the compute thread's, when it is none of the two: threads
-    /// that work for it have no place of their own.
+    /// Writes the line of what the thread that is ending carried out; of the compute thread's, when it is none of the
+    /// two: threads that work for it have no place of their own.
     private static func say() {
         let address = lastWordsMemory.load(ordering: .acquiring)
         guard let memory = UnsafeRawPointer(bitPattern: address) else { return }

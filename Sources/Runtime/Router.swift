@@ -2,11 +2,11 @@ public import Protocol
 internal import Synchronization
 public import Transport
 
-/// The door of a role: what arrives at its socket is let through to a handler or answered here, and nothing behind the door sees a
-/// request that its sender may not send, that ended the role before, or that cannot be read.
+/// The door of a role: what arrives at its socket is let through to a handler or answered here, and nothing behind the
+/// door sees a request that its sender may not send, that ended the role before, or that cannot be read.
 ///
-/// Health, stop, failures and kinds that the role has no handler for are the same for all roles. Handlers run on the socket's
-/// thread and return at once; one that must wait hands the request on.
+/// Health, stop, failures and kinds that the role has no handler for are the same for all roles. Handlers run on the
+/// socket's thread and return at once; one that must wait hands the request on.
 public final class Router: Sendable {
     /// Answers a request, or hands it on. What it throws is told to the requester.
     public typealias Handler = @Sendable (Request) throws -> Void

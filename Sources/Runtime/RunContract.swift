@@ -1,9 +1,11 @@
 public import AdvGRPO
 public import Protocol
 
-/// What every message of a run must agree with, by the run's settings: who receives one compares before anything else sees it.
+/// What every message of a run must agree with, by the run's settings: who receives one compares before anything else
+/// sees it.
 ///
-/// A message is well formed when its own rules hold (`WireMessage.validate`); whether it belongs to this run is told here.
+/// A message is well formed when its own rules hold (`WireMessage.validate`); whether it belongs to this run is told
+/// here.
 public struct RunContract: Sendable, Equatable {
     /// Members of a group.
     public var memberCount: Int
@@ -44,8 +46,8 @@ public struct RunContract: Sendable, Equatable {
         try check(scores.rewards, scores.components, "scores")
     }
 
-    /// The result has the run's members and rewards; with `rollout`, its latents, steps and log-probabilities are such as it makes:
-    /// what passes cannot end the update by its size alone.
+    /// The result has the run's members and rewards; with `rollout`, its latents, steps and log-probabilities are such
+    /// as it makes: what passes cannot end the update by its size alone.
     ///
     /// - Throws: `notOfThisRun`.
     public func check(_ result: GroupResult, _ rollout: Rollout?) throws(Failure) {

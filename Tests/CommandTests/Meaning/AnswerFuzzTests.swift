@@ -11,8 +11,8 @@ import Testing
 @testable import Transport
 
 extension ProcessTests {
-    /// A worker between a learner and a reward server that answer it with whatever is well formed, and a learner before such a
-    /// reward server.
+    /// A worker between a learner and a reward server that answer it with whatever is well formed, and a learner before
+    /// such a reward server.
     @Suite("Answers under fire", .timeLimit(.minutes(180)))
     struct AnswerFuzzTests {
         @Test("no lease, weights, score or acknowledgement ends a worker; told to stop, it leaves in good order")
@@ -81,8 +81,8 @@ extension ProcessTests {
     }
 }
 
-/// A learner and a reward server that give half of their answers as they should be, so that a worker gets to all of them, and
-/// twist the others.
+/// A learner and a reward server that give half of their answers as they should be, so that a worker gets to all of
+/// them, and twist the others.
 private final class LyingServers: Sendable {
     let learner: Server
     let rewardServer: Server

@@ -18,8 +18,8 @@ struct Knowledge {
     var isOver = false
 }
 
-/// A peer of a run of the workspace's settings that says well-formed things which mean something wrong: input `i` is the same for
-/// everybody who asks for it, but for what it takes from the run as it stands.
+/// A peer of a run of the workspace's settings that says well-formed things which mean something wrong: input `i` is
+/// the same for everybody who asks for it, but for what it takes from the run as it stands.
 final class Intruder {
     /// What was said to whom, and what came back.
     struct Outcome: CustomStringConvertible {
@@ -148,8 +148,8 @@ final class Intruder {
         }
     }
 
-    /// Changes what is said. A result or images that nothing is wrong with would count, whoever sent them, so one thing that is
-    /// wrong for certain is among the changes; so it is with a state to restore.
+    /// Changes what is said. A result or images that nothing is wrong with would count, whoever sent them, so one thing
+    /// that is wrong for certain is among the changes; so it is with a state to restore.
     ///
     /// - Returns: whether it must be refused; nil where a change may mean nothing.
     private func lie(_ kind: MessageKind, _ said: inout Utterance, _ random: inout SplitMix) -> Bool? {

@@ -7,11 +7,12 @@ import Testing
 @testable import Transport
 
 extension ProcessTests {
-    /// Well-formed messages of every kind that mean something extreme, contradictory or stale, to living roles: none dies, and
-    /// the run that goes on meanwhile ends with the bits of an undisturbed one.
+    /// Well-formed messages of every kind that mean something extreme, contradictory or stale, to living roles: none
+    /// dies, and the run that goes on meanwhile ends with the bits of an undisturbed one.
     ///
-    /// Inputs are numbers, as `FuzzTarget`'s are; `ADVGRPO_FUZZ_SECONDS` asks for more of them, `ADVGRPO_FUZZ_FIRST=1700` for others.
-    /// Those that once did harm are `Tests/Fixtures/Fuzz/meaning.json`, and are said to every run first.
+    /// Inputs are numbers, as `FuzzTarget`'s are; `ADVGRPO_FUZZ_SECONDS` asks for more of them,
+    /// `ADVGRPO_FUZZ_FIRST=1700` for others. Those that once did harm are `Tests/Fixtures/Fuzz/meaning.json`, and are
+    /// said to every run first.
     @Suite("Meaning under fire", .timeLimit(.minutes(180)), .serialized)
     struct MeaningFuzzTests {
         @Test("requests to learner, reward server, relay and workers")
@@ -137,7 +138,8 @@ struct KnownHarm: Decodable {
     var from: Role
     var to: Role
     var kind: String
-    /// Texts `$epoch`, `$policyVersion`, `$weightsDigest`, `$discriminatorVersion` and `$prompt` stand for the run's own.
+    /// Texts `$epoch`, `$policyVersion`, `$weightsDigest`, `$discriminatorVersion` and `$prompt` stand for the run's
+    /// own.
     var fields: Said
     var tensors: [String: Tensor]
     /// What may be answered.
