@@ -15,7 +15,7 @@ test: dependencies
 	dev/python-peers
 	$(SWIFT_TEST)
 
-# A minute of damaged input for every reader and socket; FUZZ_SECONDS=3600 for an hour.
+# A minute of damaged input for every reader and socket, and one of wrong meaning for every role; FUZZ_SECONDS=3600 for an hour.
 FUZZ_SECONDS ?= 60
 fuzz: dependencies
 	ADVGRPO_FUZZ_SECONDS=$(FUZZ_SECONDS) $(SWIFT_TEST) --filter FuzzTests

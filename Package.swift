@@ -64,10 +64,11 @@ let package = Package(
         module("SafeTensors", ["Platform"]),
         module("NeuralNetworks", ["Platform", "TensorCore", "SafeTensors"]),
         module("ImageModels", ["Platform", "NeuralNetworks"]),
-        module("AdvGRPO", ["NeuralNetworks"]),
+        module("Identifiers", []),
+        module("AdvGRPO", ["Identifiers", "NeuralNetworks"]),
         module("Raster", ["Platform", "CPNG", "CJPEG", "CWebP"]),
         module("Datasets", ["Raster", "Platform"]),
-        module("Protocol", ["SafeTensors"]),
+        module("Protocol", ["Identifiers", "SafeTensors"]),
         module(
             "Transport",
             [
@@ -120,7 +121,12 @@ let package = Package(
         tests("RolloutWorker", ["Protocol", "Transport"]),
         tests("RewardServer", ["AdvGRPO", "Datasets", "Protocol", "TensorCore", "Transport"]),
         tests("Learner", ["AdvGRPO", "CZeroMQ", "Protocol", "Runtime", "SafeTensors", "Transport"]),
-        tests("Command", ["FaultyNetwork", "Protocol", "Runtime", "Raster", "SafeTensors", "Transport"]),
+        tests(
+            "Command",
+            [
+                "FaultyNetwork", "NeuralNetworks", "Protocol", "Runtime", "Raster", "SafeTensors", "TensorCore",
+                "Transport",
+            ]),
         tests(
             "Runtime",
             [

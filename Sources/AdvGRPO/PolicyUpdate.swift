@@ -18,7 +18,7 @@ public struct TrainablePolicy: Sendable {
 /// One scored group as the policy update consumes it.
 public struct ScoredGroup: Sendable {
     /// Which group.
-    public let group: GroupCoordinates
+    public let group: GroupID
     /// Conditioning of its prompt.
     public let prompt: PromptConditioning
     /// Window latents and log-probabilities of all members.
@@ -27,7 +27,7 @@ public struct ScoredGroup: Sendable {
     public let rewards: [Float]
 
     /// - Precondition: one reward a member.
-    public init(group: GroupCoordinates, prompt: PromptConditioning, trajectory: Trajectory, rewards: [Float]) {
+    public init(group: GroupID, prompt: PromptConditioning, trajectory: Trajectory, rewards: [Float]) {
         precondition(rewards.count == trajectory.memberCount, "group \(group): \(rewards.count) rewards")
         self.group = group
         self.prompt = prompt

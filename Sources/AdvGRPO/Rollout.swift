@@ -37,7 +37,7 @@ public struct Rollout: Sendable {
     }
 
     /// First stochastic step of a group: fixed, or drawn from the settings' candidates by Philox(window; epoch, index).
-    public func windowStart(of group: GroupCoordinates) -> Int {
+    public func windowStart(of group: GroupID) -> Int {
         let candidates = settings.window.startCandidates(steps: settings.steps)
         return candidates[group.noise(seed: seed, purpose: .window).integer(0, below: candidates.count)]
     }
@@ -54,7 +54,7 @@ public struct Rollout: Sendable {
     /// - Returns: window trajectory and clean latents, members in order.
     /// - Throws: `NumericalFailure` when the result is not finite.
     public func sample(
-        _ group: GroupCoordinates, members: Range<Int>, prompt: PromptConditioning, engine: any Engine,
+        _ group: GroupID, members: Range<Int>, prompt: PromptConditioning, engine: any Engine,
         velocity: @escaping VelocityFunction, windowVelocity: VelocityFunction? = nil, stem: Tensor? = nil
     ) throws(NumericalFailure) -> RolloutSample {
         let start = windowStart(of: group)
@@ -88,7 +88,7 @@ public struct Rollout: Sendable {
 
     /// Samples a whole group, piece by piece on the lanes.
     public func sample(
-        _ group: GroupCoordinates, prompt: PromptConditioning, engine: any Engine, chunks: Chunks, lanes: Lanes,
+        _ group: GroupID, prompt: PromptConditioning, engine: any Engine, chunks: Chunks, lanes: Lanes,
         velocity: @escaping VelocityFunction, windowVelocity: VelocityFunction? = nil
     ) throws -> RolloutSample {
         let ranges = chunks.ranges(settings.groupSize)
@@ -105,7 +105,7 @@ public struct Rollout: Sendable {
     ///
     /// - Source: method.md 1.4, "Flow-GRPO-Fast".
     public func stem(
-        of group: GroupCoordinates, prompt: PromptConditioning, engine: any Engine, velocity: VelocityFunction
+        of group: GroupID, prompt: PromptConditioning, engine: any Engine, velocity: VelocityFunction
     ) -> Tensor? {
         guard settings.sharedInitialNoise == .branch else { return nil }
         let start = windowStart(of: group)
@@ -123,12 +123,12 @@ public struct Rollout: Sendable {
     }
 
     /// x1 of the members, standard normal: Philox(initialLatents; group, member).
-    public func initialLatents(_ group: GroupCoordinates, members: Range<Int>, engine: any Engine) -> Tensor {
+    public func initialLatents(_ group: GroupID, members: Range<Int>, engine: any Engine) -> Tensor {
         kept(noise(group, members: members, purpose: .initialLatents, step: 0, engine: engine))
     }
 
     private func noise(
-        _ group: GroupCoordinates, members: Range<Int>, purpose: NoisePurpose, step: Int, engine: any Engine
+        _ group: GroupID, members: Range<Int>, purpose: NoisePurpose, step: Int, engine: any Engine
     ) -> Tensor {
         let count = latentShape.reduce(1, *)
         var values: [Float] = []

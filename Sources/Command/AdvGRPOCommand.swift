@@ -16,7 +16,8 @@ struct AdvGRPOCommand: AsyncParsableCommand {
         version: Program.version,
         subcommands: [
             Train.self, Plan.self, LearnerCommand.self, RewardServerCommand.self, RolloutWorkerCommand.self,
-            RelayCommand.self, HealthCommand.self, StatusCommand.self, Sample.self, Score.self, Evaluate.self,
+            RelayCommand.self, HealthCommand.self, StatusCommand.self, StopCommand.self, Sample.self, Score.self,
+            Evaluate.self,
             Bench.self, PrepareEmoji.self, Inspect.self, Keygen.self,
         ])
 

@@ -6,12 +6,12 @@ import Runtime
 import Transport
 
 /// Asks a server and gives its answer; exit status 2 when none comes in time.
-private func ask<Request: WireRequest>(_ request: Request, _ peer: PeerOptions, _ show: (Request.Reply) throws -> Void)
-    async throws
-{
+private func ask<Request: WireRequest>(
+    _ request: Request, _ peer: PeerOptions, isRepeated: Bool = false, _ show: (Request.Reply) throws -> Void
+) async throws {
     let endpoint = try Endpoint(peer.endpoint)
     let loop = try SocketLoop()
-    let client = try Client(endpoint, on: loop, options: try ClientOptions(keys: peer.keys ?? ""))
+    let client = try Client(endpoint, on: loop, options: try ClientOptions(keys: peer.keys ?? "", as: .operator))
     var status: Int32 = 0
     repeat {
         do {
@@ -20,12 +20,15 @@ private func ask<Request: WireRequest>(_ request: Request, _ peer: PeerOptions, 
             note("advgrpo: \(error)")
             status = 2
         }
-        if peer.watch { try await Task.sleep(for: .seconds(1)) }
-    } while peer.watch
+        if isRepeated { try await Task.sleep(for: .seconds(1)) }
+    } while isRepeated
     client.close()
     await loop.shutdown()
     if status != 0 { throw ExitCode(status) }
 }
+
+/// A number without its fraction; a peer may send one that no integer holds.
+private func whole(_ value: Double) -> String { String(format: "%.0f", value.rounded(.towardZero)) }
 
 /// `advgrpo health`: one role's own account of itself.
 struct HealthCommand: AsyncParsableCommand {
@@ -34,23 +37,24 @@ struct HealthCommand: AsyncParsableCommand {
         discussion: "Exit status: 0 serving, 1 answering but not serving, 2 no answer within --timeout.")
 
     @OptionGroup var peer: PeerOptions
+    @OptionGroup var options: ShowOptions
 
     func run() async throws {
         var serving = true
-        try await ask(HealthRequest(), peer) { health in
+        try await ask(HealthRequest(), peer, isRepeated: options.watch) { health in
             serving = health.serving
-            if peer.json { return try printJSON(health) }
+            if options.json { return try printJSON(health) }
             print("\(health.role.rawValue): \(health.serving ? "serving" : "not serving") (\(health.reason))")
             print(
                 "  run \(health.runID?.rawValue ?? "none"), version \(health.version.map(String.init) ?? "none"), "
-                    + "up \(Int(health.uptimeSeconds)) s, memory \(health.memoryBytes >> 20) MiB, queue \(health.queueDepth)"
+                    + "up \(whole(health.uptimeSeconds)) s, memory \(health.memoryBytes >> 20) MiB, queue \(health.queueDepth)"
             )
             if let latency = health.latency {
                 print(
                     String(
                         format: "  latency p50 %.2f ms, p99 %.2f ms", latency.p50Milliseconds, latency.p99Milliseconds))
             }
-            for (name, value) in health.counters.sorted(by: { $0.key < $1.key }) { print("  \(name) \(Int(value))") }
+            for (name, value) in health.counters.sorted(by: { $0.key < $1.key }) { print("  \(name) \(whole(value))") }
             if case .object(let fields) = health.detail {
                 for (name, value) in fields.sorted(by: { $0.key < $1.key }) {
                     if case .number(let number) = value { print(String(format: "  %@ %.3f", name, number)) }
@@ -68,11 +72,12 @@ struct StatusCommand: AsyncParsableCommand {
         abstract: "Ask the learner for the whole run: roles, groups, versions, who waits for whom.")
 
     @OptionGroup var peer: PeerOptions
+    @OptionGroup var options: ShowOptions
 
     func run() async throws {
-        try await ask(StatusRequest(), peer) { status in
-            if peer.json { return try printJSON(status.document) }
-            let status = try JSONDecoder().decode(RunStatus.self, from: JSONEncoder().encode(status.document))
+        try await ask(StatusRequest(), peer, isRepeated: options.watch) { status in
+            if options.json { return try printJSON(status.document) }
+            let status = try runStatus(status.document)
             print(
                 "run \(status.runID): epoch \(status.epoch) of \(status.progress.epochs), \(status.phase.rawValue) "
                     + String(format: "for %.1f s", status.phaseSeconds))
@@ -114,17 +119,54 @@ struct StatusCommand: AsyncParsableCommand {
     }
 }
 
+/// A learner's document as this program knows it.
+private func runStatus(_ document: JSONValue) throws -> RunStatus {
+    do {
+        return try JSONDecoder().decode(RunStatus.self, from: JSONEncoder().encode(document))
+    } catch {
+        throw CommandFailure(
+            "the learner's status is not what this program knows; run one version of advgrpo everywhere, or ask with --json."
+        )
+    }
+}
+
+/// `advgrpo stop`: one role's end.
+struct StopCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "stop", abstract: "Ask any role to end.",
+        discussion: """
+            The learner takes a snapshot first; what its workers were sampling is sampled again when the run is resumed. With \
+            --drain it finishes the epoch, a worker its group, a reward server or relay what it was asked. With keys this takes \
+            the operator's. Exit status: 0 the role ends, 1 it refuses, 2 no answer within --timeout.
+            """)
+
+    @OptionGroup var peer: PeerOptions
+    @Flag(help: "Finish what is being done first.")
+    var drain = false
+
+    func run() async throws {
+        let host = ProcessInfo.processInfo.hostName
+        try await ask(StopRequest(drain: drain, reason: "an operator on \(host) asked for it"), peer) { _ in
+            print("\(peer.endpoint) ends" + (drain ? " once it has finished what it is at" : ""))
+        }
+    }
+}
+
 /// `advgrpo keygen`: the keys that a run needs to listen beyond this machine.
 struct Keygen: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Make CURVE keys for servers and clients.")
+    static let configuration = CommandConfiguration(
+        abstract: "Make CURVE keys, a pair for the servers and one for every role.")
 
-    @Option(help: "Folder for server.key, server.pub, client.key, client.pub and allowed.", transform: expandingHome)
+    @Option(
+        help: "Folder for server.key, learner.key, worker.key, relay.key, operator.key, a .pub of each, and allowed.",
+        transform: expandingHome)
     var out: String
 
     func run() throws {
         try ClusterSecurity.generate(folder: out)
         print(
-            "keys in \(out); copy server.pub, client.key and client.pub to worker machines, and set cluster.keys to the folder"
+            "keys in \(out); copy server.pub and worker.key to worker machines, and set cluster.keys to the folder; "
+                + "operator.key may stop a run"
         )
     }
 }

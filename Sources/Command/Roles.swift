@@ -114,13 +114,15 @@ struct RewardServerCommand: AsyncParsableCommand {
         let shutdown = makeShutdown()
         try await onThread("reward server") {
             let logger = Logger(label: "reward-server")
+            let journal = try RequestJournal(
+                path: RequestJournal.path(of: "reward-server", logsFolder: role.runDir + "/logs"))
             let server = try RewardServer(
                 settings: settings, engine: try Engines.named(settings.engine.rawValue), shutdown: shutdown,
-                logger: logger)
+                journal: journal, logger: logger)
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
             let options = try ServerOptions(settings.cluster, logger: logger)
-            let socket = try Server(endpoint, on: loop, options: options, handler: server.handle)
+            let socket = try Server(endpoint, on: loop, options: options, handler: server.router.handle)
             logger.info("ready at \(socket.endpoint)")
             server.run { socket.join($0) }
         }
@@ -154,12 +156,16 @@ struct RelayCommand: AsyncParsableCommand {
         let shutdown = makeShutdown()
         let logger = Logger(label: "relay")
         let loop = try SocketLoop()
-        let client = try Client(learner, on: loop, options: try ClientOptions(keys: settings.cluster.keys))
+        let client = try Client(learner, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .relay))
         let relay = Relay(learner: client, maximumByteCount: memory << 20, shutdown: shutdown)
         let socket = try Server(
-            endpoint, on: loop, options: try ServerOptions(settings.cluster, logger: logger), handler: relay.handle)
+            endpoint, on: loop, options: try ServerOptions(settings.cluster, logger: logger),
+            handler: relay.router.handle)
         logger.info("ready at \(socket.endpoint), weights from \(learner)")
         await shutdown.wait()
+        while shutdown.isDraining, !shutdown.isRequested, socket.statistics.inProgressCount > 0 {
+            try await Task.sleep(for: .milliseconds(20))
+        }
         socket.close()
         await loop.shutdown()
     }
@@ -197,14 +203,17 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
             let logger = Logger(label: name)
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
-            let options = try ClientOptions(keys: settings.cluster.keys)
+            let options = try ClientOptions(keys: settings.cluster.keys, as: .rolloutWorker)
             let worker = try RolloutWorker(
                 settings: settings, name: name, engine: try Engines.named(settings.engine.rawValue),
                 learner: try Client(learner, on: loop, options: options),
                 rewardServer: try Client(rewardServer, on: loop, options: options),
-                relay: try relay.map { try Client($0, on: loop, options: options) }, shutdown: shutdown, logger: logger)
+                relay: try relay.map { try Client($0, on: loop, options: options) },
+                journal: Lifeline.isSupervised
+                    ? try RequestJournal(path: RequestJournal.path(of: name, logsFolder: role.runDir + "/logs")) : nil,
+                shutdown: shutdown, logger: logger)
             let serverOptions = isLocal ? ServerOptions() : try ServerOptions(settings.cluster, logger: logger)
-            let socket = try own.map { try Server($0, on: loop, options: serverOptions, handler: worker.handle) }
+            let socket = try own.map { try Server($0, on: loop, options: serverOptions, handler: worker.router.handle) }
             if let socket { logger.info("ready at \(socket.endpoint)") }
             switch try worker.run() {
             case .stopped(let reason): logger.info("done: \(reason)")

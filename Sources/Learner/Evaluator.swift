@@ -127,7 +127,7 @@ public struct Evaluator: Sendable {
         settings.train = true
         settings.replayCapacity = prompts.count
         var trainer = DiscriminatorTrainer(untrained, settings: settings, seed: seed)
-        func group(_ index: Int) -> GroupCoordinates { GroupCoordinates(epoch: index % 2, index: index) }
+        func group(_ index: Int) -> GroupID { GroupID(epoch: index % 2, index: index) }
         for (index, prompt) in prompts.enumerated() {
             let own = images_BHWC.rows(index * imagesPerPrompt..<(index + 1) * imagesPerPrompt)
             try trainer.remember(

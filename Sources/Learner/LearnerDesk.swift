@@ -4,66 +4,67 @@ import Runtime
 import Transport
 
 /// Answers what arrives at the learner's socket. Runs on the socket's thread, under the monitor's lock, and never waits.
-struct LearnerDesk: Sendable {
-    let monitor: Monitor<LearnerState>
-    let shutdown: ShutdownSignal
-    let startedAt = ContinuousClock.now
-    let latency = LatencyHistogram()
+final class LearnerDesk: Sendable {
+    private let monitor: Monitor<LearnerState>
+    private let router: Router
+    private let latency: LatencyHistogram
+
+    /// - Parameter journal: of what ended the learner before.
+    init(monitor: Monitor<LearnerState>, shutdown: ShutdownSignal, journal: RequestJournal? = nil) {
+        let latency = LatencyHistogram()
+        let startedAt = ContinuousClock.now
+        self.monitor = monitor
+        self.latency = latency
+        router = Router(.learner, shutdown: shutdown, journal: journal, Self.routes(monitor)) {
+            $0.reply(Self.health(monitor, latency, startedAt: startedAt))
+        }
+    }
 
     func handle(_ request: Request) {
         let begin = ContinuousClock.now
         defer { latency.record(.now - begin) }
-        do {
-            switch request.kind {
-            case .hello:
-                let hello = try request.decoded(as: Hello.self)
+        router.handle(request)
+    }
+
+    private static func routes(_ monitor: Monitor<LearnerState>) -> [Route] {
+        [
+            Route(Hello.self) { hello, request in
+                try hello.check(request.peer)
                 request.reply(try monitor.withLock { try $0.answer(hello, now: monotonicMilliseconds()) })
-            case .leaseRequest:
-                let lease = try request.decoded(as: LeaseRequest.self)
+            },
+            Route(LeaseRequest.self) { lease, request in
                 let answer = try monitor.withLock { try $0.answer(lease, now: monotonicMilliseconds()) }
                 request.reply(answer)
                 // Not before the reply is on its way: the learner ends when all have been told.
                 if case .stop = answer { monitor.withLock { $0.workers[lease.worker]?.isDismissed = true } }
-            case .manifestRequest:
-                let manifest = try request.decoded(as: ManifestRequest.self)
+            },
+            Route(ManifestRequest.self) { manifest, request in
                 request.reply(try monitor.withLock { try $0.answer(manifest) }, isKept: false)
-            case .piecesRequest:
-                let pieces = try request.decoded(as: PiecesRequest.self)
+            },
+            Route(PiecesRequest.self) { pieces, request in
                 request.reply(try monitor.withLock { try $0.answer(pieces) }, isKept: false)
-            case .groupResult:
-                let result = try request.decoded(as: GroupResult.self)
-                request.reply(monitor.withLock { $0.answer(result, now: monotonicMilliseconds()) })
-            case .groupFailure:
-                let failure = try request.decoded(as: GroupFailure.self)
-                request.reply(monitor.withLock { $0.answer(failure, now: monotonicMilliseconds()) })
-            case .heartbeat:
-                let heartbeat = try request.decoded(as: Heartbeat.self)
-                request.reply(monitor.withLock { $0.answer(heartbeat, now: monotonicMilliseconds()) })
-            case .healthRequest: request.reply(health())
-            case .statusRequest: request.reply(Status(document: try JSONValue(encoding: status())))
-            case .stopRequest:
-                let stop = try request.decoded(as: StopRequest.self)
-                shutdown.request(stop.reason)
-                request.reply(StopAcknowledgement())
-            default: request.fail(Failure(code: "wrongServer", message: "the learner does not answer \(request.kind)"))
-            }
-        } catch let failure as Failure {
-            request.fail(failure)
-        } catch let error as WireError {
-            request.fail(Failure(error))
-        } catch {
-            request.fail(Failure(code: "internal", message: "\(error)"))
-        }
+            },
+            Route(GroupResult.self) { result in monitor.withLock { $0.answer(result, now: monotonicMilliseconds()) } },
+            Route(GroupFailure.self) { failure in
+                monitor.withLock { $0.answer(failure, now: monotonicMilliseconds()) }
+            },
+            Route(Heartbeat.self) { heartbeat in
+                monitor.withLock { $0.answer(heartbeat, now: monotonicMilliseconds()) }
+            },
+            Route(StatusRequest.self) { _ in Status(document: try JSONValue(encoding: status(monitor))) },
+        ]
     }
 
-    private func status() -> RunStatus {
+    private static func status(_ monitor: Monitor<LearnerState>) -> RunStatus {
         let now = ContinuousClock.now
         let waits = monitor.waits.map { (what: $0.name, seconds: (now - $0.since).seconds) }
         return monitor.withLock { $0.status(now: monotonicMilliseconds(), waits: waits) }
     }
 
-    private func health() -> Health {
-        let status = status()
+    private static func health(
+        _ monitor: Monitor<LearnerState>, _ latency: LatencyHistogram, startedAt: ContinuousClock.Instant
+    ) -> Health {
+        let status = status(monitor)
         let weightsByteCount = monitor.withLock { $0.weightsByteCount }
         let serving = status.phase != .starting && status.stopping == nil
         return Health(

@@ -81,7 +81,7 @@ private struct RehearsalSite: EpochSite {
     func collect(_ epoch: Int) -> [ScoredGroup] {
         trace.noting(.caches) {
             (0..<method.rollout.groupsPerEpoch).map { index in
-                let group = GroupCoordinates(epoch: epoch, index: index)
+                let group = GroupID(epoch: epoch, index: index)
                 let start = rollout.windowStart(of: group)
                 let (size, window) = (method.rollout.groupSize, method.rollout.window.size)
                 return ScoredGroup(

@@ -56,13 +56,14 @@ public enum LearnerService {
         let models = try ModelDigest.pipeline(settings.model)
         let monitor = Monitor(
             LearnerState(
-                runID: try runID(in: directory, models: models), groupSize: settings.method.rollout.groupSize,
+                runID: try runID(in: directory, models: models), contract: RunContract(settings.method),
                 settingsDigest: settings.methodDigest, models: models,
                 ledger: Ledger(
                     leaseMilliseconds: Int(settings.cluster.leaseSeconds * 1000), firstLease: firstLease)))
         let loop = try SocketLoop()
         defer { loop.shutdownBlocking() }
-        let desk = LearnerDesk(monitor: monitor, shutdown: shutdown)
+        let journal = try RequestJournal(path: RequestJournal.path(of: "learner", logsFolder: directory.logsFolder))
+        let desk = LearnerDesk(monitor: monitor, shutdown: shutdown, journal: journal)
         var serverOptions = try ServerOptions(settings.cluster, logger: logger)
         serverOptions.runID = monitor.withLock { $0.runID }
         let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
@@ -77,20 +78,14 @@ public enum LearnerService {
         let prompts = try PromptList(
             path: settings.data.prompts, without: settings.data.evaluationPrompts
         ).prompts
-        guard prompts.count >= settings.method.rollout.groupsPerEpoch else {
-            throw RuntimeError(
-                code: .unreadable, subject: settings.data.prompts,
-                message:
-                    "has \(prompts.count) prompts, rollout.groupsPerEpoch is \(settings.method.rollout.groupsPerEpoch)",
-                remedy: "add prompts or lower rollout.groupsPerEpoch")
-        }
+        let promptOrder = try PromptOrder(settings, promptCount: prompts.count)
         if let cuts = PromptCuts(prompts, readers: try PromptReader.all(pipeline: settings.model)) {
             logger.warning("\(cuts.warning)")
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
         monitor.withLock { $0.rollout = rollout }
         let rewardServer = try Client(
-            options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys))
+            options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .learner))
         // A run that is to end does not wait for the answers of a reward server that nobody may start again.
         shutdown.onRequest { _ in
             Task {
@@ -100,7 +95,7 @@ public enum LearnerService {
         }
         let run = try TrainingRun(
             settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, monitor: monitor,
-            rewardServer: rewardServer, prompts: prompts,
+            rewardServer: rewardServer, prompts: prompts, promptOrder: promptOrder,
             studio: try Studio(
                 settings: settings, directory: directory, policy: policy, lanes: lanes, shutdown: shutdown,
                 logger: logger),

@@ -20,7 +20,8 @@ struct LearnerState {
     }
 
     let runID: RunID
-    let groupSize: Int
+    /// What messages must agree with.
+    let contract: RunContract
     let settingsDigest: String
     /// Digests of the learner's models, by their part of the run.
     let models: [String: String]
@@ -44,9 +45,11 @@ struct LearnerState {
     /// Figures for `status` and the progress line.
     var progress = RunStatus.Progress()
 
-    init(runID: RunID, groupSize: Int, settingsDigest: String, models: [String: String], ledger: Ledger) {
+    init(
+        runID: RunID, contract: RunContract, settingsDigest: String, models: [String: String], ledger: Ledger
+    ) {
         self.runID = runID
-        self.groupSize = groupSize
+        self.contract = contract
         self.settingsDigest = settingsDigest
         self.models = models
         self.ledger = ledger
@@ -61,37 +64,35 @@ struct LearnerState {
 // MARK: Answers to workers
 
 extension LearnerState {
-    /// A role introduces itself.
+    /// A worker introduces itself.
     mutating func answer(_ hello: Hello, now: Int) throws(Failure) -> Welcome {
-        if hello.role == .rolloutWorker {
-            guard !isClosed else {
-                throw Failure(
-                    code: "runComplete", message: stopReason ?? "the run is complete", remedy: "there is no work left")
-            }
-            guard hello.settingsDigest == settingsDigest else {
-                throw Failure(
-                    code: "settingsMismatch", message: "worker \(hello.name) runs other settings than the learner",
-                    remedy: "start it with the run's own settings.yaml")
-            }
-            if let part = ModelDigest.difference(models, hello.models) {
-                throw Failure(
-                    code: "modelMismatch",
-                    message:
-                        "worker \(hello.name) has another \(part) than the learner: its files hold other weights or settings",
-                    remedy: "copy the learner's \(part) to \(hello.host)")
-            }
-            if workers[hello.name] == nil { forgetWorkers() }
-            var worker = workers[hello.name] ?? Worker(hello: hello, lastSeen: now, lastActive: now)
-            if worker.hello != hello {
-                // The same name from another process: whatever the old one held is free again.
-                ledger.release(worker: hello.name, now: now)
-                worker.hello = hello
-                worker.isDismissed = false
-            }
-            worker.lastSeen = now
-            worker.lastActive = now
-            workers[hello.name] = worker
+        guard !isClosed else {
+            throw Failure(
+                code: "runComplete", message: stopReason ?? "the run is complete", remedy: "there is no work left")
         }
+        guard hello.settingsDigest == settingsDigest else {
+            throw Failure(
+                code: "settingsMismatch", message: "worker \(hello.name) runs other settings than the learner",
+                remedy: "start it with the run's own settings.yaml")
+        }
+        if let part = ModelDigest.difference(models, hello.models) {
+            throw Failure(
+                code: "modelMismatch",
+                message:
+                    "worker \(hello.name) has another \(part) than the learner: its files hold other weights or settings",
+                remedy: "copy the learner's \(part) to \(hello.host)")
+        }
+        if workers[hello.name] == nil { forgetWorkers() }
+        var worker = workers[hello.name] ?? Worker(hello: hello, lastSeen: now, lastActive: now)
+        if worker.hello != hello {
+            // The same name from another process: whatever the old one held is free again.
+            ledger.release(worker: hello.name, now: now)
+            worker.hello = hello
+            worker.isDismissed = false
+        }
+        worker.lastSeen = now
+        worker.lastActive = now
+        workers[hello.name] = worker
         return Welcome(
             runID: runID, policyVersion: weights?.version, weightsDigest: weights?.digest,
             discriminatorVersion: discriminatorVersion)
@@ -117,7 +118,8 @@ extension LearnerState {
         }
         return .lease(
             Lease(
-                group: entry.group, prompt: entry.prompt, memberCount: groupSize, policyVersion: weights.version,
+                group: entry.group, prompt: entry.prompt, memberCount: contract.memberCount,
+                policyVersion: weights.version,
                 weightsDigest: weights.digest, manifest: weights.manifestDigest,
                 discriminatorVersion: discriminatorVersion, leaseID: lease,
                 expiresInMilliseconds: ledger.leaseMilliseconds))
@@ -176,26 +178,12 @@ extension LearnerState {
             return
                 "group \(result.group) was scored by discriminator \(result.discriminatorVersion), current is \(discriminatorVersion)"
         }
-        guard result.rewards.elementCount == groupSize else {
-            return "group \(result.group) has \(result.rewards.elementCount) members, expected \(groupSize)"
+        do throws(Failure) {
+            try contract.check(result, rollout)
+            return nil
+        } catch {
+            return error.message
         }
-        return rollout.flatMap { reasonToRefuse(result, $0) }
-    }
-
-    /// Why a trajectory is not one of this run's; training on it would end the learner.
-    private func reasonToRefuse(_ result: GroupResult, _ rollout: Rollout) -> String? {
-        let start = rollout.windowStart(of: GroupCoordinates(epoch: result.group.epoch, index: result.group.index))
-        let window = (start..<start + rollout.settings.window.size).map(Int32.init)
-        let steps = result.stepIndices.int32s
-        guard steps == window else { return "group \(result.group) has steps \(steps.prefix(8)), expected \(window)" }
-        let shape = [groupSize, window.count + 1] + rollout.latentShape
-        guard result.latents.shape == shape else {
-            return "group \(result.group) has latents of shape \(result.latents.shape), expected \(shape)"
-        }
-        guard result.latents.floats.allSatisfy(\.isFinite) else {
-            return "group \(result.group) has latents that are not finite"
-        }
-        return nil
     }
 
     /// A worker could not make a group.

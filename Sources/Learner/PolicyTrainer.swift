@@ -56,7 +56,7 @@ struct PolicyTrainer {
     /// A group as the update consumes it.
     func scored(_ result: GroupResult, prompt: String) throws -> ScoredGroup {
         ScoredGroup(
-            group: GroupCoordinates(epoch: result.group.epoch, index: result.group.index),
+            group: result.group,
             prompt: try policy.conditioning(prompt),
             trajectory: Trajectory(
                 stepIndices: result.stepIndices.int32s.map(Int.init),

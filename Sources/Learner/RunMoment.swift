@@ -96,8 +96,19 @@ struct RunMoment {
     }
 
     /// The record of a snapshot.
+    ///
+    /// - Throws: `corruptSnapshot` for numbers that no run has.
     static func record(in folder: String) throws -> Record {
-        try JSONDecoder().decode(Record.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/run.json")))
+        let path = folder + "/run.json"
+        let record = try JSONDecoder().decode(Record.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+        for number in [record.epoch, record.policyVersion, record.discriminatorVersion]
+        where !GroupID.epochs.contains(number) {
+            throw RuntimeError(
+                code: .corruptSnapshot, subject: path,
+                message: "has epoch or version \(number), expected 0 to 2^32 - 1",
+                remedy: "remove the snapshot and continue from the one before")
+        }
+        return record
     }
 
     /// Writes the moment into a snapshot's folder.

@@ -10,11 +10,17 @@ import Transport
 extension TrainingRun {
     /// Has the reward server train, or only measure when no steps are asked for.
     static func train(_ order: DiscriminatorTraining, on rewardServer: Client) throws -> DiscriminatorTrained {
-        try asking(
-            "the reward server cannot train", resetting: ["notReady", "versionMismatch", "unknownGroup", "wrongRun"]
-        ) {
+        let codes = ["notReady", "busy", "versionMismatch", "unknownGroup", "wrongRun", "closedEpoch"]
+        let trained = try asking("the reward server cannot train", resetting: codes) {
             try rewardServer.requestBlocking(order, deadline: .seconds(600))
         }
+        let version = order.fromVersion.rawValue + (order.steps > 0 ? 1 : 0)
+        guard trained.version.rawValue == version else {
+            throw RewardServerReset(
+                reason: "the reward server made version \(trained.version) of \(order.fromVersion), expected \(version)"
+            )
+        }
+        return trained
     }
 
     /// Asks the reward server; a server that is gone, or has lost its state, sends the run back to its snapshot.
@@ -27,12 +33,23 @@ extension TrainingRun {
     {
         do {
             return try body()
-        } catch let failure as Failure where codes?.contains(failure.code) ?? true {
+        } catch let failure as Failure
+            where failure.code != RequestJournal.code && codes?.contains(failure.code) ?? true
+        {
             throw RewardServerReset(reason: "\(what): \(failure.message)")
         } catch let error as TransportError where error.code == .deadlineExceeded {
             throw RewardServerReset(reason: "\(what): \(error)")
         } catch let error as TransportError where error.code == .closed {
             throw Interruption()
+        } catch let error as WireError {
+            throw RewardServerReset(reason: "\(what): it answered what cannot be: \(error)")
+        }
+    }
+
+    /// Has the reward server score the groups of an epoch from now on, and no others.
+    func openAtRewardServer(_ epoch: Int) throws {
+        _ = try Self.asking("the reward server cannot open epoch \(epoch)", resetting: nil) {
+            try rewardServer.requestBlocking(EpochOpening(epoch: epoch), deadline: .seconds(60))
         }
     }
 
@@ -43,7 +60,8 @@ extension TrainingRun {
     func restoreRewardServer(_ moment: inout RunMoment) throws {
         try waitForRewardServer()
         let (version, state, runID) = (moment.discriminatorVersion, moment.discriminatorState, moment.record.runID)
-        let models = try Self.asking("the reward server cannot be restored", resetting: ["restoreInterrupted"]) {
+        let models = try Self.asking("the reward server cannot be restored", resetting: ["restoreInterrupted", "busy"])
+        {
             try rewardServer.restoreDiscriminator(version, state, runID: runID)
         }
         try moment.record.checkModels(models, of: directory.path)
@@ -70,6 +88,8 @@ extension TrainingRun {
             } catch let failure as Failure {
                 if ["settingsMismatch", "modelMismatch"].contains(failure.code) { throw failure }
                 return  // It has no discriminator yet, or serves another run.
+            } catch is WireError {
+                return  // It answers; what it makes of a restore will show.
             } catch let error as TransportError where error.code == .deadlineExceeded {
                 guard ContinuousClock.now >= warnsAt else { continue }
                 logger.warning("waiting for the reward server: \(error)")
@@ -78,7 +98,7 @@ extension TrainingRun {
         }
     }
 
-    /// Whether the reward server is still this run's and has the version that the epoch is scored with. Another run's learner may
+    /// Whether the reward server is still this run's, has the version that the epoch is scored with, and scores it. Another run's learner may
     /// have taken it, or a message of one that died before its first snapshot arrived late.
     func checkRewardServer(_ moment: RunMoment) throws {
         let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
@@ -86,6 +106,10 @@ extension TrainingRun {
         }
         guard welcome.runID == moment.record.runID else {
             throw RewardServerReset(reason: "the reward server serves run \(welcome.runID)")
+        }
+        guard welcome.epoch == moment.record.epoch else {
+            throw RewardServerReset(
+                reason: "the reward server scores epoch \(welcome.epoch ?? -1), expected \(moment.record.epoch)")
         }
         guard welcome.discriminatorVersion == moment.discriminatorVersion else {
             throw RewardServerReset(

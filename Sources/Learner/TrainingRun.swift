@@ -41,6 +41,8 @@ final class TrainingRun {
     let monitor: Monitor<LearnerState>
     let rewardServer: Client
     let prompts: [String]
+    /// Which of them an epoch samples.
+    let promptOrder: PromptOrder
     let studio: Studio
     let shutdown: ShutdownSignal
     let logger: Logger
@@ -49,9 +51,8 @@ final class TrainingRun {
 
     init(
         settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, rollout: Rollout, lanes: Lanes,
-        monitor: Monitor<LearnerState>, rewardServer: Client, prompts: [String], studio: Studio,
-        shutdown: ShutdownSignal,
-        logger: Logger
+        monitor: Monitor<LearnerState>, rewardServer: Client, prompts: [String], promptOrder: PromptOrder,
+        studio: Studio, shutdown: ShutdownSignal, logger: Logger
     ) throws {
         self.settings = settings
         self.directory = directory
@@ -61,6 +62,7 @@ final class TrainingRun {
         self.monitor = monitor
         self.rewardServer = rewardServer
         self.prompts = prompts
+        self.promptOrder = promptOrder
         self.studio = studio
         self.shutdown = shutdown
         self.logger = logger
@@ -98,6 +100,11 @@ final class TrainingRun {
             "training from epoch \(moment.record.epoch) of \(settings.run.epochs), policy \(moment.trainer.version)")
 
         while !isOver(moment) {
+            if let reason = shutdown.drainReason {
+                logger.info("stopping after epoch \(moment.record.epoch)", metadata: ["reason": "\(reason)"])
+                snapshotBeforeLeaving(&moment)
+                return .interrupted
+            }
             moment.epochBegan = .now
             var site = LearnerSite(self, moment: moment)
             var schedule = moment.schedule
@@ -141,9 +148,10 @@ final class TrainingRun {
     /// Opens an epoch's groups to the workers, and publishes what they are to be sampled with.
     ///
     /// - Parameter version: the discriminator that is to score them, which may still be in training.
-    /// - Throws: `WireError` for weights that cannot be published.
+    /// - Throws: `WireError` for weights that cannot be published, `RewardServerReset`.
     func open(_ epoch: Int, _ moment: RunMoment, scoredBy version: DiscriminatorVersion) throws {
         let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
+        try openAtRewardServer(epoch)
         let published = try moment.trainer.published()
         // The results of the epoch before are returned to be freed outside the lock: that takes a while for thousands.
         _ = monitor.withLock { state in
@@ -190,12 +198,6 @@ final class TrainingRun {
             }
             try checkRewardServer(moment)
         }
-    }
-
-    private var promptOrder: PromptOrder {
-        PromptOrder(
-            promptCount: prompts.count, groupsPerEpoch: settings.method.rollout.groupsPerEpoch,
-            seed: UInt64(settings.seed))
     }
 
     /// A run that loses a fifth of an epoch's groups has something to be told about.

@@ -26,8 +26,8 @@ public protocol ChunkRequest: WireRequest where Reply: ChunkMessage {
 }
 
 extension ChunkRequest {
-    /// The index is not negative.
-    public func validate() throws(WireError) { try Check.notNegative(chunkIndex, "chunkIndex") }
+    /// The index is one.
+    public func validate() throws(WireError) { try Check.number(chunkIndex, "chunkIndex", 0...Check.chunks.upperBound) }
 }
 
 extension Array where Element == TensorChunk {

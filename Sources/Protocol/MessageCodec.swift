@@ -24,15 +24,17 @@ public struct EncodedMessage: Sendable {
     ///   - message: validated first.
     ///   - runID: the run it belongs to; nil for callers that belong to none, such as an operator asking for health.
     ///   - clientID: the requester's identity over reconnections; nil in replies.
+    ///   - sender: the role of the requester; nil in replies, and for an operator.
     /// - Throws: `invalidValue`, `malformedFields` (a number JSON cannot hold), `limitExceeded`.
     public init<Message: WireMessage>(
-        _ message: Message, runID: RunID?, clientID: ClientID? = nil, requestID: UInt64,
+        _ message: Message, runID: RunID?, clientID: ClientID? = nil, sender: Role? = nil, requestID: UInt64,
         deadlineMilliseconds: UInt32 = 0, isReply: Bool = false, limits: WireLimits = .standard
     ) throws(WireError) {
         try message.validate()
         var metadata = ["message": try MessageCodec.json(of: message)]
         if let runID { metadata["run"] = runID.rawValue }
         if let clientID { metadata["client"] = clientID.rawValue }
+        if let sender { metadata["role"] = sender.rawValue }
         let tensors = message.tensors
         let pieces = tensors.names.map { name in
             let payload = tensors.required(name)
@@ -70,8 +72,12 @@ public struct ReceivedMessage: Sendable {
     public let runID: RunID?
     /// The requester over all its connections, if it says so.
     public let clientID: ClientID?
-    private let json: String
-    private let tensors: TensorSet
+    /// The role that the requester says it plays, if it says so.
+    public let sender: Role?
+    /// Its fields as they came.
+    public let json: String
+    /// Its tensors as they came.
+    public let tensors: TensorSet
 
     /// Checks frames as they came from a socket (without routing frames).
     ///
@@ -115,8 +121,12 @@ public struct ReceivedMessage: Sendable {
         self.json = json
         runID = header.metadata["run"].flatMap(RunID.init(rawValue:))
         clientID = header.metadata["client"].flatMap(ClientID.init(rawValue:))
+        sender = header.metadata["role"].flatMap(Role.init(rawValue:))
         guard (runID == nil) == (header.metadata["run"] == nil), (clientID == nil) == (header.metadata["client"] == nil)
         else { throw WireError(.malformedFields, "\(envelope.kind) has a malformed run or client id") }
+        guard (sender == nil) == (header.metadata["role"] == nil) else {
+            throw WireError(.malformedFields, "\(envelope.kind) comes from a role that is not known")
+        }
         tensors = TensorSet(
             header.entries.reduce(into: [:]) { result, entry in
                 result[entry.name] = TensorPayload(
@@ -157,6 +167,11 @@ enum MessageCodec {
     static func message<Message: WireMessage>(_ type: Message.Type, from json: String) throws(WireError) -> Message {
         do {
             return try JSONDecoder().decode(type, from: Data(json.utf8))
+        } catch DecodingError.dataCorrupted(let context) where context.underlyingError is OutOfRange {
+            throw WireError(
+                .invalidValue,
+                "\(context.codingPath.map(\.stringValue).joined(separator: ".")) \(context.debugDescription)"
+            )
         } catch {
             throw WireError(.malformedFields, "\(Message.kind): \(explanation(error))")
         }

@@ -29,4 +29,6 @@ public enum MessageKind: UInt16, Sendable, Hashable, CaseIterable {
     case manifest = 28
     case piecesRequest = 29
     case pieces = 30
+    case epochOpening = 31
+    case epochOpened = 32
 }

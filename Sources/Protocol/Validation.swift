@@ -2,9 +2,31 @@ import SafeTensors
 
 /// The rules messages share; each throws `invalidValue` with the field's name and value.
 enum Check {
-    static func name(_ text: String, _ field: String) throws(WireError) {
-        guard (1...128).contains(text.utf8.count) else {
-            throw WireError(.invalidValue, "\(field) has \(text.utf8.count) bytes, expected 1 to 128")
+    /// Longest text that people read: a reason, a cause.
+    static let sentence = 0...1 << 16
+    /// Longest prompt; a header has room for it.
+    static let prompt = 1...1 << 18
+    /// Optimiser steps of one training.
+    static let steps = 0...1 << 20
+    /// Milliseconds a peer may be told to wait, or have: ten days.
+    static let milliseconds = 0...864_000_000
+    /// Chunks of one set of tensors.
+    static let chunks = 1...1 << 20
+
+    static func text(_ text: String, _ field: String, _ length: ClosedRange<Int>) throws(WireError) {
+        guard length.contains(text.utf8.count) else {
+            throw WireError(
+                .invalidValue,
+                "\(field) has \(text.utf8.count) bytes, expected \(length.lowerBound) to \(length.upperBound)")
+        }
+    }
+
+    static func name(_ text: String, _ field: String) throws(WireError) { try Check.text(text, field, 1...128) }
+
+    static func number(_ value: Int, _ field: String, _ range: ClosedRange<Int>) throws(WireError) {
+        guard range.contains(value) else {
+            throw WireError(
+                .invalidValue, "\(field) is \(value), expected \(range.lowerBound) to \(range.upperBound)")
         }
     }
 
@@ -12,13 +34,30 @@ enum Check {
         guard value >= 0 else { throw WireError(.invalidValue, "\(field) is \(value), expected 0 or more") }
     }
 
-    static func positive(_ value: Int, _ field: String) throws(WireError) {
-        guard value > 0 else { throw WireError(.invalidValue, "\(field) is \(value), expected 1 or more") }
+    /// A group's members: as many as its noise can tell apart.
+    static func members(_ count: Int, _ field: String) throws(WireError) {
+        try number(count, field, 1...GroupID.members.count)
+    }
+
+    /// Few entries with short names.
+    static func names(_ names: some Collection<String>, _ field: String, limit: Int) throws(WireError) {
+        guard names.count <= limit else {
+            throw WireError(.invalidValue, "\(field) has \(names.count) entries, expected at most \(limit)")
+        }
+        for name in names { try Check.name(name, "a name in \(field)") }
+    }
+
+    /// A share of something.
+    static func share(_ value: Double, _ field: String) throws(WireError) {
+        guard (0...1).contains(value) else {
+            throw WireError(.invalidValue, "\(field) is \(value), expected 0 to 1")
+        }
     }
 
     static func seconds(_ value: Double, _ field: String) throws(WireError) {
-        guard value >= 0, value.isFinite else {
-            throw WireError(.invalidValue, "\(field) is \(value), expected seconds from 0")
+        // 31 years: sums of them stay finite.
+        guard (0...1e9).contains(value) else {
+            throw WireError(.invalidValue, "\(field) is \(value), expected 0 to 1e9 seconds")
         }
     }
 
@@ -27,23 +66,14 @@ enum Check {
     }
 
     static func models(_ digests: [String: String]) throws(WireError) {
-        guard digests.count <= 64 else {
-            throw WireError(.invalidValue, "models has \(digests.count) entries, expected at most 64")
-        }
-        for (name, digest) in digests {
-            try Check.name(name, "a name in models")
-            try Check.name(digest, "models.\(name)")
-        }
-    }
-
-    static func group(_ group: GroupID) throws(WireError) {
-        try notNegative(group.epoch, "group.epoch")
-        try notNegative(group.index, "group.index")
+        try names(digests.keys, "models", limit: 64)
+        for (name, digest) in digests { try Check.name(digest, "models.\(name)") }
     }
 
     /// A chunk's index lies within its count.
     static func chunk(_ index: Int, of count: Int) throws(WireError) {
-        guard count > 0, (0..<count).contains(index) else {
+        try number(count, "chunkCount", chunks)
+        guard (0..<count).contains(index) else {
             throw WireError(.invalidValue, "chunkIndex \(index) is not within chunkCount \(count)")
         }
     }
@@ -76,6 +106,7 @@ enum Check {
     /// `rewards` and every `reward.NAME`: float32, one finite value a member.
     static func rewards(_ tensors: TensorSet, memberCount: Int?) throws(WireError) {
         let rewards = try tensor("rewards", in: tensors, .float32, [memberCount])
+        try members(rewards.elementCount, "the number of rewards")
         try finite(rewards, "rewards")
         for name in tensors.names where name.hasPrefix("reward.") {
             try finite(try tensor(name, in: tensors, .float32, [rewards.elementCount]), name)

@@ -27,27 +27,19 @@ public final class Relay: Sendable {
         store = RelayStore(learner: learner, maximumByteCount: maximumByteCount)
     }
 
-    /// Answers what arrives at the relay's socket.
-    public func handle(_ request: Request) {
-        switch request.kind {
-        case .manifestRequest:
-            answer(request) { [store] in
-                Manifest(text: try await store.manifest(try request.decoded(as: ManifestRequest.self).manifest))
-            }
-        case .piecesRequest:
-            answer(request) { [store] in
-                Pieces(try await store.pieces(try request.decoded(as: PiecesRequest.self)))
-            }
-        case .healthRequest: answer(request) { [self] in await health() }
-        case .stopRequest:
-            shutdown.request("stop requested by a peer")
-            request.reply(StopAcknowledgement())
-        default:
-            request.fail(
-                Failure(
-                    code: "wrongServer", message: "a relay does not answer \(request.kind)",
-                    remedy: "ask the learner at \(learner.endpoint)"))
-        }
+    /// What answers the requests of the relay's socket.
+    public var router: Router {
+        Router(
+            .relay, shutdown: shutdown,
+            [
+                Route(ManifestRequest.self) { [self] asked, request in
+                    answer(request) { [store] in Manifest(text: try await store.manifest(asked.manifest)) }
+                },
+                Route(PiecesRequest.self) { [self] asked, request in
+                    answer(request) { [store] in Pieces(try await store.pieces(asked)) }
+                },
+            ]
+        ) { [self] request in answer(request) { [self] in await health() } }
     }
 
     private func answer<Reply: WireMessage>(

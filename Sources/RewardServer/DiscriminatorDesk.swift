@@ -148,13 +148,12 @@ public struct DiscriminatorDesk {
         }
         let payload = request.images
         let images = payload.images(on: scorer.engine)
-        let group = GroupCoordinates(epoch: request.group.epoch, index: request.group.index)
         let features = try reward.features(
             of: images, prompt: request.prompt, discriminator: discriminator, networks: scorer.networks)
         let scores = try reward.score(
-            group, prompt: request.prompt, features: features.score, discriminator: discriminator,
+            request.group, prompt: request.prompt, features: features.score, discriminator: discriminator,
             frozen: try scorer.frozenScores(payload, prompt: request.prompt), lanes: scorer.lanes)
-        trainer?.remember(group, prompt: request.prompt, features: features.training)
+        trainer?.remember(request.group, prompt: request.prompt, features: features.training)
         outgoing = nil
         return Scores(
             discriminatorVersion: DiscriminatorVersion(rawValue: scores.version),
@@ -175,15 +174,14 @@ public struct DiscriminatorDesk {
                 message: "the discriminator is at version \(next.discriminator.version), not \(order.fromVersion)",
                 remedy: "restore the version that is meant")
         }
-        let groups = order.groups.map { GroupCoordinates(epoch: $0.epoch, index: $0.index) }
         do {
             guard order.steps > 0 else {
                 let separation = try next.compared(
-                    on: groups, references: referenceImages, lanes: scorer.lanes)
+                    on: order.groups, references: referenceImages, lanes: scorer.lanes)
                 return DiscriminatorTrained(version: order.fromVersion, loss: 0, separation)
             }
             let report = try next.train(
-                groups: groups, references: referenceImages, steps: order.steps, lanes: scorer.lanes)
+                groups: order.groups, references: referenceImages, steps: order.steps, lanes: scorer.lanes)
             trainer = next
             lastReport = report
             let answer = DiscriminatorTrained(
@@ -233,7 +231,10 @@ public struct DiscriminatorDesk {
         }
         incoming = nil
         var next = scorer.freshTrainer
-        if tensors.count > 0 { try next.restore(AdvGRPO.DiscriminatorState(tensors, engine: scorer.engine)) }
+        if tensors.count > 0 {
+            try next.restore(AdvGRPO.DiscriminatorState(tensors, engine: scorer.engine))
+            try next.checkReplay(against: referenceImages)
+        }
         guard next.discriminator.version == order.version.rawValue else {
             throw Failure(
                 code: "versionMismatch",

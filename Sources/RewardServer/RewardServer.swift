@@ -9,8 +9,9 @@ public import Protocol
 import Raster
 public import Runtime
 import SafeTensors
+import Synchronization
 public import TensorCore
-public import Transport
+import Transport
 
 /// Scores generated images with the discriminator and trains it when told.
 ///
@@ -19,13 +20,15 @@ public import Transport
 ///     waits for: requests
 ///     freed by: the shutdown signal
 ///
-/// Hello and health are answered at once; everything else goes through one queue to one compute thread, which alone holds the
-/// discriminator. It keeps no files: what must survive is fetched into the learner's snapshots.
+/// Hello, health and the opening of an epoch are answered at once; everything else is compared with the run at the door
+/// and goes through one queue to one compute thread, which alone holds the discriminator. It keeps no files but what
+/// ended it: what must survive is fetched into the learner's snapshots.
 public final class RewardServer: Sendable {
-    /// What other threads may know of the compute thread's state.
+    /// What other threads may know of the compute thread's state, and the epoch that is open.
     struct View: Sendable {
         var runID: RunID?
         var version: DiscriminatorVersion?
+        var epoch: OpenEpoch?
         var report: DiscriminatorReport?
         var scoredImages = 0
         var scoredGroups = 0
@@ -34,112 +37,211 @@ public final class RewardServer: Sendable {
         var activity = "waiting for the learner"
     }
 
+    /// The epoch whose groups are scored.
+    struct OpenEpoch: Sendable {
+        var number: Int
+        /// The prompt of every group.
+        var prompts: [String]
+    }
+
     private let settings: Settings
-    private let engine: any Engine
+    private let contract: RunContract
     private let queue = JobQueue()
     private let view = Monitor(View())
+    /// Told of the run this server belongs to.
+    private let joining = Mutex<(@Sendable (RunID) -> Void)?>(nil)
     private let latency = LatencyHistogram()
     private let startedAt = ContinuousClock.now
     private let shutdown: ShutdownSignal
     private let logger: Logger
+    private let journal: RequestJournal?
     private let scorer: Scorer
+    private let order: PromptOrder
     private let models: [String: String]
 
     /// Loads the backbone and checks the references.
     ///
-    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation` naming the file or key.
-    public init(settings: Settings, engine: any Engine, shutdown: ShutdownSignal, logger: Logger) throws {
+    /// - Parameter journal: of what ended the reward server before.
+    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation`, `RuntimeError` naming the file
+    ///   or key.
+    public init(
+        settings: Settings, engine: any Engine, shutdown: ShutdownSignal, journal: RequestJournal? = nil, logger: Logger
+    ) throws {
         self.settings = settings
-        self.engine = engine
+        contract = RunContract(settings.method)
         self.shutdown = shutdown
+        self.journal = journal
         self.logger = logger
         scorer = try Scorer(settings: settings, engine: engine)
+        order = try PromptOrder(settings, promptCount: scorer.references.prompts.count)
         if let leftOut = scorer.leftOut { logger.warning("\(leftOut)") }
         if let cuts = scorer.promptCuts { logger.warning("\(cuts.warning)") }
         models = try Self.models(settings)
     }
 
-    /// Answers a request of the server's socket, or queues it.
-    public func handle(_ request: Request) {
-        switch request.kind {
-        case .hello: hello(request)
-        case .healthRequest: request.reply(health())
-        case .stopRequest:
-            shutdown.request("stop requested by a peer")
-            request.reply(StopAcknowledgement())
-        case .scoreRequest, .discriminatorTraining, .discriminatorStateRequest, .discriminatorRestore:
-            queue.add(request)
-        default:
-            request.fail(Failure(code: "wrongServer", message: "the reward server does not answer \(request.kind)"))
-        }
+    /// What answers the requests of the server's socket, or queues them.
+    public var router: Router {
+        Router(
+            .rewardServer, shutdown: shutdown, journal: journal,
+            [
+                Route(Hello.self) { [self] hello, request in
+                    try hello.check(request.peer)
+                    request.reply(try answer(hello))
+                },
+                Route(EpochOpening.self) { [self] in try open($0) },
+                Route(ScoreRequest.self) { [self] score, request in
+                    try check(score)
+                    try queue(request, "scoring group \(score.group)") { [self] desk in
+                        let begin = ContinuousClock.now
+                        defer { latency.record(.now - begin) }
+                        return try scored(score, &desk)
+                    }
+                },
+                Route(DiscriminatorTraining.self) { [self] order, request in
+                    try check(order)
+                    try queue(request, "training on epoch \(order.epoch)") { [self] in try trained(order, &$0) }
+                },
+                Route(DiscriminatorStateRequest.self) { [self] state, request in
+                    try queue(request, "giving its state") { try $0.state(state) }
+                },
+                Route(DiscriminatorRestore.self) { [self] restore, request in
+                    try queue(request, "taking a state") { [self] in try restored(restore, &$0) }
+                },
+            ]
+        ) { [self] in $0.reply(health()) }
     }
 
     /// Works through the queue until the shutdown signal. Blocks the calling thread.
     ///
     /// - Parameter onJoin: called when a learner has made this server part of its run.
-    public func run(onJoin: (RunID) -> Void) {
+    public func run(onJoin: @escaping @Sendable (RunID) -> Void) {
+        joining.withLock { $0 = onJoin }
         var desk = DiscriminatorDesk(scorer: scorer)
         while !shutdown.isRequested {
-            guard let request = queue.next(limit: .milliseconds(200)) else { continue }
-            if request.isExpired { continue }
-            let begin = ContinuousClock.now
-            do {
-                try answer(request, &desk, onJoin: onJoin)
-            } catch let failure as Failure {
-                fail(request, failure)
-            } catch let error as WireError {
-                fail(request, Failure(error))
-            } catch {
-                fail(request, Failure(code: "failed", message: "\(error)"))
+            guard let job = queue.next(limit: .milliseconds(200)) else {
+                if shutdown.isDraining { return }
+                continue
             }
-            if request.kind == .scoreRequest { latency.record(.now - begin) }
+            if job.request.isExpired { continue }
+            let failure = job.request.answering {
+                let answer = try recorded(job.request) { try job.work(&desk) }
+                job.request.reply(answer)
+            }
+            if let failure {
+                view.withLock { $0.failures += 1 }
+                logger.warning("\(job.request.kind): \(failure)")
+            }
             view.withLock { $0.activity = "waiting for requests" }
         }
     }
 
-    private func fail(_ request: Request, _ failure: Failure) {
-        view.withLock { $0.failures += 1 }
-        logger.warning("\(request.kind): \(failure)")
-        request.fail(failure)
+    /// Works for a request, unless it ended this role before.
+    private func recorded(_ request: Request, _ work: () throws -> any WireMessage) throws -> any WireMessage {
+        guard let journal else { return try work() }
+        return try journal.during(RequestFingerprint(of: request.message), at: .work, work)
     }
 
-    private func answer(_ request: Request, _ desk: inout DiscriminatorDesk, onJoin: (RunID) -> Void) throws {
-        switch request.kind {
-        case .scoreRequest:
-            let score = try request.decoded(as: ScoreRequest.self)
-            view.withLock { $0.activity = "scoring group \(score.group)" }
-            let scores = try desk.score(score)
-            view.withLock {
-                $0.scoredGroups += 1
-                $0.scoredImages += scores.rewards.elementCount
-            }
-            request.reply(scores)
-        case .discriminatorTraining:
-            let order = try request.decoded(as: DiscriminatorTraining.self)
-            view.withLock { $0.activity = "training on epoch \(order.epoch)" }
-            let trained = try desk.train(order)
-            view.withLock {
-                $0.version = trained.version
-                $0.report = desk.lastReport
-                $0.trainings += order.steps > 0 ? 1 : 0
-            }
-            request.reply(trained)
-        case .discriminatorStateRequest:
-            request.reply(try desk.state(try request.decoded(as: DiscriminatorStateRequest.self)))
-        case .discriminatorRestore:
-            let restore = try request.decoded(as: DiscriminatorRestore.self)
-            guard let joined = try desk.restore(restore) else {
-                return request.reply(DiscriminatorRestored(version: restore.version, models: models))
-            }
-            onJoin(joined)
+    private func queue(
+        _ request: Request, _ activity: String,
+        _ work: @escaping @Sendable (inout DiscriminatorDesk) throws -> any WireMessage
+    ) throws(Failure) {
+        if let reason = shutdown.drainReason {
+            throw Failure(
+                code: "busy", message: "the reward server is about to end: \(reason)", remedy: "ask its successor")
+        }
+        queue.add(
+            Job(request: request) { [view] desk in
+                view.withLock { $0.activity = activity }
+                return try work(&desk)
+            })
+    }
+
+    // MARK: At the door
+
+    /// The learner names the epoch that is sampled from now on.
+    private func open(_ opening: EpochOpening) throws -> EpochOpened {
+        let prompts = order.prompts(epoch: opening.epoch).map { scorer.references.prompts[$0].text }
+        let epoch = OpenEpoch(number: opening.epoch, prompts: prompts)
+        try view.withLock { view in
+            guard view.version != nil else { throw Self.notReady }
+            view.epoch = epoch
+        }
+        return EpochOpened()
+    }
+
+    /// A group to score is one of the open epoch, with its prompt and the run's images.
+    private func check(_ score: ScoreRequest) throws(Failure) {
+        try contract.check(score)
+        let epoch = try openEpoch()
+        guard score.group.epoch == epoch.number else {
+            throw Failure(
+                code: "closedEpoch", message: "group \(score.group) is to be scored, epoch \(epoch.number) is open",
+                remedy: "ask the learner for a new lease")
+        }
+        guard score.prompt == epoch.prompts[score.group.index] else {
+            throw Failure(
+                code: RunContract.code,
+                message:
+                    "group \(score.group) has the prompt \"\(epoch.prompts[score.group.index].prefix(200))\", not \"\(score.prompt.prefix(200))\"",
+                remedy: "start every role with the same data.prompts")
+        }
+    }
+
+    /// The discriminator learns from the open epoch, or the one before when that is trained while the next is sampled.
+    private func check(_ order: DiscriminatorTraining) throws(Failure) {
+        try contract.check(order)
+        let epoch = try openEpoch().number
+        guard (epoch - 1...epoch).contains(order.epoch) else {
+            throw Failure(
+                code: "closedEpoch", message: "a training on epoch \(order.epoch) was ordered, epoch \(epoch) is open",
+                remedy: "open the epoch and have it scored first")
+        }
+    }
+
+    private func openEpoch() throws(Failure) -> OpenEpoch {
+        guard let epoch = view.withLock({ $0.epoch }) else { throw Self.notReady }
+        return epoch
+    }
+
+    private static let notReady = Failure(
+        code: "notReady", message: "the reward server has no discriminator yet, or no epoch is open",
+        remedy: "wait for the learner to restore it")
+
+    // MARK: On the compute thread
+
+    private func scored(_ score: ScoreRequest, _ desk: inout DiscriminatorDesk) throws -> Scores {
+        let scores = try desk.score(score)
+        view.withLock {
+            $0.scoredGroups += 1
+            $0.scoredImages += scores.rewards.elementCount
+        }
+        return scores
+    }
+
+    private func trained(_ order: DiscriminatorTraining, _ desk: inout DiscriminatorDesk) throws -> DiscriminatorTrained
+    {
+        let trained = try desk.train(order)
+        view.withLock {
+            $0.version = trained.version
+            $0.report = desk.lastReport
+            $0.trainings += order.steps > 0 ? 1 : 0
+        }
+        return trained
+    }
+
+    private func restored(
+        _ restore: DiscriminatorRestore, _ desk: inout DiscriminatorDesk
+    ) throws -> DiscriminatorRestored {
+        if let joined = try desk.restore(restore) {
+            joining.withLock { $0 }?(joined)
             view.withLock {
                 $0.runID = joined
                 $0.version = restore.version
+                $0.epoch = nil
             }
             logger.info("serving run \(joined) with discriminator \(restore.version)")
-            request.reply(DiscriminatorRestored(version: restore.version, models: models))
-        default: break
         }
+        return DiscriminatorRestored(version: restore.version, models: models)
     }
 
     /// Digests of what scores come from.
@@ -156,37 +258,23 @@ public final class RewardServer: Sendable {
         return digests
     }
 
-    private func hello(_ request: Request) {
-        let peer: Hello
-        do {
-            peer = try request.decoded(as: Hello.self)
-        } catch {
-            return request.fail(Failure(error))
+    /// A learner introduces itself.
+    private func answer(_ peer: Hello) throws(Failure) -> Welcome {
+        guard peer.settingsDigest == settings.methodDigest else {
+            throw Failure(
+                code: "settingsMismatch", message: "the reward server runs other settings than the learner",
+                remedy: "start both with the run's own settings.yaml")
         }
-        guard peer.role != .learner || peer.settingsDigest == settings.methodDigest else {
-            return request.fail(
-                Failure(
-                    code: "settingsMismatch", message: "the reward server runs other settings than the learner",
-                    remedy: "start both with the run's own settings.yaml"))
-        }
-        guard let part = ModelDigest.difference(models, peer.models) else { return welcome(request) }
-        request.fail(
-            Failure(
+        if let part = ModelDigest.difference(models, peer.models) {
+            throw Failure(
                 code: "modelMismatch",
                 message:
                     "the reward server has another \(part) than the learner: its files hold other weights or settings",
-                remedy: "copy the learner's \(part) to the reward server's machine"))
-    }
-
-    private func welcome(_ request: Request) {
-        let (runID, version) = view.withLock { ($0.runID, $0.version) }
-        guard let runID else {
-            return request.fail(
-                Failure(
-                    code: "notReady", message: "the reward server has no discriminator yet",
-                    remedy: "wait for the learner to restore it"))
+                remedy: "copy the learner's \(part) to the reward server's machine")
         }
-        request.reply(Welcome(runID: runID, discriminatorVersion: version))
+        let view = view.withLock { $0 }
+        guard let runID = view.runID else { throw Self.notReady }
+        return Welcome(runID: runID, discriminatorVersion: view.version, epoch: view.epoch?.number)
     }
 
     private func health() -> Health {

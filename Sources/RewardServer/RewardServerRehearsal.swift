@@ -47,7 +47,7 @@ public enum RewardServerRehearsal {
                     FeatureTable(example.tensors.mapValues { engine.zeros($0.shape, dtype: $0.dtype) })
                 }
                 desk.trainer?.remember(
-                    GroupCoordinates(epoch: epoch, index: group.index), prompt: prompt, features: features)
+                    group, prompt: prompt, features: features)
             }
             _ = try desk.train(
                 DiscriminatorTraining(

@@ -40,6 +40,8 @@ public final class RolloutWorker: Sendable {
     private let rewardServer: Client
     private let relay: Client?
     private let reporter: WorkerReporter
+    private let contract: RunContract
+    private let journal: RequestJournal?
     private let shutdown: ShutdownSignal
     private let logger: Logger
     private let startedAt = ContinuousClock.now
@@ -50,16 +52,19 @@ public final class RolloutWorker: Sendable {
     ///   - name: unique among the run's workers; a new process of the same name takes over.
     ///   - learner, rewardServer: clients of the two servers.
     ///   - relay: of a relay that is asked for weights before the learner is.
+    ///   - journal: of the groups that ended this worker before; nil for a worker that nobody starts again.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
         settings: Settings, name: String, engine: any Engine, learner: Client, rewardServer: Client,
-        relay: Client? = nil, shutdown: ShutdownSignal, logger: Logger
+        relay: Client? = nil, journal: RequestJournal? = nil, shutdown: ShutdownSignal, logger: Logger
     ) throws {
         self.settings = settings
         self.name = name
         self.learner = learner
         self.rewardServer = rewardServer
         self.relay = relay
+        contract = RunContract(settings.method)
+        self.journal = journal
         self.shutdown = shutdown
         self.logger = logger
         policy = try DiffusionPolicy(
@@ -72,14 +77,10 @@ public final class RolloutWorker: Sendable {
         reporter = WorkerReporter(name: name, learner: learner)
     }
 
-    /// Answers what arrives at the worker's own socket: how it is.
-    public func handle(_ request: Request) {
-        switch request.kind {
-        case .healthRequest: request.reply(reporter.health(startedAt: startedAt))
-        case .stopRequest:
-            shutdown.request("stop requested by a peer")
-            request.reply(StopAcknowledgement())
-        default: request.fail(Failure(code: "wrongServer", message: "a rollout worker does not answer \(request.kind)"))
+    /// What answers the requests of the worker's own socket: how it is.
+    public var router: Router {
+        Router(.rolloutWorker, shutdown: shutdown, []) { [reporter, startedAt] in
+            $0.reply(reporter.health(startedAt: startedAt))
         }
     }
 
@@ -107,7 +108,7 @@ public final class RolloutWorker: Sendable {
         var held: HeldWeights?
         let store = WeightsStore(WeightsDownload(learner: learner, relay: relay, logger: logger))
         defer { reporter.stop() }
-        while !shutdown.isRequested {
+        while !shutdown.isRequested, !shutdown.isDraining {
             do {
                 if !isIntroduced { try introduce(patience) }
                 isIntroduced = true
@@ -121,6 +122,9 @@ public final class RolloutWorker: Sendable {
                 shutdown.sleep(for: .milliseconds(250))
             } catch let error as TransportError where error.code == .deadlineExceeded && Lifeline.isSupervised {
                 logger.warning("\(error); asking again")
+            } catch  where Self.mayPass(error) {
+                logger.warning("\(learner.endpoint): \(error); asking again")
+                shutdown.sleep(for: .milliseconds(250))
             }
         }
         return .interrupted
@@ -129,6 +133,13 @@ public final class RolloutWorker: Sendable {
     /// Whether a refusal means that the learner does not know this worker, or is the learner of another run by now.
     private static func isOfNewLearner(_ failure: Failure) -> Bool {
         ["unknownWorker", "wrongRun"].contains(failure.code)
+    }
+
+    /// Whether the next answer may be another: the learner is busy or says what cannot be meant. What it says of this worker's
+    /// settings, models, key or program stays true.
+    private static func mayPass(_ error: any Error) -> Bool {
+        guard let failure = error as? Failure else { return error is WireError }
+        return !["settingsMismatch", "modelMismatch", "notAllowed", "unsupportedVersion"].contains(failure.code)
     }
 
     private func introduce(_ patience: Duration) throws {
@@ -164,6 +175,7 @@ public final class RolloutWorker: Sendable {
     ) throws {
         let result: GroupResult
         do {
+            try contract.check(lease)
             if held?.digest != lease.weightsDigest || held?.version != lease.policyVersion {
                 // Before the next one comes: two versions of merged weights would be the most that a worker ever holds.
                 held = nil
@@ -171,12 +183,12 @@ public final class RolloutWorker: Sendable {
             }
             reporter.holds(held?.version)
             guard let weights = held else { return }
-            result = try make(lease, weights: weights)
+            result = try recorded(lease) { try make(lease, weights: weights) }
         } catch let failure as Failure where failure.code == "staleVersion" {
             held = nil
             return
         } catch is LeaseLost {
-            logger.info("group \(lease.group) is abandoned: its lease has ended")
+            logger.info("group \(lease.group) is abandoned: its lease has ended, or its epoch is over")
             return
         } catch {
             if let failure = error as? Failure, Self.isOfNewLearner(failure) { throw failure }
@@ -199,10 +211,23 @@ public final class RolloutWorker: Sendable {
         }
     }
 
+    /// Makes a group, unless it ended this worker before.
+    private func recorded(_ lease: Lease, _ make: () throws -> GroupResult) throws -> GroupResult {
+        guard let journal else { return try make() }
+        return try journal.during(RequestFingerprint(of: lease), at: .work, make)
+    }
+
     /// Fetches what is missing of a version and builds the transformer.
     private func fetch(_ lease: Lease, _ store: WeightsStore) throws -> HeldWeights {
         reporter.enter(.loadingWeights, .blocked)
         let parameters = try store.parameters(lease.manifest, of: lease.weightsDigest, on: policy.engine)
+        for (name, tensor) in policy.initialParameters.entries where parameters[name]?.dtype != tensor.dtype {
+            throw Failure(
+                code: RunContract.code,
+                message:
+                    "the weights' \(name) is \(parameters[name].map { "\($0.dtype)" } ?? "missing"), expected \(tensor.dtype)",
+                remedy: "start learner and workers with the run's own settings.yaml")
+        }
         return HeldWeights(
             version: lease.policyVersion, digest: lease.weightsDigest, sampling: try policy.sampling(parameters))
     }
@@ -210,12 +235,12 @@ public final class RolloutWorker: Sendable {
     /// Samples, decodes and has the group scored.
     private func make(_ lease: Lease, weights: HeldWeights) throws -> GroupResult {
         let clock = ContinuousClock()
-        let group = GroupCoordinates(epoch: lease.group.epoch, index: lease.group.index)
         reporter.enter(.rollingOut, .busy, group: lease.group)
         logger.debug("group \(lease.group) begins with policy \(weights.version)")
         let begin = clock.now
         let sample = try rollout.sample(
-            group, prompt: try policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks, lanes: lanes,
+            lease.group, prompt: try policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks,
+            lanes: lanes,
             velocity: weights.sampling.velocity, windowVelocity: weights.sampling.windowVelocity)
         let sampled = clock.now
         let images = TensorPayload(images: policy.images(sample.finalLatents_BCHW, lanes: lanes))
@@ -225,6 +250,7 @@ public final class RolloutWorker: Sendable {
             ScoreRequest(
                 group: lease.group, prompt: lease.prompt, policyVersion: weights.version,
                 discriminatorVersion: lease.discriminatorVersion, images: images))
+        try contract.check(scores)
         let scored = clock.now
         return GroupResult(
             worker: name, leaseID: lease.leaseID, group: lease.group, policyVersion: weights.version,
@@ -254,6 +280,8 @@ public final class RolloutWorker: Sendable {
             {
                 if reporter.hasLost(request.group) { throw LeaseLost() }
                 shutdown.sleep(for: .milliseconds(100))
+            } catch let failure as Failure where failure.code == "closedEpoch" {
+                throw LeaseLost()
             }
         }
     }

@@ -51,7 +51,7 @@ public enum WorkerRehearsal {
             held = try trace.noting(.weights) { try policy.sampling(parameters) }
             guard let sampling = held else { continue }
             let sample = try rollout.sample(
-                GroupCoordinates(epoch: epoch, index: 0), prompt: conditioning, engine: engine, chunks: chunks,
+                GroupID(epoch: epoch, index: 0), prompt: conditioning, engine: engine, chunks: chunks,
                 lanes: lanes, velocity: sampling.velocity, windowVelocity: sampling.windowVelocity)
             let images = policy.images(sample.finalLatents_BCHW, lanes: lanes)
             // The images as floats and as bytes; the trajectory as bytes, and once more in the message.

@@ -42,6 +42,11 @@ extension Client {
         while assembler.nextIndex < assembler.chunkCount {
             request.chunkIndex = assembler.nextIndex
             reply = try requestBlocking(request, deadline: Self.chunkDeadline)
+            guard reply.chunkCount == assembler.chunkCount else {
+                throw WireError(
+                    .invalidValue, "chunkCount was \(assembler.chunkCount) and is \(reply.chunkCount)",
+                    remedy: "ask again from chunk 0")
+            }
             try assembler.add(reply.chunk, index: request.chunkIndex)
         }
         return try assembler.assembled()

@@ -1,21 +1,27 @@
 public import Logging
 internal import Platform
+public import Protocol
 public import Transport
 
 /// How a run's sockets prove who may talk to them: by the keys in one folder, or by being local.
 ///
-/// The folder holds `server.key` and `server.pub`, `client.key` and `client.pub`, and `allowed`, the public keys that may
-/// connect (`KEY NAME` a line). A machine with workers only needs `server.pub`, `client.key` and `client.pub`.
+/// The folder holds a pair for the servers (`server.key` and `server.pub`), one for every role that asks (`worker.key`, ...;
+/// `Role.keyNames`), and `allowed`, the public keys that may connect (`KEY NAME ROLE` a line). A machine with workers only
+/// needs `server.pub` and `worker.key`.
 public enum ClusterSecurity {
-    /// Makes both pairs and the allow-list with the client's key.
+    /// Makes all pairs, and the allow-list with a line for every role.
     ///
     /// - Throws: `TransportError` when the folder holds keys already or cannot be written.
     public static func generate(folder: String) throws {
         try FileStore.createFolder(folder)
-        let (server, client) = (try CurveKeyPair.generate(), try CurveKeyPair.generate())
-        try KeyFiles.write(server, name: "server", folder: folder)
-        try KeyFiles.write(client, name: "client", folder: folder)
-        try FileStore.replace(folder + "/allowed", with: Array("\(client.publicKey.text) client\n".utf8))
+        try KeyFiles.write(try CurveKeyPair.generate(), name: "server", folder: folder)
+        var allowed = ""
+        for (name, _) in Role.keyNames {
+            let pair = try CurveKeyPair.generate()
+            try KeyFiles.write(pair, name: name, folder: folder)
+            allowed += "\(pair.publicKey.text) \(name) \(name)\n"
+        }
+        try FileStore.replace(folder + "/allowed", with: Array(allowed.utf8))
     }
 
     /// What a server of this run demands.
@@ -28,14 +34,21 @@ public enum ClusterSecurity {
             allowed: try KeyFiles.allowList(path: cluster.keys + "/allowed"))
     }
 
-    /// What a client shows to a server whose keys are in `folder`; none when it is empty.
+    /// What a client of a role shows to a server whose keys are in `folder`; none when it is empty.
     ///
     /// - Throws: `TransportError` naming the key file.
-    public static func client(keys folder: String) throws(TransportError) -> ClientSecurity {
+    /// - Precondition: the role has a key.
+    public static func client(keys folder: String, as role: Role) throws(TransportError) -> ClientSecurity {
         guard !folder.isEmpty else { return .none }
+        guard let name = role.keyName else { preconditionFailure("ClusterSecurity: \(role) has no key") }
+        let secret = folder + "/\(name).key"
+        guard FileStore.exists(secret) else {
+            throw TransportError(
+                .invalidKey, "\(secret) is missing: every role has a key of its own",
+                remedy: "make keys with `advgrpo keygen`, and copy \(name).key and server.pub to this folder")
+        }
         return .curve(
-            server: try KeyFiles.publicKey(path: folder + "/server.pub"),
-            own: try KeyFiles.pair(secretPath: folder + "/client.key"))
+            server: try KeyFiles.publicKey(path: folder + "/server.pub"), own: try KeyFiles.pair(secretPath: secret))
     }
 }
 
@@ -51,11 +64,12 @@ extension ServerOptions {
 }
 
 extension ClientOptions {
-    /// The options of a client with the keys in `folder`, or without keys when it is empty.
+    /// The options of a role's client with the keys in `folder`, or without keys when it is empty.
     ///
     /// - Throws: `TransportError` naming the key file.
-    public init(keys folder: String) throws(TransportError) {
+    public init(keys folder: String, as role: Role) throws(TransportError) {
         self.init()
-        security = try ClusterSecurity.client(keys: folder)
+        self.role = role
+        security = try ClusterSecurity.client(keys: folder, as: role)
     }
 }

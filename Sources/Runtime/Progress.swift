@@ -50,7 +50,7 @@ public struct Progress: Codable, Sendable, Equatable {
         let text = parts.joined(separator: "  ")
         guard let columns else { return text }
         // A bar of 20 cells where it fits; the last column stays free, so that no terminal wraps.
-        let done = min(20, max(0, Int((fraction.isFinite ? fraction : 0) * 20)))
+        let done = Int((fraction.isFinite ? min(max(fraction, 0), 1) : 0) * 20)
         let bar = "[" + String(repeating: "=", count: done) + String(repeating: " ", count: 20 - done) + "]  "
         return String(((text.count + bar.count < columns ? bar : "") + text).prefix(max(1, columns - 1)))
     }

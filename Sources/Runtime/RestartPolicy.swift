@@ -2,7 +2,8 @@
 ///
 /// A process that a signal ended (killed, crashed, out of memory) is; one that returned a status said in its last line
 /// what is wrong, and starting it again would say the same. Waits double from half a second to ten; a process that ran
-/// for a minute is taken to be well again.
+/// for a minute is taken to be well again. A death by what a peer asked for does not count: the same request is refused from
+/// then on (`RequestJournal`).
 struct RestartPolicy: Sendable {
     /// What is done.
     enum Decision: Equatable {
@@ -22,10 +23,13 @@ struct RestartPolicy: Sendable {
     init(limit: Int = 5) { self.limit = limit }
 
     /// Takes note of an end.
-    mutating func decide(_ exit: ChildExit, uptime: Duration) -> Decision {
+    ///
+    /// - Parameter isByRequest: whether a peer's request ended the process.
+    mutating func decide(_ exit: ChildExit, uptime: Duration, isByRequest: Bool = false) -> Decision {
         switch exit {
         case .status(0): return .done
         case .status: return .giveUp
+        case .signal where isByRequest: return .restart(after: .milliseconds(500))
         case .signal:
             failuresInARow = uptime >= recovery ? 1 : failuresInARow + 1
             if failuresInARow > limit { return .giveUp }

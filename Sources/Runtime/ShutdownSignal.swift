@@ -13,6 +13,7 @@ internal import Synchronization
 public final class ShutdownSignal: Sendable {
     private struct State {
         var reason: String?
+        var drainReason: String?
         var signalCount = 0
         var lastSignal: ContinuousClock.Instant?
         var waiting: [Int: CheckedContinuation<Void, Never>] = [:]
@@ -50,11 +51,28 @@ public final class ShutdownSignal: Sendable {
     public var isRequested: Bool { reason != nil }
     /// Who asked first and why, or nil.
     public var reason: String? { state.withLock { $0.reason } }
+    /// Why the process should end once it has done what it is at, or nil.
+    public var drainReason: String? { state.withLock { $0.drainReason } }
+    /// Whether the process should take up nothing new.
+    public var isDraining: Bool { drainReason != nil }
     /// Signals received so far; those within a second of one another are one wish: timeout(1) signals its child and then the
     /// child's whole group.
     public var signalCount: Int { state.withLock { $0.signalCount } }
 
     /// Asks for the end; the first reason stays.
+    ///
+    /// - Parameter drains: whether what the process is at is done first; whoever only waits is woken all the same.
+    public func request(_ reason: String, drains: Bool) {
+        guard drains else { return request(reason) }
+        let waiting = state.withLock { state in
+            if state.drainReason == nil { state.drainReason = reason }
+            defer { state.waiting = [:] }
+            return Array(state.waiting.values)
+        }
+        for continuation in waiting { continuation.resume() }
+    }
+
+    /// Asks for the end at once; the first reason stays.
     public func request(_ reason: String) {
         let (waiting, handlers) = state.withLock { state in
             guard state.reason == nil else {
@@ -80,7 +98,7 @@ public final class ShutdownSignal: Sendable {
         if let reason { handler(reason) }
     }
 
-    /// Returns when the end is asked for or the task is cancelled.
+    /// Returns when the end is asked for, now or after what is being done, or the task is cancelled.
     public func wait() async {
         let key = state.withLock { state in
             state.nextWaiter += 1
@@ -89,7 +107,7 @@ public final class ShutdownSignal: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let resumesNow = state.withLock { state in
-                    if state.reason != nil || Task.isCancelled { return true }
+                    if state.reason != nil || state.drainReason != nil || Task.isCancelled { return true }
                     state.waiting[key] = continuation
                     return false
                 }

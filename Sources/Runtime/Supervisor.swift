@@ -39,6 +39,8 @@ public final class Supervisor: Sendable {
     private struct Ended {
         let child: ChildProcess
         let exit: ChildExit
+        /// Whether its journal of requests grew when it ended.
+        let isByRequest: Bool
     }
 
     private let commands: [ChildCommand]
@@ -120,13 +122,16 @@ public final class Supervisor: Sendable {
                 guard ended.exit == .status(0) || ended.exit == .signal(SIGTERM) else { throw failure(ended) }
                 return .interrupted(reason: stop.reason)
             }
-            switch policies[name]?.decide(ended.exit, uptime: .now - ended.child.started) ?? .giveUp {
+            switch policies[name]?.decide(
+                ended.exit, uptime: .now - ended.child.started, isByRequest: ended.isByRequest) ?? .giveUp
+            {
             case .done:
                 if name == primary { return .completed }
                 logger.info("process ended", metadata: ["process": "\(name)"])
             case .restart(let wait):
+                let cause = ended.isByRequest ? " by a request, which is refused from now on" : ""
                 logger.warning(
-                    "\(name) \(ended.exit); starting it again", metadata: ["seconds": "\(wait.seconds)"])
+                    "\(name) \(ended.exit)\(cause); starting it again", metadata: ["seconds": "\(wait.seconds)"])
                 due[name] = .now + wait
             case .giveUp: if stop == nil { throw failure(ended) }
             }
@@ -165,6 +170,8 @@ public final class Supervisor: Sendable {
         let isPrimary = command.name == commands[0].name
         let (ends, onProgress) = (ends, onProgress)
         let holder = Monitor<ChildProcess?>(nil)
+        let journal = RequestJournal.path(of: command.name, logsFolder: claim.logsFolder)
+        let journalByteCount = RequestJournal.byteCount(of: journal)
         let child = try ChildProcess(command, isRestart: isRestart, inheriting: claim.roles.descriptor) { line in
             if let progress = ProgressLine.progress(in: line) {
                 if isPrimary { onProgress(progress) }
@@ -173,7 +180,8 @@ public final class Supervisor: Sendable {
             }
         } onExit: { exit in
             let child = holder.wait(for: "the start of \(command.name)", limit: .seconds(60)) { $0 }
-            if let child { ends.withLock { $0.append(Ended(child: child, exit: exit)) } }
+            let isByRequest = RequestJournal.byteCount(of: journal) > journalByteCount
+            if let child { ends.withLock { $0.append(Ended(child: child, exit: exit, isByRequest: isByRequest)) } }
         }
         holder.withLock { $0 = child }
         logger.debug("process started", metadata: ["process": "\(command.name)", "id": "\(child.processID)"])

@@ -59,7 +59,11 @@ public final class Client: Sendable {
     public func request<Request: WireRequest>(
         _ message: Request, deadline: Duration
     ) async throws -> Request.Reply {
-        let encoded = try encode(message)
+        try Self.reply(to: Request.self, try await exchange(try encode(message), deadline: deadline))
+    }
+
+    /// Sends an encoded request and waits for whatever is replied.
+    func exchange(_ encoded: EncodedMessage, deadline: Duration) async throws -> ReceivedMessage {
         let requestID = encoded.envelope.requestID
         let once = Once()
         let result = await withTaskCancellationHandler {
@@ -73,7 +77,7 @@ public final class Client: Sendable {
             let coreID = coreID
             loop.submit { $0.participant(coreID, as: ClientCore.self)?.cancel(requestID) }
         }
-        return try Self.reply(to: Request.self, try result.get())
+        return try result.get()
     }
 
     /// `request` for threads that may block, such as compute threads; never for the loop's own thread.
@@ -106,7 +110,9 @@ public final class Client: Sendable {
             defer { state.nextRequestID &+= 1 }
             return (state.nextRequestID, state.runID)
         }
-        return try EncodedMessage(message, runID: runID, clientID: id, requestID: requestID, limits: options.limits)
+        return try EncodedMessage(
+            message, runID: runID, clientID: id, sender: options.role == .operator ? nil : options.role,
+            requestID: requestID, limits: options.limits)
     }
 
     private func start(

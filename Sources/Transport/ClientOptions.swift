@@ -2,6 +2,8 @@ public import Protocol
 
 /// How a client behaves.
 public struct ClientOptions: Sendable {
+    /// What it is; with keys, what its key is.
+    public var role = Role.operator
     /// How it proves who it is.
     public var security = ClientSecurity.none
     /// What it accepts.

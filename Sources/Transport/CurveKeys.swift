@@ -1,4 +1,5 @@
 import CZeroMQ
+public import Protocol
 
 /// One half of a CURVE key pair: 32 bytes, written as 40 characters of Z85 (ZeroMQ RFC 32).
 public struct CurveKey: Sendable, Hashable {
@@ -69,34 +70,83 @@ public struct CurveKeyPair: Sendable, Hashable {
     }
 }
 
-/// The public keys that may talk to a server, each with the name of its owner.
+/// The public keys that may talk to a server, each with its owner's name and role.
 public struct CurveAllowList: Sendable, Equatable {
-    private var names: [CurveKey: String]
+    /// Who has a key.
+    public struct Owner: Sendable, Hashable {
+        /// The name by which a server knows it; several keys may have one name, but then one role, too.
+        public let name: String
+        /// What its messages may ask for (`Permission`).
+        public let role: Role
+
+        /// An owner.
+        public init(name: String, role: Role) {
+            self.name = name
+            self.role = role
+        }
+    }
+
+    private var owners: [CurveKey: Owner] = [:]
+    private var roles: [String: Role] = [:]
 
     /// These keys.
-    public init(_ names: [CurveKey: String]) { self.names = names }
+    ///
+    /// - Precondition: nobody has two roles.
+    public init(_ owners: [CurveKey: Owner]) {
+        for (key, owner) in owners {
+            precondition(add(key, owner), "CurveAllowList: \(owner.name) has two roles")
+        }
+    }
 
     /// The owner of a key, or nil when it is not allowed.
-    public func name(ofKey key: CurveKey) -> String? { names[key] }
+    public func owner(ofKey key: CurveKey) -> Owner? { owners[key] }
+
+    /// The role of an owner.
+    public func role(of name: String) -> Role? { roles[name] }
 
     /// Number of keys.
-    public var count: Int { names.count }
+    public var count: Int { owners.count }
 
-    /// Reads lines of `KEY NAME`; empty lines and lines that start with `#` are comments (a Z85 key may hold `#`, but
+    /// Reads lines of `KEY NAME ROLE`; empty lines and lines that start with `#` are comments (a Z85 key may hold `#`, but
     /// a key in first place is 40 characters long).
     ///
     /// - Throws: `invalidKey` naming the line.
     public init(text: String, source: String) throws(TransportError) {
-        names = [:]
         for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
             let words = line.split(whereSeparator: \.isWhitespace)
             guard let first = words.first, first.utf8.count == 40 || !first.hasPrefix("#") else { continue }
-            guard words.count == 2, let key = try? CurveKey(String(first)), words[1].utf8.count <= 128 else {
-                throw TransportError(
-                    .invalidKey, "\(source): line \(index + 1) is not KEY NAME",
-                    remedy: "write the 40 characters of a .pub file, a space, and a name")
+            func wrong(_ what: String, _ remedy: String) -> TransportError {
+                TransportError(.invalidKey, "\(source): line \(index + 1) \(what)", remedy: remedy)
             }
-            names[key] = String(words[1])
+            guard (2...3).contains(words.count), let key = try? CurveKey(String(first)), words[1].utf8.count <= 128
+            else {
+                throw wrong(
+                    "is not KEY NAME ROLE",
+                    "write the 40 characters of a .pub file, a name, and one of \(Self.roleNames), with spaces between them"
+                )
+            }
+            guard words.count == 3, let role = Role(keyName: String(words[2])) else {
+                throw wrong(
+                    words.count == 2 ? "does not say which role \(words[1])'s key has" : "has no role that there is",
+                    "write KEY NAME ROLE, the role being one of \(Self.roleNames), or make new keys with `advgrpo keygen`"
+                )
+            }
+            guard add(key, Owner(name: String(words[1]), role: role)) else {
+                throw wrong(
+                    "gives \(words[1]) or its key a second role", "use one key and one name for every role of a peer")
+            }
         }
+    }
+
+    private static let roleNames = Role.keyNames.map(\.name).joined(separator: ", ")
+
+    /// - Returns: whether key and name had no other role before.
+    private mutating func add(_ key: CurveKey, _ owner: Owner) -> Bool {
+        guard roles[owner.name] ?? owner.role == owner.role, owners[key]?.role ?? owner.role == owner.role else {
+            return false
+        }
+        owners[key] = owner
+        roles[owner.name] = owner.role
+        return true
     }
 }

@@ -83,7 +83,7 @@ struct Door: ~Copyable {
     /// - Parameter key: what it showed; nil without CURVE.
     mutating func decide(address: String, key: CurveKey?) -> Decision {
         update()
-        let user = key.flatMap { allowed?.name(ofKey: $0) }
+        let user = key.flatMap { allowed?.owner(ofKey: $0)?.name }
         if allowed != nil && user == nil {
             return .refused(peer: address, reason: "its key is not in the allow-list")
         }

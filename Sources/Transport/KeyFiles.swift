@@ -38,7 +38,7 @@ public enum KeyFiles {
         try key(try contents(path).text, path: path)
     }
 
-    /// Reads a list of `KEY NAME` lines.
+    /// Reads a list of `KEY NAME ROLE` lines.
     ///
     /// - Throws: `invalidKey`, `system`.
     public static func allowList(path: String) throws(TransportError) -> CurveAllowList {

@@ -13,6 +13,8 @@ public final class Request: Sendable {
         public let id: String
         /// The name of its key in the allow-list; nil without CURVE. The only part that is proven.
         public let user: String?
+        /// What it is: its key's role or, without CURVE, the one that it says it plays; who says nothing is an operator.
+        public let role: Role
         /// Network address, for `ipc` with the peer's process; empty for `inproc`.
         public let address: String
     }

@@ -1,3 +1,5 @@
+import Protocol
+
 /// How a server decides who may talk to it.
 public enum ServerSecurity: Sendable {
     /// By the operating system: for `ipc`, `inproc` and loopback `tcp`; anything else is refused.
@@ -6,6 +8,12 @@ public enum ServerSecurity: Sendable {
     case insecure
     /// By keys; traffic is encrypted.
     case curve(CurveKeyPair, allowed: CurveAllowList)
+
+    /// The role of somebody it has let in by a key.
+    func role(of user: String) -> Role? {
+        guard case .curve(_, let allowed) = self else { return nil }
+        return allowed.role(of: user)
+    }
 }
 
 /// How a client proves who it is.

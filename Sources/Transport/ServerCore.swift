@@ -143,9 +143,19 @@ final class ServerCore: LoopParticipant {
             }
             return
         }
+        let user = properties.userID.isEmpty ? nil : properties.userID
+        let known = user.flatMap { options.security.role(of: $0) }
         let peer = Request.Peer(
-            id: message.clientID?.rawValue ?? connectionName(route[0]),
-            user: properties.userID.isEmpty ? nil : properties.userID, address: properties.address)
+            id: message.clientID?.rawValue ?? connectionName(route[0]), user: user,
+            role: known ?? message.sender ?? .operator, address: properties.address)
+        if let said = message.sender, said != peer.role {
+            let failure = Failure(
+                code: "notAllowed",
+                message:
+                    "the request says it comes from a \(said.rawValue), its key is that of a \(peer.role.rawValue)",
+                remedy: "use the key that `advgrpo keygen` made for the role")
+            return refuse(message.envelope.requestID, failure, route)
+        }
         guard !message.envelope.isReply else { return reject("a reply came to a server", peer.id, properties) }
         let byteCount = frames.suffix(2).reduce(0) { $0 + $1.count }
         shared.statistics.withLock { $0.receivedByteCount += byteCount }

@@ -55,12 +55,12 @@ struct DiscriminatorTrainerTests {
                 of: image(50 + 10 * epoch + index, strength: 0.13, count: 4), prompt: "", purpose: .training,
                 networks: networks)
             trainer.remember(
-                GroupCoordinates(epoch: epoch, index: index), prompt: "prompt \(index)", features: features)
+                GroupID(epoch: epoch, index: index), prompt: "prompt \(index)", features: features)
         }
     }
 
-    private func groups(_ epoch: Int) -> [GroupCoordinates] {
-        (0..<2).map { GroupCoordinates(epoch: epoch, index: $0) }
+    private func groups(_ epoch: Int) -> [GroupID] {
+        (0..<2).map { GroupID(epoch: epoch, index: $0) }
     }
 
     @Test("learns to tell generated images from references it has not seen")
@@ -76,7 +76,7 @@ struct DiscriminatorTrainerTests {
         #expect(reports.last?.heldOut.areaUnderCurve ?? 0 > 0.9, "\(reports.map(\.heldOut.areaUnderCurve))")
         #expect(reports.last?.heldOut.margin ?? 0 > 0.5)
         #expect(trainer.replay.kept.count == 3)
-        let newest: [GroupCoordinates] = [
+        let newest: [GroupID] = [
             .init(epoch: 10, index: 1), .init(epoch: 11, index: 0), .init(epoch: 11, index: 1),
         ]
         #expect(trainer.replay.kept.keys.sorted() == newest)
@@ -130,12 +130,53 @@ struct DiscriminatorTrainerTests {
         #expect(trainer.discriminator.version == 0)
     }
 
+    @Test("refuses a state whose numbers cannot be: it would end the next training, not this restore")
+    func impossibleState() throws {
+        var trained = try trainer(settings)
+        let references = references(trained.discriminator)
+        remember(&trained, epoch: 0)
+        _ = try trained.train(groups: groups(0), references: references)
+        let stored = trained.state
+        var trainer = try trainer(settings)
+        func refusal(_ tensors: Parameters, _ document: String) throws -> String? {
+            do {
+                try trainer.restore(DiscriminatorState(tensors: tensors, document: document))
+                try trainer.checkReplay(against: references)
+                return nil
+            } catch let error as DiscriminatorStateError {
+                return error.description
+            }
+        }
+        func changed(_ change: (String, Tensor) -> Tensor) -> Parameters { stored.tensors.mapped(change) }
+        #expect(try refusal(stored.tensors, stored.document) == nil)
+        for version in ["-1", "4294967296", "9223372036854775807"] {
+            let document = stored.document.replacing(#""version":1"#, with: #""version":\#(version)"#)
+            #expect(try refusal(stored.tensors, document)?.contains("version \(version)") == true)
+        }
+        let far = stored.document.replacing(#""epoch":0"#, with: #""epoch":1099511627776"#)
+        #expect(try refusal(stored.tensors, far)?.contains("expected 0 to") == true)
+        let infinite = changed { name, tensor in
+            name.hasPrefix("head/") ? engine.tensor(tensor.values.map { _ in .infinity }, shape: tensor.shape) : tensor
+        }
+        #expect(try refusal(infinite, stored.document)?.contains("is not of finite fp32 numbers") == true)
+        let half = changed { $0.hasPrefix("moment1/") ? $1.converted(to: .bfloat16) : $1 }
+        #expect(try refusal(half, stored.document)?.contains("is not of finite fp32 numbers") == true)
+        let narrow = changed { name, tensor in
+            name.hasPrefix("kept/") ? tensor.sliced(axis: 1, 0..<1) : tensor
+        }
+        #expect(try refusal(narrow, stored.document)?.contains("the heads read") == true)
+        let other = stored.tensors.renamed {
+            $0.hasPrefix("kept/") ? $0.replacing("texture", with: "thumbnail") : $0
+        }
+        #expect(try refusal(other, stored.document)?.contains("the heads read") == true)
+    }
+
     @Test("names groups that were never scored, and changes nothing")
     func missing() throws {
         var trainer = try trainer(settings)
         remember(&trainer, epoch: 0, order: [0])
         let references = references(trainer.discriminator)
-        let missing = MissingGroups(groups: [GroupCoordinates(epoch: 0, index: 1)])
+        let missing = MissingGroups(groups: [GroupID(epoch: 0, index: 1)])
         #expect(throws: missing) { try trainer.train(groups: groups(0), references: references) }
         #expect(trainer.discriminator.version == 0 && trainer.replay.waiting.count == 1)
     }
@@ -233,7 +274,7 @@ struct AdversarialRewardTests {
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 1)
         let features = try reward.features(
             of: image(61, strength: 0.2, count: 4), prompt: "a", discriminator: discriminator, networks: networks)
-        let group = GroupCoordinates(epoch: 2, index: 3)
+        let group = GroupID(epoch: 2, index: 3)
         let scores = try reward.score(group, prompt: "a", features: features.score, discriminator: discriminator)
         #expect(scores.components.map(\.component) == [.cls, .patch, .imageSimilarity])
         for member in 0..<4 {
@@ -242,7 +283,7 @@ struct AdversarialRewardTests {
         }
         #expect(try reward.score(group, prompt: "a", features: features.score, discriminator: discriminator) == scores)
         let other = try reward.score(
-            GroupCoordinates(epoch: 2, index: 4), prompt: "a", features: features.score, discriminator: discriminator)
+            GroupID(epoch: 2, index: 4), prompt: "a", features: features.score, discriminator: discriminator)
         #expect(other.components[0] == scores.components[0] && other.components[1] != scores.components[1])
         settings.reward.weights.pickScore = 3
         let more = try AdversarialReward(settings: settings.reward, references: references, seed: 1).score(

@@ -51,7 +51,7 @@ private struct ToyRun {
         self.settings = settings
         rollout = Rollout(settings: settings.rollout, sigmas: try tenSteps(), latentShape: [2, 3, 3], seed: 5)
         let ideal = try rollout.sample(
-            GroupCoordinates(epoch: 1000, index: 0), members: 0..<64, prompt: toyPrompt, engine: engine,
+            GroupID(epoch: 1000, index: 0), members: 0..<64, prompt: toyPrompt, engine: engine,
             velocity: toyVelocity(Self.idealWeight)
         ).finalLatents_BCHW
         let table = FeatureTable(["class": Self.backbone(ideal, [], .score).classToken_BD])
@@ -88,7 +88,7 @@ extension ToyRun: EpochSite {
             epoch: epoch)
         let velocity = Self.trainable.velocity(policy.parameters)
         return try prompts.enumerated().map { index, prompt in
-            let group = GroupCoordinates(epoch: epoch, index: index)
+            let group = GroupID(epoch: epoch, index: index)
             let sample = try rollout.sample(
                 group, prompt: toyPrompt, engine: engine, chunks: Chunks(size: 4), lanes: lanes, velocity: velocity)
             let features = try reward.features(

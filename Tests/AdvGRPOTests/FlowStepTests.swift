@@ -1,4 +1,5 @@
 import AdvGRPO
+import Foundation
 import NeuralNetworks
 import TensorCore
 import TestSupport
@@ -32,6 +33,30 @@ struct FlowStepTests {
         let value = Double(step.logProbability(of: next, mean: mean).scalar)
         // standard deviation of a mean of 65,536 squares of s ε: s² sqrt(2 / 65,536) <= 0.0046
         #expect(abs(value - expected) < 4 * 0.0046)
+    }
+
+    @Test(
+        "what a step samples has a log-probability that its noise can have, and hardly anything else has",
+        arguments: [StochasticStep.cps, .flowSDE], [4, 64, 1024])
+    func plausible(kind: StochasticStep, count: Int) throws {
+        for (index, noiseLevel) in [(0, 0.8), (5, 0.8), (8, 0.3), (4, 1e-3)] {
+            let step = FlowStep(index, of: try tenSteps(), kind: kind, noiseLevel: noiseLevel)
+            let range = step.plausibleLogProbabilities(elementCount: count)
+            let shape = [200, 1, 1, count]
+            // Latents as large as a policy's that has gone far.
+            let mean = engine.tensor(normals(200 * count, 1).map { 20 * $0 }, shape: shape)
+            let next = step.next(mean: mean, noise: engine.tensor(normals(200 * count, 2), shape: shape))
+            let values = step.logProbability(of: next, mean: mean).values
+            #expect(values.allSatisfy { range.contains(Double($0)) }, "\(step.index): \(values.max() ?? 0) in \(range)")
+            #expect(!range.contains(range.upperBound + 1) && !range.contains(-1e30))
+            // The exponential of any difference of two of them is finite.
+            #expect(exp(range.upperBound - range.lowerBound).isFinite)
+        }
+        let step = FlowStep(1, of: try tenSteps(), kind: .cps, noiseLevel: 0.8)
+        let (range, square) = (
+            step.plausibleLogProbabilities(elementCount: 65_536), Double(step.noiseScale * step.noiseScale)
+        )
+        #expect(range.lowerBound > -1.09 * square && range.upperBound < -0.9 * square)
     }
 
     @Test(

@@ -25,7 +25,7 @@ struct PolicyUpdateTests {
     private func groups(_ rollout: Rollout, count: Int, epoch: Int, weight: Tensor, chunk: Int) throws -> [ScoredGroup]
     {
         try (0..<count).map { index in
-            let group = GroupCoordinates(epoch: epoch, index: index)
+            let group = GroupID(epoch: epoch, index: index)
             let sample = try rollout.sample(
                 group, prompt: toyPrompt, engine: engine, chunks: Chunks(size: chunk), lanes: Lanes(count: 1),
                 velocity: toyVelocity(weight))

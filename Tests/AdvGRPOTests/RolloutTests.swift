@@ -36,7 +36,7 @@ struct RolloutTests {
     func chunking(sizeAndThreads: (Int, Int), branches: Bool) throws {
         let (size, threads) = sizeAndThreads
         let rollout = try toyRollout { $0.sharedInitialNoise = branches ? .branch : .none }
-        let group = GroupCoordinates(epoch: 3, index: 2)
+        let group = GroupID(epoch: 3, index: 2)
         let velocity = toyVelocity(toyWeight)
         let whole = try rollout.sample(group, members: 0..<6, prompt: toyPrompt, engine: engine, velocity: velocity)
         let parts = try rollout.sample(
@@ -50,7 +50,7 @@ struct RolloutTests {
     @Test("the window's latents are stored around each step, and its log-probabilities belong to them")
     func window() throws {
         let rollout = try toyRollout()
-        let group = GroupCoordinates(epoch: 0, index: 0)
+        let group = GroupID(epoch: 0, index: 0)
         let velocity = toyVelocity(toyWeight)
         let sample = try rollout.sample(group, members: 0..<3, prompt: toyPrompt, engine: engine, velocity: velocity)
         let trajectory = sample.trajectory
@@ -82,7 +82,7 @@ struct RolloutTests {
             $0.sharedInitialNoise = .branch
             $0.window.start = .fixed(start)
         }
-        let (group, velocity) = (GroupCoordinates(epoch: 1, index: 4), toyVelocity(toyWeight))
+        let (group, velocity) = (GroupID(epoch: 1, index: 4), toyVelocity(toyWeight))
         let sample = try rollout.sample(
             group, members: 0..<4, prompt: toyPrompt, engine: engine, velocity: velocity)
         let before = sample.trajectory.latents(before: 0)
@@ -105,7 +105,7 @@ struct RolloutTests {
             for index in [0, 1, 4095, 4096] {
                 for member in [0, 1, 4095] {
                     for step in 0..<2 {
-                        let group = GroupCoordinates(epoch: epoch, index: index)
+                        let group = GroupID(epoch: epoch, index: index)
                         let stream = group.noise(seed: 1, purpose: .windowNoise, member: member, step: step)
                         #expect(seen.insert(stream.normals(4)).inserted)
                     }
@@ -117,7 +117,7 @@ struct RolloutTests {
     @Test("a drawn window stays among its candidates and reaches all of them")
     func drawnWindow() throws {
         let rollout = try toyRollout { $0.window.start = .drawn }
-        let starts = (0..<200).map { rollout.windowStart(of: GroupCoordinates(epoch: $0, index: 1)) }
+        let starts = (0..<200).map { rollout.windowStart(of: GroupID(epoch: $0, index: 1)) }
         #expect(Set(starts) == Set(0...5))
     }
 
@@ -127,7 +127,7 @@ struct RolloutTests {
         let broken = toyVelocity(engine.tensor([Float](repeating: .nan, count: 18), shape: [18]))
         #expect(throws: NumericalFailure.self) {
             try rollout.sample(
-                GroupCoordinates(epoch: 0, index: 0), members: 0..<2, prompt: toyPrompt, engine: engine,
+                GroupID(epoch: 0, index: 0), members: 0..<2, prompt: toyPrompt, engine: engine,
                 velocity: broken)
         }
     }
@@ -136,7 +136,7 @@ struct RolloutTests {
     func bfloat16() throws {
         let rollout = try toyRollout { $0.latentPrecision = .bf16 }
         let sample = try rollout.sample(
-            GroupCoordinates(epoch: 0, index: 0), members: 0..<2, prompt: toyPrompt, engine: engine,
+            GroupID(epoch: 0, index: 0), members: 0..<2, prompt: toyPrompt, engine: engine,
             velocity: toyVelocity(toyWeight))
         let stored = sample.trajectory.latents
         #expect(stored.converted(to: .bfloat16).values == stored.values)

@@ -73,7 +73,7 @@ struct TransformerUpdateTests {
             let row = member..<member + 1
             let positive = Conditioning(text_BSD: text.rows(row), pooled_BP: pooled.rows(row))
             return ScoredGroup(
-                group: GroupCoordinates(epoch: 0, index: member),
+                group: GroupID(epoch: 0, index: member),
                 prompt: PromptConditioning(positive: positive, negative: negative), trajectory: all.members(row),
                 rewards: [0])
         }
@@ -142,7 +142,7 @@ struct TransformerUpdateTests {
     ) throws -> PolicyStatistics {
         let rollout = try rollout()
         let prompt = try groups(on: engine)[0].prompt
-        let group = GroupCoordinates(epoch: 0, index: 0)
+        let group = GroupID(epoch: 0, index: 0)
         let parts = try Chunks(size: chunk).ranges(5).map {
             try rollout.sample(
                 group, members: $0, prompt: prompt, engine: engine, velocity: sampling, windowVelocity: window)

@@ -75,7 +75,8 @@ extension ProcessTests {
                 try await eventually("epoch 0") { learner.errors.contains("training from epoch 0") ? true : nil }
                 let loop = try SocketLoop()
                 let endpoint = RunDirectory.localEndpoint(of: "reward-server", in: run.path)
-                let stranger = try Client(Endpoint(endpoint), on: loop)
+                let stranger = try Client(
+                    Endpoint(endpoint), on: loop, options: try ClientOptions(keys: "", as: .learner))
                 let other = try #require(RunID(rawValue: "run-other"))
                 _ = try stranger.restoreDiscriminator(DiscriminatorVersion(rawValue: 0), TensorSet(), runID: other)
                 loop.shutdownBlocking()
@@ -86,6 +87,31 @@ extension ProcessTests {
                 try await expectSameBits(run)
                 rewardServer.signal(SIGTERM)
                 for role in [worker, rewardServer] { #expect(try await role.finish().exit == .status(0)) }
+            }
+        }
+
+        @Test("a request in whose middle a trap ended the reward server is not carried out again, and the run says so")
+        func endedRole() async throws {
+            try await withWorkspace { workspace in
+                let train = try workspace.start(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "discriminator.stepsPerTraining=100000")
+                let log = workspace.path + "/run/logs/reward-server.requests"
+                let at = "ipc://\(workspace.path)/run/sockets/reward-server"
+                try await eventually("a training") {
+                    try await workspace.run("health", at).output.contains("training on epoch") ? true : nil
+                }
+                kill(try #require(workspace.processID(of: "reward-server")), SIGILL)
+                let finished = try await train.finish()
+                #expect(finished.exit == .status(1))
+                #expect(
+                    finished.errors.contains("reward-server was ended by signal 4 (Illegal instruction) by a request"),
+                    "\(finished.errors)")
+                #expect(
+                    finished.errors.contains("endedRole: ")
+                        && finished.errors.contains("run/logs/reward-server.requests"),
+                    "\(finished.errors)")
+                let text = String(decoding: try Data(contentsOf: URL(fileURLWithPath: log)), as: UTF8.self)
+                #expect(text.split(separator: "\n").count == 1 && text.hasSuffix(" discriminatorTraining\n"), "\(text)")
             }
         }
 

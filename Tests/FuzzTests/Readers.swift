@@ -167,6 +167,8 @@ enum Readers {
         case .manifest: Manifest.self
         case .piecesRequest: PiecesRequest.self
         case .pieces: Pieces.self
+        case .epochOpening: EpochOpening.self
+        case .epochOpened: EpochOpened.self
         }
     }
 

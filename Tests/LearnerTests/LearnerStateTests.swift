@@ -6,6 +6,17 @@ import Testing
 
 @testable import Learner
 
+extension RunContract {
+    /// Of a run with these rewards.
+    static func test(memberCount: Int, components: Set<String> = []) -> RunContract {
+        var contract = RunContract(MethodSettings(fidelity: .fixed))
+        contract.memberCount = memberCount
+        contract.groupsPerEpoch = GroupID.indices.count
+        contract.components = components
+        return contract
+    }
+}
+
 /// What the learner answers, without sockets.
 @Suite("Learner state")
 struct LearnerStateTests {
@@ -13,7 +24,7 @@ struct LearnerStateTests {
 
     private func state() throws -> LearnerState {
         var state = LearnerState(
-            runID: try #require(RunID(rawValue: "run-1")), groupSize: 2, settingsDigest: "settings",
+            runID: try #require(RunID(rawValue: "run-1")), contract: .test(memberCount: 2), settingsDigest: "settings",
             models: ["model/transformer": "a"],
             ledger: Ledger(leaseMilliseconds: 1000))
         state.weights = try PublishedWeights(
@@ -183,10 +194,10 @@ struct LearnerStateTests {
         }
         let good = TensorPayload(floats: [0, 1, 2, 3], shape: [2, 2, 1, 1, 1])
         for (wrong, word) in [
-            (result(step: 1, latents: good), "steps [1], expected [0]"),
+            (result(step: 1, latents: good), "steps of group 3/0: [1], expected [0]"),
             (
                 result(latents: TensorPayload(floats: [0, 1, 2, 3], shape: [2, 2, 1])),
-                "shape [2, 2, 1], expected [2, 2, 1, 1, 1]"
+                "latents of group 3/0: [2, 2, 1], expected [2, 2, 1, 1, 1]"
             ),
             (result(latents: TensorPayload(floats: [0, 1, .nan, 3], shape: [2, 2, 1, 1, 1])), "not finite"),
         ] {

@@ -77,7 +77,8 @@ struct ScaleTests {
         settings.steps = 4
         settings.window = WindowSettings(size: 1, start: .fixed(0))
         var state = LearnerState(
-            runID: try #require(RunID(rawValue: "run-1")), groupSize: 4, settingsDigest: "settings",
+            runID: try #require(RunID(rawValue: "run-1")), contract: .test(memberCount: 4, components: ["dino_patch"]),
+            settingsDigest: "settings",
             models: ["model/transformer": "a"],
             ledger: Ledger(leaseMilliseconds: 60_000))
         state.rollout = Rollout(settings: settings, sigmas: [1, 0.75, 0.5, 0.25, 0], latentShape: [16, 8, 8], seed: 1)

@@ -172,7 +172,7 @@ extension SimulatedCluster {
     private mutating func startLearner() {
         note("learner starts")
         learner = LearnerState(
-            runID: RunID(rawValue: "simulated")!, groupSize: 1, settingsDigest: "settings",
+            runID: RunID(rawValue: "simulated")!, contract: .test(memberCount: 1), settingsDigest: "settings",
             models: ["model/transformer": "a"],
             ledger: Ledger(leaseMilliseconds: Self.leaseMilliseconds, firstLease: now * 1000))
         goBack()

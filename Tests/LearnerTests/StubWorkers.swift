@@ -199,8 +199,8 @@ private final class StubWorker: LoopParticipant {
         requestID += 1
         do {
             let encoded = try EncodedMessage(
-                message, runID: RunID(rawValue: "run-1"), clientID: clientID, requestID: requestID,
-                deadlineMilliseconds: 60_000)
+                message, runID: RunID(rawValue: "run-1"), clientID: clientID, sender: .rolloutWorker,
+                requestID: requestID, deadlineMilliseconds: 60_000)
             if socket.send(encoded.frames) != .sent { tally.fail("\(name): its socket is full") }
         } catch {
             tally.fail("\(name): \(error)")
@@ -213,9 +213,9 @@ private final class StubWorker: LoopParticipant {
             worker: name, leaseID: lease.leaseID, group: lease.group,
             policyVersion: lease.policyVersion, weightsDigest: lease.weightsDigest,
             discriminatorVersion: lease.discriminatorVersion ?? DiscriminatorVersion(rawValue: 0),
-            seconds: ["sampling": 0.3, "scoring": 0.1],
+            seconds: ["sample": 0.3, "score": 0.1],
             latents: Self.latents,
-            logProbabilities: TensorPayload(floats: [Float](repeating: -1, count: 4), shape: [4, 1]),
+            logProbabilities: TensorPayload(floats: [Float](repeating: -0.5, count: 4), shape: [4, 1]),
             rewards: TensorPayload(floats: [1, 2, 3, 4]),
             components: ["dino_patch": TensorPayload(floats: [1, 2, 3, 4])], stepIndices: TensorPayload(int32s: [0]))
     }

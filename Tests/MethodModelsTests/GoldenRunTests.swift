@@ -105,7 +105,7 @@ private struct MiniatureSite: EpochSite {
 
     mutating func collect(_ epoch: Int) throws -> [ScoredGroup] {
         groups = try Self.names.indices.map { index in
-            let (group, name) = (GroupCoordinates(epoch: epoch, index: index), Self.names[index])
+            let (group, name) = (GroupID(epoch: epoch, index: index), Self.names[index])
             let sample = try rollout.sample(
                 group, prompt: prompts[index], engine: engine, chunks: Chunks(size: 3), lanes: lanes,
                 velocity: velocity(policy.parameters), windowVelocity: velocity(policy.parameters.tracked()))

@@ -32,7 +32,7 @@ struct TunableImageTextTests {
         let references: ReferenceImages
         /// By side, as the fixture numbers them.
         let tables: [String: FeatureTable]
-        static let groups = (0..<2).map { GroupCoordinates(epoch: 0, index: $0) }
+        static let groups = (0..<2).map { GroupID(epoch: 0, index: $0) }
 
         func scores(_ side: String) throws -> [Float] {
             let scores = trainer.discriminator.scores(try #require(tables[side]), draws: PatchDraws([]))
@@ -186,11 +186,11 @@ struct TunableImageTextTests {
             let table = try #require(stage.tables["fake"])
             for number in 0..<2 {
                 trainer.remember(
-                    GroupCoordinates(epoch: 1, index: number), prompt: Self.prompts[number],
+                    GroupID(epoch: 1, index: number), prompt: Self.prompts[number],
                     features: table.rows(Array(number * 3..<number * 3 + 3).reversed()))
             }
         }
-        let next = (0..<2).map { GroupCoordinates(epoch: 1, index: $0) }
+        let next = (0..<2).map { GroupID(epoch: 1, index: $0) }
         let stored = stage.trainer.state
         var resumed = fresh
         try resumed.restore(DiscriminatorState(tensors: stored.tensors, document: stored.document))
@@ -298,9 +298,9 @@ struct TunableImageTextTests {
             prompts: prompts.indices.map { .init(text: prompts[$0], imageCount: 4, isHeldOut: $0 >= trained) }
         ) { images, _ in real.rows(images) }
         var trainer = DiscriminatorTrainer(discriminator, settings: settings.discriminator, seed: 1)
-        func remember(_ epoch: Int, _ chosen: Range<Int>) -> [GroupCoordinates] {
+        func remember(_ epoch: Int, _ chosen: Range<Int>) -> [GroupID] {
             chosen.map { index in
-                let group = GroupCoordinates(epoch: epoch, index: index)
+                let group = GroupID(epoch: epoch, index: index)
                 trainer.remember(
                     group, prompt: prompts[index],
                     features: discriminator.generatedFeatures(

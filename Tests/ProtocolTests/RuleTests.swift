@@ -58,6 +58,96 @@ struct RuleTests {
         }
     }
 
+    /// A request whose fields are these, whatever they mean.
+    private func request<Message: WireRequest>(_ type: Message.Type, _ json: String) throws -> Message {
+        let header = try SafeTensorsHeader(describing: [], metadata: ["message": json])
+        return try ReceivedMessage(
+            frames: [
+                Envelope(kind: type.kind, requestID: 1).bytes, SharedBytes(copying: header.encoded()), SharedBytes(),
+            ]
+        ).decoded()
+    }
+
+    @Test("numbers that no run can have are refused with their range, before anything is made of them")
+    func ranges() throws {
+        func failure(_ epoch: String, _ index: String) -> WireError.Code? {
+            ProtocolTests.failure {
+                _ = try request(
+                    GroupFailure.self,
+                    #"{"worker":"w","leaseID":1,"cause":"","group":{"epoch":\#(epoch),"index":\#(index)}}"#)
+            }
+        }
+        #expect(failure("4294967295", "1048575") == nil)
+        for (epoch, index) in [
+            ("-1", "0"), ("0", "-1"), ("4294967296", "0"), ("0", "1048576"), ("1099511627776", "1099511627776"),
+            ("9223372036854775807", "0"),
+        ] {
+            #expect(failure(epoch, index) == .invalidValue, "\(epoch)/\(index)")
+        }
+        do {
+            _ = try request(EpochOpening.self, #"{"epoch":1099511627776}"#)
+            Issue.record("an epoch beyond all")
+        } catch {
+            #expect("\(error)" == "epoch is 1099511627776, expected 0 to 4294967295")
+        }
+        for version in ["-1", "4294967296", "9223372036854775807"] {
+            #expect(
+                ProtocolTests.failure {
+                    _ = try request(DiscriminatorStateRequest.self, #"{"version":\#(version),"chunkIndex":0}"#)
+                } == .invalidValue)
+        }
+    }
+
+    @Test("a training names different groups of its epoch and a number of steps that ends")
+    func trainings() throws {
+        func refused(_ groups: [GroupID], steps: Int = 1) -> Bool {
+            failure {
+                _ = try encode(
+                    DiscriminatorTraining(
+                        epoch: 1, fromVersion: DiscriminatorVersion(rawValue: 0), groups: groups, steps: steps))
+            } == .invalidValue
+        }
+        let (first, second) = (GroupID(epoch: 1, index: 0), GroupID(epoch: 1, index: 1))
+        #expect(!refused([first, second]))
+        #expect(refused([]) && refused([first, first]) && refused([first, GroupID(epoch: 2, index: 0)]))
+        #expect(refused([first], steps: -1) && refused([first], steps: 1 << 40))
+    }
+
+    @Test("more members than noise can tell apart, and texts without an end, are refused")
+    func sizes() throws {
+        func score(members: Int, prompt: String = "p") -> ScoreRequest {
+            ScoreRequest(
+                group: group, prompt: prompt, policyVersion: PolicyVersion(rawValue: 0),
+                images: TensorPayload(uint8s: [UInt8](repeating: 0, count: members * 3), shape: [members, 1, 1, 3]))
+        }
+        #expect(failure { _ = try encode(score(members: 4096)) } == nil)
+        #expect(failure { _ = try encode(score(members: 4097)) } == .invalidValue)
+        #expect(failure { _ = try encode(score(members: 1, prompt: "")) } == .invalidValue)
+        #expect(
+            failure { _ = try encode(score(members: 1, prompt: String(repeating: "p", count: 1 << 19))) }
+                == .invalidValue)
+        let many = counting([4097])
+        #expect(
+            failure { _ = try encode(Scores(discriminatorVersion: DiscriminatorVersion(rawValue: 0), rewards: many)) }
+                == .invalidValue)
+        var lease = sampleLease
+        lease.memberCount = 4097
+        #expect(failure { _ = try encode(LeaseAnswer.lease(lease)) } == .invalidValue)
+        let cause = String(repeating: "c", count: 1 << 17)
+        #expect(
+            failure {
+                _ = try encode(GroupFailure(worker: "w", leaseID: LeaseID(rawValue: 1), group: group, cause: cause))
+            } == .invalidValue)
+        let host = String(repeating: "h", count: 257)
+        #expect(
+            failure {
+                _ = try encode(
+                    Hello(
+                        role: .rolloutWorker, name: "w", host: host, processID: 1, processor: "", engine: "",
+                        precision: "", settingsDigest: "", models: [:]))
+            } == .invalidValue)
+    }
+
     @Test("every message refuses what its rules exclude")
     func others() {
         func refused(_ message: some WireMessage) { #expect(failure { _ = try encode(message) } == .invalidValue) }
@@ -84,10 +174,10 @@ struct RuleTests {
         refused(unnamed)
         refused(LeaseAnswer.wait(reason: "", retryInMilliseconds: -1))
         refused(Heartbeat(worker: "w", state: .waiting, busySeconds: .infinity))
-        refused(Heartbeat(worker: "w", state: .waiting, group: GroupID(epoch: -1, index: 0)))
+        refused(Heartbeat(worker: "w", state: .waiting, step: -1))
         refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 0))
         refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 60_001))
-        refused(ScoreRequest(group: group, prompt: "", policyVersion: version, images: counting([1, 2, 2, 3])))
+        refused(ScoreRequest(group: group, prompt: "a", policyVersion: version, images: counting([1, 2, 2, 3])))
         refused(
             ScoreRequest(
                 group: group, prompt: "", policyVersion: version,

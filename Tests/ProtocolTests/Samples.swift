@@ -110,6 +110,8 @@ let samples: [(name: String, message: any WireMessage)] = [
         "discriminatorRestored",
         DiscriminatorRestored(version: DiscriminatorVersion(rawValue: 5), models: ["rewardBackbone": "0f"])
     ),
+    ("epochOpening", EpochOpening(epoch: 12)),
+    ("epochOpened", EpochOpened()),
     ("healthRequest", HealthRequest()),
     (
         "health",

@@ -24,10 +24,14 @@ private final class RelayBench: Sendable {
         relay = Relay(
             learner: try Client(origin.server.endpoint, on: loop), maximumByteCount: maximumByteCount,
             shutdown: ShutdownSignal())
-        server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: relay.handle)
+        server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: relay.router.handle)
     }
 
-    func client() throws -> Client { try Client(server.endpoint, on: loop) }
+    func client(as role: Role = .rolloutWorker) throws -> Client {
+        var options = ClientOptions()
+        options.role = role
+        return try Client(server.endpoint, on: loop, options: options)
+    }
 
     /// A download that has nobody but the relay.
     func download() throws -> WeightsDownload { WeightsDownload(learner: try client(), logger: logger) }
@@ -142,7 +146,7 @@ struct RelayTests {
             failure {
                 _ = try client.requestBlocking(
                     LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), deadline: .seconds(30))
-            }?.code == "wrongServer")
+            }?.code == "notAllowed")
         bench.end()
     }
 }

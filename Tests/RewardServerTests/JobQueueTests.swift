@@ -9,7 +9,9 @@ import Transport
     func turns() async throws {
         let loop = try SocketLoop()
         let queue = JobQueue()
-        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop) { queue.add($0) }
+        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop) { request in
+            queue.add(Job(request: request) { _ in throw Failure(code: "test", message: "not run") })
+        }
         let peers = try (0..<3).map { _ in try Client(server.endpoint, on: loop) }
         #expect(queue.next(limit: .milliseconds(10)) == nil)
 
@@ -25,7 +27,7 @@ import Transport
                 while queue.count <= number { try? await Task.sleep(for: .milliseconds(1)) }
             }
             var order: [Int] = []
-            while let request = queue.next(limit: .milliseconds(10)) {
+            while let request = queue.next(limit: .milliseconds(10))?.request {
                 order.append((try? request.decoded(as: DiscriminatorStateRequest.self).chunkIndex) ?? -1)
                 request.fail(Failure(code: "test", message: "seen"))
             }

@@ -241,4 +241,18 @@ struct SupervisorTests {
         #expect(policy.decide(.status(0), uptime: .zero) == .done)
         #expect(policy.decide(.status(1), uptime: .zero) == .giveUp)
     }
+
+    @Test("a peer's requests do not spend the restarts: a role that each of many ends is started again every time")
+    func requests() async throws {
+        let folder = try TemporaryFolder()
+        let journal = RequestJournal.path(of: "reward-server", logsFolder: folder.path)
+        // Dies three times by a request, which the limit of one restart would not allow, and then works.
+        let script = """
+            [ $(cat \(journal) 2>/dev/null | wc -l) -ge 3 ] && touch \(folder.path)/well && exec sleep 60
+            echo request >> \(journal); kill -ILL $$
+            """
+        let learner = "while [ ! -e \(folder.path)/well ]; do sleep 0.05; done"
+        let outcome = await run(try supervisor([shell("learner", learner), shell("reward-server", script)], folder))
+        #expect(try outcome.get() == .completed)
+    }
 }

@@ -24,7 +24,8 @@ struct FairnessTests {
             loop = try SocketLoop()
             serverLoop = try SocketLoop()
             var options = ServerOptions.with(change)
-            let allowed = CurveAllowList(Dictionary(uniqueKeysWithValues: keys.map { ($1.publicKey, $0) }))
+            let allowed = CurveAllowList(
+                Dictionary(uniqueKeysWithValues: keys.map { ($1.publicKey, .init(name: $0, role: .rolloutWorker)) }))
             options.security = .curve(serverKeys, allowed: allowed)
             options.onRejection = { [rejections] in rejections.add($0) }
             server = try Server(Endpoint("tcp://127.0.0.1:0"), on: serverLoop, options: options) { [held] request in

@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import Protocol
 import SafeTensors
+import Synchronization
 import TestSupport
 import Testing
 
@@ -101,9 +102,10 @@ struct SocketFuzzTests {
         let server = try NonsenseServer()
         let client = try Client(server.endpoint, on: loop)
         let end = ContinuousClock.now + FuzzTarget.budget(share: 0.1)
+        let isOver = Atomic(false)
         let serving = Task.detached {
             var mutator = Mutator(seed: 2)
-            while ContinuousClock.now < end + .milliseconds(300) {
+            while !isOver.load(ordering: .relaxed) {
                 server.answer { request in
                     var nonsense = (0..<mutator.random.below(6)).map { _ in hostile(&mutator) }
                     // The right answer under the right number, sometimes, and sometimes damaged.
@@ -121,7 +123,8 @@ struct SocketFuzzTests {
             }
         }
         var (answered, failed) = (0, 0)
-        while ContinuousClock.now < end {
+        // Until both have happened: few requests fit into a short time, and what is answered is a matter of luck.
+        while ContinuousClock.now < end || min(answered, failed) == 0 && ContinuousClock.now < end + .seconds(20) {
             let begin = ContinuousClock.now
             do {
                 _ = try await client.request(HealthRequest(), deadline: .milliseconds(100))
@@ -134,6 +137,7 @@ struct SocketFuzzTests {
         }
         print("fuzz client: \(answered) answered, \(failed) failed")
         #expect(answered > 0 && failed > 0)
+        isOver.store(true, ordering: .relaxed)
         await serving.value
         await loop.shutdown()
     }

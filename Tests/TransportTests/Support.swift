@@ -22,7 +22,7 @@ struct Keys {
     init() throws {
         server = try CurveKeyPair.generate()
         client = try CurveKeyPair.generate()
-        allowed = CurveAllowList([client.publicKey: "worker-1"])
+        allowed = CurveAllowList([client.publicKey: .init(name: "worker-1", role: .rolloutWorker)])
     }
 }
 

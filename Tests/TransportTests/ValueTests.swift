@@ -81,26 +81,43 @@ struct ValueTests {
         #expect(try KeyFiles.pair(secretPath: write(pair.secretKey.text + "\r\n", "a.key")) == pair)
         let other = try CurveKeyPair.generate()
         let list = try KeyFiles.allowList(
-            path: write("# workers\r\n\(pair.publicKey.text) one\r\n\(other.publicKey.text) two\r\n", "list"))
+            path: write(
+                "# workers\r\n\(pair.publicKey.text) one worker\r\n\(other.publicKey.text) two relay\r\n", "list"))
         #expect(
             try list
                 == CurveAllowList(
-                    text: "\(pair.publicKey.text) one\n\(other.publicKey.text) two\n", source: "list"))
+                    text: "\(pair.publicKey.text) one worker\n\(other.publicKey.text) two relay\n", source: "list"))
     }
 
     @Test("allow-lists name the line that is wrong")
-    func allowLists() throws {
+    func allowLists() async throws {
         let key = try CurveKeyPair.generate().publicKey
-        let list = try CurveAllowList(text: "# workers\n\n\(key.text) worker-1\n", source: "allowed")
-        #expect(list.name(ofKey: key) == "worker-1")
+        let list = try CurveAllowList(text: "# workers\n\n\(key.text) worker-1 worker\n", source: "allowed")
+        #expect(list.owner(ofKey: key) == .init(name: "worker-1", role: .rolloutWorker))
+        #expect(list.role(of: "worker-1") == .rolloutWorker && list.role(of: "worker") == nil)
         #expect(list.count == 1)
-        for bad in ["\(key.text)", "\(key.text) a b", "nonsense worker", "\(key.text.dropLast()) w"] {
-            do throws(TransportError) {
-                _ = try CurveAllowList(text: "\n" + bad, source: "allowed")
-                Issue.record("accepted \(bad)")
-            } catch {
-                #expect(error.description.hasPrefix("allowed: line 2 is not KEY NAME"))
+        let other = try CurveKeyPair.generate().publicKey
+        let wrong = [
+            "\(key.text)": "is not KEY NAME ROLE", "nonsense worker": "is not KEY NAME ROLE",
+            "\(key.text.dropLast()) w worker": "is not KEY NAME ROLE", "\(key.text) a b c": "is not KEY NAME ROLE",
+            // A list from before there were roles.
+            "\(key.text) client": "does not say which role client's key has",
+            "\(key.text) a boss": "has no role that there is",
+            // A reward server asks nobody.
+            "\(key.text) a rewardServer": "has no role that there is",
+        ]
+        for (line, what) in wrong {
+            let error = await failure(TransportError.self) {
+                _ = try CurveAllowList(text: "\n" + line, source: "allowed")
             }
+            let text = error?.description ?? "accepted"
+            #expect(text.hasPrefix("allowed: line 2 \(what); write ") && !text.contains(key.text), "\(line): \(text)")
+        }
+        for second in ["\(key.text) b operator", "\(other.text) a operator"] {
+            let error = await failure(TransportError.self) {
+                _ = try CurveAllowList(text: "\(key.text) a worker\n\(second)", source: "allowed")
+            }
+            #expect(error?.description.hasPrefix("allowed: line 2 gives ") == true, "\(second)")
         }
     }
 

@@ -61,7 +61,7 @@ public struct AdversarialReward: Sendable {
     ///   - lanes: pieces of the group run on them.
     /// - Throws: `MissingReferences`, `NumericalFailure`, or what reading references throws.
     public func score(
-        _ group: GroupCoordinates, prompt: String, features: FeatureTable, discriminator: Discriminator,
+        _ group: GroupID, prompt: String, features: FeatureTable, discriminator: Discriminator,
         frozen: [RewardComponent: [Float]] = [:], lanes: Lanes = Lanes(count: 1)
     ) throws -> RewardScores {
         let draws = PatchDraws(

@@ -70,4 +70,4 @@ extension Discriminator {
     var readsPairs: Bool { heads.contains { $0.pairsAtOnce != nil } }
 }
 
-private let centreSuffix = ".centre"
+let centreSuffix = ".centre"

@@ -20,7 +20,7 @@ public struct DiscriminatorState: Sendable {
 
     struct Document: Codable {
         struct Group: Codable {
-            var coordinates: GroupCoordinates
+            var coordinates: GroupID
             var prompt: String
         }
         var version: Int
@@ -66,6 +66,17 @@ extension DiscriminatorTrainer {
         } catch {
             throw DiscriminatorStateError(description: "discriminator state: its document is not readable: \(error)")
         }
+        guard GroupID.epochs.contains(document.version), document.updateCount >= 0 else {
+            throw DiscriminatorStateError(
+                description:
+                    "discriminator state: version \(document.version) after \(document.updateCount) updates cannot be")
+        }
+        for (name, tensor) in state.tensors.entries {
+            guard tensor.dtype == .float32, tensor.engine.sumOfSquares(tensor).isFinite else {
+                throw DiscriminatorStateError(
+                    description: "discriminator state: \(name) is not of finite fp32 numbers")
+            }
+        }
         let heads = try Self.select(state.tensors, "head/", like: discriminator.parameters)
         let constants = try Self.select(state.tensors, "constant/", like: discriminator.constants)
         let first = try Self.select(state.tensors, "moment1/", like: discriminator.parameters)
@@ -80,11 +91,29 @@ extension DiscriminatorTrainer {
         replay = FakeReplay(capacity: replay.capacity, waiting: waiting, kept: kept)
     }
 
-    private static func list(_ groups: [GroupCoordinates: FakeReplay.Entry]) -> [DiscriminatorState.Document.Group] {
+    /// The replay's features are what the heads read, as the features of references show it.
+    ///
+    /// - Throws: `DiscriminatorStateError` naming the group, or what reading references throws.
+    public func checkReplay(against references: ReferenceImages) throws {
+        let groups = replay.kept.merging(replay.waiting) { kept, _ in kept }
+        guard !groups.isEmpty, let any = (references.training + references.heldOut).first else { return }
+        let expected = try references.features([any], .training).tensors.filter { !$0.key.hasSuffix(centreSuffix) }
+            .mapValues { Array($0.shape.dropFirst()) }
+        for (group, entry) in groups.sorted(by: { $0.key < $1.key }) {
+            let found = entry.features.tensors.mapValues { Array($0.shape.dropFirst()) }
+            guard found == expected, GroupID.members.count >= entry.features.count else {
+                throw DiscriminatorStateError(
+                    description: "discriminator state: group \(group) has features \(found), the heads read \(expected)"
+                )
+            }
+        }
+    }
+
+    private static func list(_ groups: [GroupID: FakeReplay.Entry]) -> [DiscriminatorState.Document.Group] {
         groups.sorted { $0.key < $1.key }.map { .init(coordinates: $0.key, prompt: $0.value.prompt) }
     }
 
-    private static func tensors(_ groups: [GroupCoordinates: FakeReplay.Entry], _ kind: String) -> Parameters {
+    private static func tensors(_ groups: [GroupID: FakeReplay.Entry], _ kind: String) -> Parameters {
         groups.reduce(Parameters()) { all, group in
             all.merging(Parameters(group.value.features.tensors).renamed { "\(kind)/\(group.key)/\($0)" })
         }
@@ -110,8 +139,8 @@ extension DiscriminatorTrainer {
 
     private static func groups(
         _ list: [DiscriminatorState.Document.Group], _ kind: String, _ tensors: Parameters
-    ) throws(DiscriminatorStateError) -> [GroupCoordinates: FakeReplay.Entry] {
-        var groups: [GroupCoordinates: FakeReplay.Entry] = [:]
+    ) throws(DiscriminatorStateError) -> [GroupID: FakeReplay.Entry] {
+        var groups: [GroupID: FakeReplay.Entry] = [:]
         for group in list {
             let features = strip(tensors, "\(kind)/\(group.coordinates)/")
             guard let rows = features.entries.first?.tensor.shape.first,

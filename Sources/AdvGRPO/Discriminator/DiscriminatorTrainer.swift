@@ -57,7 +57,7 @@ public struct DiscriminatorTrainer: Sendable {
     }
 
     /// Remembers the images of a scored group.
-    public mutating func remember(_ group: GroupCoordinates, prompt: String, features: FeatureTable) {
+    public mutating func remember(_ group: GroupID, prompt: String, features: FeatureTable) {
         replay.remember(group, prompt: prompt, features: features)
     }
 
@@ -69,7 +69,7 @@ public struct DiscriminatorTrainer: Sendable {
     /// - Parameter groups: scored and remembered.
     /// - Throws: `MissingGroups`, or what reading references throws.
     public func measured(
-        on groups: [GroupCoordinates], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
+        on groups: [GroupID], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
     ) throws -> Separation {
         try measure(try replay.waitingEntries(groups), references, lanes)
     }
@@ -79,7 +79,7 @@ public struct DiscriminatorTrainer: Sendable {
     /// - Parameter groups: scored and remembered.
     /// - Throws: `MissingGroups`, or what reading references throws.
     public func compared(
-        on groups: [GroupCoordinates], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
+        on groups: [GroupID], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
     ) throws -> Separation {
         try compare(try replay.waitingEntries(groups), references, lanes)
     }
@@ -93,7 +93,7 @@ public struct DiscriminatorTrainer: Sendable {
     /// - Throws: `MissingGroups`, `MissingReferences`, `NumericalFailure`, or what reading references throws; the trainer is
     ///   then as it was before.
     public mutating func train(
-        groups: [GroupCoordinates], references: ReferenceImages, steps: Int? = nil, lanes: Lanes = Lanes(count: 1)
+        groups: [GroupID], references: ReferenceImages, steps: Int? = nil, lanes: Lanes = Lanes(count: 1)
     ) throws -> DiscriminatorReport {
         var next = self
         let report = try next.advance(groups, references, steps ?? settings.stepsPerTraining, lanes)
@@ -102,7 +102,7 @@ public struct DiscriminatorTrainer: Sendable {
     }
 
     private mutating func advance(
-        _ groups: [GroupCoordinates], _ references: ReferenceImages, _ steps: Int, _ lanes: Lanes
+        _ groups: [GroupID], _ references: ReferenceImages, _ steps: Int, _ lanes: Lanes
     ) throws -> DiscriminatorReport {
         precondition(steps >= 1, "discriminator: \(steps) steps")
         let version = discriminator.version
@@ -166,8 +166,8 @@ public struct DiscriminatorTrainer: Sendable {
         let chosen = sample(pool, Self.measuredImageLimit, Philox(seed: seed, purpose: .evaluation))
         let real = try references.features(chosen, .training)
         return Separation(
-            real: scores(real, side: 0, lanes),
-            fake: scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes))
+            real: try scores(real, side: 0, lanes),
+            fake: try scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes))
     }
 
     /// How the current version's score separates images from references of their own prompts.
@@ -177,16 +177,20 @@ public struct DiscriminatorTrainer: Sendable {
         let partners = try partners(of: entries, references)
         let real = try references.features(partners.map(\.reference), .training)
         return Separation(
-            real: scores(real, side: 0, lanes),
-            fake: scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes),
+            real: try scores(real, side: 0, lanes),
+            fake: try scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes),
             prompts: partners.map(\.prompt))
     }
 
-    private func scores(_ table: FeatureTable, side: Int, _ lanes: Lanes) -> [Float] {
+    private func scores(_ table: FeatureTable, side: Int, _ lanes: Lanes) throws(NumericalFailure) -> [Float] {
         let streams = (0..<table.count).map {
             Philox(seed: seed, purpose: .evaluation, discriminator.version, $0, 1 + side)
         }
-        return discriminator.adversarialScores(table, draws: PatchDraws(streams), lanes: lanes)
+        let scores = discriminator.adversarialScores(table, draws: PatchDraws(streams), lanes: lanes)
+        guard scores.allSatisfy(\.isFinite) else {
+            throw NumericalFailure("not finite: scores by discriminator \(discriminator.version), seed \(seed)")
+        }
+        return scores
     }
 }
 

@@ -15,14 +15,14 @@ public struct FakeReplay: Sendable {
     /// Groups kept from earlier trainings.
     public let capacity: Int
     /// Scored, waiting for the training of their epoch.
-    public private(set) var waiting: [GroupCoordinates: Entry] = [:]
+    public private(set) var waiting: [GroupID: Entry] = [:]
     /// Trained on, at most `capacity` after a training.
-    public private(set) var kept: [GroupCoordinates: Entry] = [:]
+    public private(set) var kept: [GroupID: Entry] = [:]
 
     /// An empty replay.
     public init(capacity: Int) { self.capacity = capacity }
 
-    init(capacity: Int, waiting: [GroupCoordinates: Entry], kept: [GroupCoordinates: Entry]) {
+    init(capacity: Int, waiting: [GroupID: Entry], kept: [GroupID: Entry]) {
         self.capacity = capacity
         self.waiting = waiting
         self.kept = kept
@@ -30,7 +30,7 @@ public struct FakeReplay: Sendable {
 
     /// Remembers a scored group; scoring it again replaces it. Groups more than two epochs behind are forgotten, so that
     /// a run that does not train the discriminator does not grow.
-    public mutating func remember(_ group: GroupCoordinates, prompt: String, features: FeatureTable) {
+    public mutating func remember(_ group: GroupID, prompt: String, features: FeatureTable) {
         waiting[group] = Entry(prompt: prompt, features: features)
         waiting = waiting.filter { $0.key.epoch + 2 >= group.epoch }
     }
@@ -41,7 +41,7 @@ public struct FakeReplay: Sendable {
     /// Waiting groups, in order.
     ///
     /// - Throws: `MissingGroups` when some were never scored here.
-    func waitingEntries(_ groups: [GroupCoordinates]) throws(MissingGroups) -> [Entry] {
+    func waitingEntries(_ groups: [GroupID]) throws(MissingGroups) -> [Entry] {
         let ordered = groups.sorted()
         let missing = ordered.filter { waiting[$0] == nil }
         guard missing.isEmpty, !ordered.isEmpty else { throw MissingGroups(groups: missing) }
@@ -52,7 +52,7 @@ public struct FakeReplay: Sendable {
     ///
     /// - Returns: the groups in order.
     /// - Throws: `MissingGroups` when some were never scored here; nothing changes then.
-    mutating func take(_ groups: [GroupCoordinates]) throws(MissingGroups) -> [Entry] {
+    mutating func take(_ groups: [GroupID]) throws(MissingGroups) -> [Entry] {
         let entries = try waitingEntries(groups)
         let ordered = groups.sorted()
         let lastEpoch = ordered.last?.epoch ?? 0
@@ -76,7 +76,7 @@ public struct FakeReplay: Sendable {
 /// Groups to train on that this reward server has not scored; they must be generated and scored again.
 public struct MissingGroups: Error, Sendable, Equatable, CustomStringConvertible {
     /// Which; empty when no group was named at all.
-    public let groups: [GroupCoordinates]
+    public let groups: [GroupID]
 
     public var description: String {
         groups.isEmpty

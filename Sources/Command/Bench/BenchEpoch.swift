@@ -75,12 +75,11 @@ struct BenchEpoch {
     /// - Throws: what the roles' code throws.
     mutating func run(_ phase: BenchPhase) throws {
         let group = GroupID(epoch: number, index: 0)
-        let coordinates = GroupCoordinates(epoch: number, index: 0)
         switch phase {
         case .sample:
             let sampling = try policy.sampling(state.parameters)
             sampled = try rollout.sample(
-                coordinates, prompt: prompt, engine: engine, chunks: chunks, lanes: lanes, velocity: sampling.velocity,
+                group, prompt: prompt, engine: engine, chunks: chunks, lanes: lanes, velocity: sampling.velocity,
                 windowVelocity: sampling.windowVelocity)
         case .decode:
             let latents = try made(sampled).finalLatents_BCHW
@@ -98,7 +97,7 @@ struct BenchEpoch {
             ).version
         case .policy:
             let scored = ScoredGroup(
-                group: coordinates, prompt: prompt, trajectory: try made(sampled).trajectory,
+                group: group, prompt: prompt, trajectory: try made(sampled).trajectory,
                 rewards: try made(scores).rewards.floats)
             let advantages = Advantages(
                 rewards: [scored.rewards], deviation: settings.method.policy.advantageStandardDeviation)

@@ -1,3 +1,25 @@
+/// Tells the reward server which epoch is sampled from now on: only groups of it are scored.
+public struct EpochOpening: WireRequest {
+    public typealias Reply = EpochOpened
+    public static let kind = MessageKind.epochOpening
+
+    /// The epoch.
+    public var epoch: Int
+
+    /// Makes the message.
+    public init(epoch: Int) { self.epoch = epoch }
+
+    /// The epoch is one.
+    public func validate() throws(WireError) { try Check.number(epoch, "epoch", ClosedRange(GroupID.epochs)) }
+}
+
+/// The reward server scores the epoch's groups after this reply.
+public struct EpochOpened: WireMessage {
+    public static let kind = MessageKind.epochOpened
+    /// Makes the message.
+    public init() {}
+}
+
 /// Tells the reward server to train the discriminator on the groups of one epoch.
 public struct DiscriminatorTraining: WireRequest {
     public typealias Reply = DiscriminatorTrained
@@ -20,11 +42,16 @@ public struct DiscriminatorTraining: WireRequest {
         self.steps = steps
     }
 
-    /// Numbers are not negative.
+    /// Different groups of the epoch, at least one; a number of steps that ends.
     public func validate() throws(WireError) {
-        try Check.notNegative(epoch, "epoch")
-        try Check.notNegative(steps, "steps")
-        for group in groups { try Check.group(group) }
+        try Check.number(epoch, "epoch", ClosedRange(GroupID.epochs))
+        try Check.number(steps, "steps", Check.steps)
+        guard !groups.isEmpty, Set(groups).count == groups.count else {
+            throw WireError(.invalidValue, "groups names \(groups.isEmpty ? "none" : "a group twice")")
+        }
+        if let other = groups.first(where: { $0.epoch != epoch }) {
+            throw WireError(.invalidValue, "groups names \(other), which is not of epoch \(epoch)")
+        }
     }
 }
 
@@ -61,14 +88,14 @@ public struct DiscriminatorTrained: WireMessage {
         self.auc = auc
     }
 
-    /// Numbers are finite.
+    /// Numbers are finite, shares are shares.
     public func validate() throws(WireError) {
         try Check.finite(loss, "loss")
-        try Check.finite(accuracy, "accuracy")
+        try Check.share(accuracy, "accuracy")
         try Check.finite(realMean, "realMean")
         try Check.finite(fakeMean, "fakeMean")
         try Check.finite(margin, "margin")
-        try Check.finite(auc, "auc")
+        try Check.share(auc, "auc")
     }
 }
 

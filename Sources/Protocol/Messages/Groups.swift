@@ -63,7 +63,7 @@ public struct GroupResult: WireRequest {
     /// Shapes agree, rewards and log-probabilities are finite, steps ascend.
     public func validate() throws(WireError) {
         try Check.name(worker, "worker")
-        try Check.group(group)
+        try Check.names(seconds.keys, "seconds", limit: 64)
         for (phase, value) in seconds { try Check.seconds(value, "seconds.\(phase)") }
         let probabilities = try Check.tensor("logProbabilities", in: tensors, .float32, [nil, nil])
         let (memberCount, window) = (probabilities.shape[0], probabilities.shape[1])
@@ -101,10 +101,10 @@ public struct GroupFailure: WireRequest {
         self.cause = cause
     }
 
-    /// The name is 1 to 128 bytes, the group not negative.
+    /// Texts are not too long.
     public func validate() throws(WireError) {
         try Check.name(worker, "worker")
-        try Check.group(group)
+        try Check.text(cause, "cause", Check.sentence)
     }
 }
 
@@ -131,5 +131,10 @@ public struct GroupAcknowledgement: WireMessage {
     public init(_ verdict: Verdict, reason: String? = nil) {
         self.verdict = verdict
         self.reason = reason
+    }
+
+    /// The reason is not too long.
+    public func validate() throws(WireError) {
+        if let reason { try Check.text(reason, "reason", Check.sentence) }
     }
 }

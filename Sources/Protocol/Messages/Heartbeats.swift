@@ -43,7 +43,7 @@ public struct Heartbeat: WireRequest {
     /// Times are finite and not negative.
     public func validate() throws(WireError) {
         try Check.name(worker, "worker")
-        if let group { try Check.group(group) }
+        if let step { try Check.notNegative(step, "step") }
         try Check.seconds(busySeconds, "busySeconds")
         try Check.seconds(idleSeconds, "idleSeconds")
         try Check.seconds(starvedSeconds, "starvedSeconds")

@@ -49,9 +49,14 @@ public struct Hello: WireRequest {
         self.models = models
     }
 
-    /// The name is 1 to 128 bytes; there are at most 64 models.
+    /// Texts are not too long; there are at most 64 models.
     public func validate() throws(WireError) {
         try Check.name(name, "name")
+        for (text, field) in [
+            (host, "host"), (processor, "processor"), (engine, "engine"), (precision, "precision"),
+            (settingsDigest, "settingsDigest"),
+        ] { try Check.text(text, field, 0...256) }
+        try Check.notNegative(processID, "processID")
         try Check.models(models)
     }
 }
@@ -66,14 +71,17 @@ public struct Welcome: WireMessage {
     public var policyVersion: PolicyVersion?
     /// Digest of those weights; nil from the reward server.
     public var weightsDigest: WeightsDigest?
-    /// The discriminator in service; nil from the learner.
+    /// The discriminator in service; from the learner the one that scores the current epoch.
     public var discriminatorVersion: DiscriminatorVersion?
+    /// The epoch whose groups are scored, once one is open; nil from the learner.
+    public var epoch: Int?
 
     /// Makes the message.
     public init(
         runID: RunID, policyVersion: PolicyVersion? = nil, weightsDigest: WeightsDigest? = nil,
-        discriminatorVersion: DiscriminatorVersion? = nil
+        discriminatorVersion: DiscriminatorVersion? = nil, epoch: Int? = nil
     ) {
+        self.epoch = epoch
         self.runID = runID
         self.policyVersion = policyVersion
         self.weightsDigest = weightsDigest

@@ -71,15 +71,17 @@ public enum LeaseAnswer: WireMessage {
 
     public static let kind = MessageKind.leaseAnswer
 
-    /// Counts and times are positive.
+    /// Counts and times are possible ones.
     public func validate() throws(WireError) {
         switch self {
         case .lease(let lease):
-            try Check.group(lease.group)
-            try Check.positive(lease.memberCount, "memberCount")
-            try Check.positive(lease.expiresInMilliseconds, "expiresInMilliseconds")
-        case .wait(_, let milliseconds): try Check.notNegative(milliseconds, "retryInMilliseconds")
-        case .stop: break
+            try Check.text(lease.prompt, "prompt", Check.prompt)
+            try Check.members(lease.memberCount, "memberCount")
+            try Check.number(lease.expiresInMilliseconds, "expiresInMilliseconds", Check.milliseconds)
+        case .wait(let reason, let milliseconds):
+            try Check.text(reason, "reason", Check.sentence)
+            try Check.number(milliseconds, "retryInMilliseconds", Check.milliseconds)
+        case .stop(let reason): try Check.text(reason, "reason", Check.sentence)
         }
     }
 

@@ -71,7 +71,13 @@ public struct Health: WireMessage {
         try Check.seconds(uptimeSeconds, "uptimeSeconds")
         try Check.notNegative(memoryBytes, "memoryBytes")
         try Check.notNegative(queueDepth, "queueDepth")
+        try Check.text(reason, "reason", Check.sentence)
+        try Check.names(counters.keys, "counters", limit: 1024)
         for (name, value) in counters { try Check.finite(value, "counters.\(name)") }
+        if let latency {
+            try Check.seconds(latency.p50Milliseconds, "latency.p50Milliseconds")
+            try Check.seconds(latency.p99Milliseconds, "latency.p99Milliseconds")
+        }
     }
 }
 
@@ -109,6 +115,9 @@ public struct StopRequest: WireRequest {
         self.drain = drain
         self.reason = reason
     }
+
+    /// The reason fits a line of a log.
+    public func validate() throws(WireError) { try Check.text(reason, "reason", 0...1024) }
 }
 
 /// The process ends after this reply.
@@ -123,7 +132,7 @@ public struct Failure: WireMessage, Error, CustomStringConvertible {
     public static let kind = MessageKind.failure
 
     /// The kind of failure, a name that programs may compare; those of `WireError.Code` and:
-    /// `busy`, `wrongRun`, `expired`, `unsupported`, `internal`.
+    /// those of docs/protocol.md.
     public var code: String
     /// What was expected and what came instead.
     public var message: String

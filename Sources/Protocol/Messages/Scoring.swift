@@ -33,10 +33,11 @@ public struct ScoreRequest: WireRequest {
     /// U8 [members, H, W, 3], RGB.
     public var images: TensorPayload { tensors.required("images") }
 
-    /// The images have their type and shape.
+    /// There is a prompt, and the images have their type and shape.
     public func validate() throws(WireError) {
-        try Check.group(group)
-        try Check.tensor("images", in: tensors, .uint8, [nil, nil, nil, 3])
+        try Check.text(prompt, "prompt", Check.prompt)
+        let images = try Check.tensor("images", in: tensors, .uint8, [nil, nil, nil, 3])
+        try Check.members(images.shape[0], "the number of images")
         try Check.onlyTensors(["images"], in: tensors)
     }
 }

@@ -1,0 +1,2 @@
+// Who reads messages reads their identifiers.
+@_exported public import Identifiers
