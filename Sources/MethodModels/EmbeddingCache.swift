@@ -27,7 +27,7 @@ struct EmbeddingCache: Sendable {
     init(root: String, model: String, engine: any Engine, dtype: DType) throws {
         self.engine = engine
         // A rehearsal looks for what the engine it stands for would find.
-        let computing = engine.computes ? engine : Engines.default
+        let computing = engine.computes ? engine : OneDNNEngine.shared
         var hash = SHA256()
         hash.update(
             data: Data("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n".utf8))

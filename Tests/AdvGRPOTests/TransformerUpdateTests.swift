@@ -162,23 +162,23 @@ struct TransformerUpdateTests {
 
     @Test(
         "the ratio of an unchanged transformer is exactly 1 when chunks have the rollout's shapes",
-        arguments: Engines.names,
+        arguments: EngineKind.allCases,
         [1, 2, 3])
-    func ratio(name: String, chunk: Int) throws {
-        let engine = try Engines.named(name)
+    func ratio(kind: EngineKind, chunk: Int) throws {
+        let engine = try kind.engine()
         for dtype in DType.allCases {
             let subject = try Subject(engine, dtype: dtype)
             let parameters = subject.adapter.parameters
             let statistics = try ratios(
                 engine, chunk: chunk, sampling: subject.policy.velocity(parameters),
                 window: subject.policy.velocity(parameters.tracked()), training: subject.policy, parameters: parameters)
-            #expect(statistics.smallestRatio == 1 && statistics.largestRatio == 1, "\(name), \(dtype)")
+            #expect(statistics.smallestRatio == 1 && statistics.largestRatio == 1, "\(kind), \(dtype)")
         }
     }
 
-    @Test("the ratio is exactly 1 with merged weights in rollout and training", arguments: Engines.names)
-    func mergedRatio(name: String) throws {
-        let engine = try Engines.named(name)
+    @Test("the ratio is exactly 1 with merged weights in rollout and training", arguments: EngineKind.allCases)
+    func mergedRatio(kind: EngineKind) throws {
+        let engine = try kind.engine()
         let subject = try Subject(engine)
         let parameters = subject.adapter.parameters
         let training = TrainablePolicy { parameters in
