@@ -40,7 +40,7 @@ public struct RewardSettings: Codable, Sendable, Equatable {
     public static let keys: [SettingKey<RewardSettings>] =
         RewardComponent.allCases.map { component in
             .make(
-                "weights.\(component.rawValue)", .number, ">= 0", "", component.meaning, "method 1.6"
+                "weights.\(component.rawValue)", .number, ">= 0", "", component.weightMeaning, "method 1.6"
             ) { group in
                 let weight = group.weights[component]
                 return weight >= 0 && weight.isFinite ? nil : "must be >= 0, not \(weight)"
@@ -99,7 +99,7 @@ public struct RewardSettings: Codable, Sendable, Equatable {
                 .init(
                     path: "weights", message: "at least one weight of the discriminator's must be above 0: \(names)"))
         }
-        if weights.patch > 0, globalWeight + localWeight == 0 {
+        if weights[.patch] > 0, globalWeight + localWeight == 0 {
             violations.append(
                 .init(path: "globalWeight", message: "globalWeight and localWeight must not both be 0"))
         }
@@ -125,121 +125,6 @@ public enum TokenStatistic: String, Codable, Sendable, CaseIterable {
     case deviation
     case maximum
     case minimum
-}
-
-/// One part of the reward; the raw value is its name in settings, on the wire and in metrics.
-public enum RewardComponent: String, Codable, Sendable, CaseIterable {
-    /// The head on the CLS token.
-    case cls = "dino_cls"
-    /// The head on the CLS token and on drawn patches.
-    case patch = "dino_patch"
-    /// One head a block, best patches, fused.
-    case multilayer = "dino_multilayer"
-    /// A head on pooled statistics of one block's patches.
-    case statistics = "dino_statistics"
-    /// A head on pooled texture statistics of the pixels; needs no backbone.
-    case texture
-    /// A head on an 8 x 8 thumbnail and the colours of the image; needs no backbone.
-    case thumbnail
-    /// How well image and prompt fit, by CLIP-H tuned on human choices whose last layers learn to prefer the references.
-    case pickScoreAdversarial = "pickscore_adversarial"
-    /// Cosine to the nearest reference; no head.
-    case imageSimilarity = "image_similarity"
-    /// How well image and prompt fit, by CLIP-H tuned on human choices; frozen.
-    case pickScore = "pickscore"
-    /// How well image and prompt fit, by SigLIP; frozen.
-    case siglip
-    /// How much people would like the image, predicted from CLIP-L's features; frozen.
-    case aesthetic
-    /// How small the image is as a JPEG file.
-    case jpegCompressibility = "jpeg_compressibility"
-
-    /// One sentence for the documentation.
-    public var meaning: String {
-        switch self {
-        case .cls: "Weight of the head's logit on the CLS token."
-        case .patch: "Weight of the head's logits on the CLS token and on drawn patches, with one shared head."
-        case .multilayer: "Weight of the heads on several blocks, best patches averaged, then fused."
-        case .statistics: "Weight of the head on mean, deviation, maximum and minimum of one block's patch tokens."
-        case .texture:
-            "Weight of the head on mean, deviation, maximum and minimum of the texture of 8 x 8 squares; no backbone."
-        case .thumbnail:
-            "Weight of the head on an 8 x 8 thumbnail and the mean and deviation of its colours; no backbone."
-        case .pickScoreAdversarial:
-            "Weight of PickScore / 26, its last layers tuned against the policy; `rewardModels.pickscore_adversarial` names the "
-                + "model."
-        case .imageSimilarity: "Weight of the largest CLS cosine to the prompt's references; not adversarial."
-        case .pickScore: "Weight of PickScore / 26, frozen; `rewardModels.pickscore` names the model."
-        case .siglip: "Weight of SigLIP's logit of image and prompt, frozen; `rewardModels.siglip` names the model."
-        case .aesthetic: "Weight of the predicted rating, 1 to 10, frozen; `rewardModels.aesthetic` names the model."
-        case .jpegCompressibility: "Weight of minus the kilobytes / 500 of the image as a JPEG file of quality 95."
-        }
-    }
-}
-
-/// The weights of the reward's components.
-public struct RewardWeights: Codable, Sendable, Equatable {
-    /// Weight of `dino_cls`.
-    public var cls = 0.0
-    /// Weight of `dino_patch`, the released recipe.
-    public var patch = 1.0
-    /// Weight of `dino_multilayer`.
-    public var multilayer = 0.0
-    /// Weight of `dino_statistics`.
-    public var statistics = 0.0
-    /// Weight of `texture`.
-    public var texture = 0.0
-    /// Weight of `thumbnail`.
-    public var thumbnail = 0.0
-    /// Weight of `pickscore_adversarial`.
-    public var pickScoreAdversarial = 0.0
-    /// Weight of `image_similarity`.
-    public var imageSimilarity = 0.0
-    /// Weight of `pickscore`.
-    public var pickScore = 0.0
-    /// Weight of `siglip`.
-    public var siglip = 0.0
-    /// Weight of `aesthetic`.
-    public var aesthetic = 0.0
-    /// Weight of `jpeg_compressibility`.
-    public var jpegCompressibility = 0.0
-
-    public init() {}
-
-    private enum CodingKeys: String, CodingKey {
-        case cls = "dino_cls"
-        case patch = "dino_patch"
-        case multilayer = "dino_multilayer"
-        case statistics = "dino_statistics"
-        case texture
-        case thumbnail
-        case pickScoreAdversarial = "pickscore_adversarial"
-        case imageSimilarity = "image_similarity"
-        case pickScore = "pickscore"
-        case siglip, aesthetic
-        case jpegCompressibility = "jpeg_compressibility"
-    }
-
-    /// The weight of one component.
-    public subscript(component: RewardComponent) -> Double {
-        switch component {
-        case .cls: cls
-        case .patch: patch
-        case .multilayer: multilayer
-        case .statistics: statistics
-        case .texture: texture
-        case .thumbnail: thumbnail
-        case .pickScoreAdversarial: pickScoreAdversarial
-        case .imageSimilarity: imageSimilarity
-        case .pickScore: pickScore
-        case .siglip: siglip
-        case .aesthetic: aesthetic
-        case .jpegCompressibility: jpegCompressibility
-        }
-    }
-
-    /// The components that are computed, in declaration order.
-    public var active: [RewardComponent] { RewardComponent.allCases.filter { self[$0] > 0 } }
 }
 
 /// Whether the head sees features as they are or scaled to unit length.

@@ -127,7 +127,7 @@ public enum NumberRange: Sendable, CustomStringConvertible {
 }
 
 /// A number without a superfluous ".0".
-private func shortest(_ value: Double) -> String {
+func shortest(_ value: Double) -> String {
     value == value.rounded() && abs(value) < 1e15 ? String(Int(value)) : String(value)
 }
 

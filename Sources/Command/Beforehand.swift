@@ -2,6 +2,7 @@ import Datasets
 import ImageModels
 import Logging
 import Runtime
+import TensorCore
 import Transport
 
 /// What is looked at before the first process of a run starts, so that bad input is told at once and leaves nothing behind.
@@ -42,12 +43,12 @@ enum Beforehand {
         }
     }
 
-    /// Makes sure that this machine has the memory that the run will need; warns where that is close, or not free now. Runs on the
-    /// reference engine are not looked at.
+    /// Makes sure that this machine has the memory that the run will need; warns where that is close, or not free now. Runs on
+    /// an engine that is not rehearsed are not looked at.
     ///
     /// - Throws: `CommandFailure` that says what to change; what loading models and references throws.
     static func checkMemory(_ settings: Settings) throws {
-        guard settings.engine == .onednn else { return }
+        guard settings.engine.isRehearsed else { return }
         let plan = try MemoryPlan(settings)
         if let shortage = plan.shortage {
             guard !plan.isClearlyShort else { throw CommandFailure(shortage) }

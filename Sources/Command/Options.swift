@@ -1,6 +1,7 @@
-import ArgumentParser
+public import ArgumentParser
 import Platform
 import Runtime
+public import TensorCore
 
 /// A settings file and changes to it.
 struct SettingsOptions: ParsableArguments {
@@ -40,6 +41,16 @@ struct ShowOptions: ParsableArguments {
 
     @Flag(help: "Ask again every second until interrupted.")
     var watch = false
+}
+
+extension EngineKind: ExpressibleByArgument {
+    /// The engines, for help and completion.
+    public static var allValueStrings: [String] { allCases.map(\.rawValue) }
+
+    /// What help says of each.
+    public static var allValueDescriptions: [String: String] {
+        Dictionary(uniqueKeysWithValues: allCases.map { ($0.rawValue, $0.meaning) })
+    }
 }
 
 /// A path of the command line, with the home folder that `~` stands for: a shell leaves `--option=~/x` as it is.

@@ -117,7 +117,7 @@ struct RewardServerCommand: AsyncParsableCommand {
             let journal = try RequestJournal(
                 path: RequestJournal.path(of: "reward-server", logsFolder: role.runDir + "/logs"))
             let server = try RewardServer(
-                settings: settings, engine: try Engines.named(settings.engine.rawValue), shutdown: shutdown,
+                settings: settings, engine: try settings.engine.engine(), shutdown: shutdown,
                 journal: journal, logger: logger)
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
@@ -205,7 +205,7 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
             defer { loop.shutdownBlocking() }
             let options = try ClientOptions(keys: settings.cluster.keys, as: .rolloutWorker)
             let worker = try RolloutWorker(
-                settings: settings, name: name, engine: try Engines.named(settings.engine.rawValue),
+                settings: settings, name: name, engine: try settings.engine.engine(),
                 learner: try Client(learner, on: loop, options: options),
                 rewardServer: try Client(rewardServer, on: loop, options: options),
                 relay: try relay.map { try Client($0, on: loop, options: options) },

@@ -41,8 +41,8 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "Precision of transformer and text encoders: fp32 or bf16.")
     var precision = NumericPrecision.fp32
 
-    @Option(help: "Engine: onednn or openblas.")
-    var engine = "onednn"
+    @Option(help: "Engine that computes.")
+    var engine = EngineKind.default
 
     @Option(help: "Threads; all processors unless given.")
     var threads: Int?
@@ -61,7 +61,7 @@ struct ModelOptions: ParsableArguments {
 
     /// The loaded model, ready to make images.
     func load() throws -> Loaded {
-        let engine = try Engines.named(engine)
+        let engine = try engine.engine()
         let policy = try DiffusionPolicy(
             model: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0,
             transformer: transformer)

@@ -34,14 +34,16 @@ struct Score: ParsableCommand {
         transform: expandingHome)
     var images: String?
 
-    @Option(help: "What image_similarity compares with: JSON file {prompt: [image files]}.", transform: expandingHome)
+    @Option(
+        help: "What rewards like image_similarity compare with: JSON file {prompt: [image files]}.",
+        transform: expandingHome)
     var references: String?
 
     @Option(help: "Precision of the models: fp32 or bf16.")
     var precision = NumericPrecision.fp32
 
-    @Option(help: "Engine: onednn or openblas.")
-    var engine = "onednn"
+    @Option(help: "Engine that computes.")
+    var engine = EngineKind.default
 
     @Option(help: "Threads; all processors unless given.")
     var threads: Int?
@@ -56,11 +58,13 @@ struct Score: ParsableCommand {
         if let other = reward.first(where: \.isAdversarial) {
             throw ValidationError("\(other.rawValue) is of a run's discriminator and cannot be scored here")
         }
-        guard reward.contains(.imageSimilarity) == (references != nil) else {
-            throw ValidationError("--references and --reward image_similarity belong together")
+        let comparing = RewardComponent.allCases.filter { !$0.isAdversarial && $0.reads.contains(.references) }
+        guard reward.contains(where: comparing.contains) == (references != nil) else {
+            let names = comparing.map(\.rawValue).joined(separator: " or ")
+            throw ValidationError("--references and --reward \(names) belong together")
         }
         guard Set(reward).count == reward.count else { throw ValidationError("--reward names a reward twice") }
-        let needing = reward.filter(\.readsModel)
+        let needing = reward.filter { $0.model != nil }
         guard model.count == needing.count else {
             throw ValidationError(
                 "\(model.count) --model given, \(needing.count) needed"
@@ -70,7 +74,7 @@ struct Score: ParsableCommand {
         guard images == nil || prompt == nil else {
             throw ValidationError("--images has the prompts; leave --prompt out")
         }
-        if images == nil, prompt == nil, let reader = reward.first(where: \.readsPrompt) {
+        if images == nil, prompt == nil, let reader = reward.first(where: { $0.reads.contains(.prompt) }) {
             throw ValidationError("\(reader.rawValue) reads a prompt: give --prompt")
         }
         if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, not \(threads)") }
@@ -78,68 +82,40 @@ struct Score: ParsableCommand {
 
     func run() throws {
         var document = Document(rewards: [], images: try items())
-        let engine = try Engines.named(engine)
+        let engine = try engine.engine()
         let lanes = Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount)
         var folders = model[...]
-        var rewards: [(component: RewardComponent, score: Scorer)] = []
-        for component in reward {
-            let folder = component.readsModel ? folders.popFirst() : nil
-            let scorer = try scorer(
-                component, folder: folder ?? "", engine: engine, lanes: lanes,
-                prompts: document.images.compactMap(\.prompt))
-            rewards.append((component, scorer))
+        let prompts = document.images.compactMap(\.prompt)
+        let library = try references.map { try ReferenceLibrary(path: $0, required: Set(prompts).sorted()) }
+        let rewards = try reward.map { component in
+            let folder = component.model == nil ? nil : folders.popFirst()
             document.rewards.append(
                 Document.Reward(name: component.rawValue, model: folder, divisor: component.divisor))
+            let reward = try FrozenReward(
+                component, folder: folder ?? "", engine: engine, dtype: precision.dtype, chunks: Chunks(size: 4)
+            ) { prompt, width, height in
+                guard let library else { preconditionFailure("\(component.rawValue) without --references") }
+                return try library.references(of: prompt, width: width, height: height)
+            }
+            if let cuts = PromptCuts(prompts, readers: reward.promptReader.map { [$0] } ?? []) {
+                note("\(component.rawValue): \(cuts.warning)")
+            }
+            if let leftOut = reward.leftOut { note(leftOut) }
+            return reward
         }
         // A block of images at a time: a data set's do not fit into memory.
         for block in Chunks(size: 64).ranges(document.images.count) {
             let pictures = try document.images[block].map { try RGBImage(path: $0.image) }
             let prompts = document.images[block].map { $0.prompt ?? "" }
-            for (component, score) in rewards {
-                for (index, value) in zip(block, try score(pictures, prompts)) {
-                    document.images[index].scores[component.rawValue] = try finite(
-                        value, component, document.images[index].image)
+            for reward in rewards {
+                for (index, value) in zip(block, try reward.scores(of: pictures, prompts: prompts, lanes: lanes)) {
+                    document.images[index].scores[reward.component.rawValue] = try finite(
+                        value, reward.component, document.images[index].image)
                 }
             }
             if !json { document.images[block].forEach(printLine) }
         }
         if json { try printJSON(document) }
-    }
-
-    /// Images and their prompts to scores.
-    private typealias Scorer = (_ images: [RGBImage], _ prompts: [String]) throws -> [Float]
-
-    private func scorer(
-        _ component: RewardComponent, folder: String, engine: any Engine, lanes: Lanes, prompts: [String]
-    ) throws -> Scorer {
-        guard component == .imageSimilarity else {
-            let reward = try FrozenReward(
-                component, folder: folder, engine: engine, dtype: precision.dtype, chunks: Chunks(size: 4))
-            if let cuts = PromptCuts(prompts, readers: reward.promptReader.map { [$0] } ?? []) {
-                note("\(component.rawValue): \(cuts.warning)")
-            }
-            return { try reward.scores(of: $0, prompts: $1, lanes: lanes) }
-        }
-        // References are read as a run reads them: at the image's size, then as the backbone's settings have it.
-        let library = try ReferenceLibrary(path: references ?? "", required: Set(prompts).sorted())
-        let backbone = try VisionBackbone(
-            folder: folder, engine: engine, dtype: precision.dtype, resize: .tensor, chunks: Chunks(size: 4))
-        if let leftOut = backbone.leftOut { note(leftOut) }
-        let function = backbone.function(lanes: lanes)
-        func features(_ images: [RGBImage]) -> Tensor {
-            function(RGBImage.tensor(of: images, on: engine), [], .score).classToken_BD
-        }
-        var known: [String: Tensor] = [:]
-        return { images, prompts in
-            try zip(images, prompts).map { image, prompt in
-                let key = "\(image.width) \(image.height) \(prompt)"
-                let own =
-                    try known[key]
-                    ?? features(library.references(of: prompt, width: image.width, height: image.height))
-                known[key] = own
-                return nearestSimilarity(features([image]), own)[0]
-            }
-        }
     }
 
     private func finite(_ score: Float, _ component: RewardComponent, _ image: String) throws -> Float {
@@ -185,4 +161,9 @@ struct Score: ParsableCommand {
 extension RewardComponent: ExpressibleByArgument {
     /// What help and completion offer; a run's discriminator heads have a name but nothing to be scored with here.
     public static var allValueStrings: [String] { allCases.filter { !$0.isAdversarial }.map(\.rawValue) }
+
+    /// What help says of each.
+    public static var allValueDescriptions: [String: String] {
+        Dictionary(uniqueKeysWithValues: allCases.filter { !$0.isAdversarial }.map { ($0.rawValue, $0.meaning) })
+    }
 }

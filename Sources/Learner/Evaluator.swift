@@ -91,9 +91,7 @@ public struct Evaluator: Sendable {
     /// references where every prompt has two.
     public static let probe: MethodSettings = {
         var method = MethodSettings(fidelity: .fixed)
-        method.reward.weights = RewardWeights()
-        method.reward.weights.patch = 0
-        method.reward.weights.texture = 1
+        method.reward.weights = [.texture: 1]
         method.discriminator.hiddenWidth = 256
         method.discriminator.learningRate = 3e-3
         method.discriminator.realBatch = 128

@@ -69,7 +69,7 @@ public enum LearnerService {
         let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
         logger.info("ready at \(server.endpoint)")
 
-        let engine = try Engines.named(settings.engine.rawValue)
+        let engine = try settings.engine.engine()
         logger.info("engine \(engine.name): \(engine.kernel), \(Processor.description)")
         let policy = try DiffusionPolicy(
             model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,

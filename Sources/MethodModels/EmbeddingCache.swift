@@ -26,7 +26,7 @@ struct EmbeddingCache: Sendable {
     init(root: String, model: String, engine: any Engine, dtype: DType) throws {
         self.engine = engine
         // A rehearsal looks for what the engine it stands for would find.
-        let computing = engine.computes ? engine : Engines.default
+        let computing = engine.computes ? engine : OneDNNEngine.shared
         var hash = SHA256()
         hash.update("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n")
         for (part, digest) in try ModelDigest.pipeline(model, parts: Self.parts).sorted(by: { $0.key < $1.key }) {

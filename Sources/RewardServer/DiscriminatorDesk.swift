@@ -40,15 +40,20 @@ public struct Scorer: Sendable {
             folder: settings.rewardBackbone, engine: engine, dtype: settings.precision.dtype,
             resize: settings.method.reward.resize, chunks: chunks)
         leftOut = vision.leftOut
+        let prompts = try PromptList(
+            path: settings.data.prompts, without: settings.data.evaluationPrompts
+        ).prompts
+        let library = try ReferenceLibrary(path: settings.data.references, required: prompts)
         frozen = try settings.method.reward.weights.active.filter(\.isFrozen).map { component in
             try FrozenReward(
-                component, folder: settings.rewardModels[component] ?? "", engine: engine,
-                dtype: settings.precision.dtype, chunks: chunks)
+                component, folder: settings.modelFolder(of: component), engine: engine,
+                dtype: settings.precision.dtype, chunks: chunks
+            ) { try library.references(of: $0, width: $1, height: $2) }
         }
         let tunable: TunableImageText? =
-            settings.method.reward.weights.pickScoreAdversarial > 0
+            settings.method.reward.weights[.pickScoreAdversarial] > 0
             ? try TunableImageText(
-                folder: settings.rewardModels.pickScoreAdversarial,
+                folder: settings.modelFolder(of: .pickScoreAdversarial),
                 layerCount: settings.method.discriminator.tunedLayers, engine: engine, dtype: settings.precision.dtype,
                 chunks: chunks) : nil
         func networks(_ lanes: Lanes) -> FrozenNetworks {
@@ -56,13 +61,10 @@ public struct Scorer: Sendable {
         }
         self.networks = networks(lanes)
         referenceNetworks = networks(Lanes(count: 1))
-        let prompts = try PromptList(
-            path: settings.data.prompts, without: settings.data.evaluationPrompts
-        ).prompts
         promptCuts = PromptCuts(prompts, readers: frozen.compactMap(\.promptReader))
         // What is not drawn is the epoch's own prompts' references, whichever these are.
         references = ReferenceFeatures(
-            library: try ReferenceLibrary(path: settings.data.references, required: prompts), prompts: prompts,
+            library: library, prompts: prompts,
             holdsOut: method.discriminator.realBatch > 0, side: settings.method.rollout.resolution, engine: engine,
             autoencoder: settings.method.reward.references == .decoded
                 ? try PipelineFiles(path: settings.model).autoencoder(engine: engine) : nil)

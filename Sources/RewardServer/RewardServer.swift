@@ -250,7 +250,7 @@ public final class RewardServer: Sendable {
         for component in settings.method.reward.weights.active {
             guard let folder = settings.rewardModels[component], !folder.isEmpty else { continue }
             digests["rewardModels.\(component.rawValue)"] = try ModelDigest.folder(
-                folder, additional: component == .aesthetic ? [AestheticHead.fileName] : [])
+                folder, additional: FrozenReward.additionalFiles(of: component))
         }
         if settings.method.reward.references == .decoded {
             digests.merge(try ModelDigest.pipeline(settings.model, parts: ["vae"])) { $1 }

@@ -83,6 +83,6 @@ public enum RewardServerRehearsal {
         let training = prompts.filter { !$0.isHeldOut }.reduce(0) { $0 + $1.imageCount }
         let drawn = min(training, drawing * method.discriminator.stepsPerTraining * epochCount)
         let undrawn = drawn - drawing * steps * epochs
-        return method.reward.weights.pickScoreAdversarial > 0 ? max(own, undrawn) : undrawn
+        return method.reward.weights[.pickScoreAdversarial] > 0 ? max(own, undrawn) : undrawn
     }
 }

@@ -33,54 +33,46 @@ public struct DataSettings: Codable, Sendable, Equatable {
     ]
 }
 
-/// Folders of the frozen models that rewards read, as transformers saves them.
+/// Folders of the models that rewards have of their own, as transformers saves them, by the rewards' names; empty where not given.
 public struct RewardModelSettings: Codable, Sendable, Equatable {
-    /// Of `pickscore`: a `CLIPModel` with its tokenizer.
-    public var pickScore = ""
-    /// Of `pickscore_adversarial`: a `CLIPModel` with its tokenizer.
-    public var pickScoreAdversarial = ""
-    /// Of `siglip`: a `SiglipModel` with its tokenizer.
-    public var siglip = ""
-    /// Of `aesthetic`: a `CLIPModel` with the predictor's file.
-    public var aesthetic = ""
+    private var folders = Dictionary(uniqueKeysWithValues: owners.map { ($0.component, "") })
 
     public init() {}
 
-    private enum CodingKeys: String, CodingKey {
-        case pickScore = "pickscore"
-        case pickScoreAdversarial = "pickscore_adversarial"
-        case siglip, aesthetic
+    /// - Throws: `DecodingError` for a name that no component with a model of its own has.
+    public init(from decoder: any Decoder) throws {
+        for (component, folder) in try [RewardComponent: String](from: decoder) {
+            guard folders[component] != nil else {
+                throw DecodingError.dataCorrupted(
+                    .init(
+                        codingPath: decoder.codingPath,
+                        debugDescription: "\(component.rawValue) has no model of its own"))
+            }
+            folders[component] = folder
+        }
     }
 
-    /// The folder of a component's model; nil for components without one.
-    public subscript(component: RewardComponent) -> String? {
-        switch component {
-        case .pickScore: pickScore
-        case .pickScoreAdversarial: pickScoreAdversarial
-        case .siglip: siglip
-        case .aesthetic: aesthetic
-        default: nil
+    public func encode(to encoder: any Encoder) throws { try folders.encode(to: encoder) }
+
+    /// The folder of a component's model; nil for components without one of their own.
+    public subscript(component: RewardComponent) -> String? { folders[component] }
+
+    /// Components with a model of their own, what its folder holds and where that is described.
+    private static let owners = RewardComponent.allCases.compactMap { component in
+        if case .folder(let content, let source) = component.model {
+            (component: component, content, source)
+        } else {
+            nil
         }
     }
 
     /// Documentation and check of every key.
-    public static let keys: [SettingKey<RewardModelSettings>] = [
-        .path(
-            "pickscore", \.pickScore, mayBeEmpty: true,
-            "Folder of PickScore_v1 or another `CLIPModel` with its tokenizer; needed where its weight is above 0.",
-            source: "method 3.6"),
-        .path(
-            "pickscore_adversarial", \.pickScoreAdversarial, mayBeEmpty: true,
-            "Folder of the `CLIPModel`, PickScore_v1 for example, whose last layers the run tunes; its files are not written to. "
-                + "Needed where its weight is above 0.", source: "method 1.13"),
-        .path(
-            "siglip", \.siglip, mayBeEmpty: true,
-            "Folder of a `SiglipModel` with its tokenizer; needed where its weight is above 0.", source: "method 1.6"),
-        .path(
-            "aesthetic", \.aesthetic, mayBeEmpty: true,
-            "Folder of CLIP-L (a `CLIPModel`) with `sac+logos+ava1-l14-linearMSE.safetensors` in it; needed where its weight "
-                + "is above 0.", source: "method 1.6"),
-    ]
+    public static let keys: [SettingKey<RewardModelSettings>] = owners.map { component, content, source in
+        .make(
+            component.rawValue, .path, "a path, may be empty", "",
+            "Folder of \(content); needed where its weight is above 0.", source
+        ) { _ in nil }
+    }
 }
 
 /// Length and outputs of a run.

@@ -1,4 +1,5 @@
 public import AdvGRPO
+public import TensorCore
 
 /// The whole settings file as one validated value.
 ///
@@ -18,7 +19,7 @@ public struct Settings: Codable, Sendable, Equatable {
     /// Format of model forward and backward passes.
     public var precision = NumericPrecision.fp32
     /// Library that computes.
-    public var engine = EngineChoice.onednn
+    public var engine = EngineKind.default
     /// Prompts and reference images.
     public var data = DataSettings()
     /// The method: fidelity, rollout, reward, discriminator, policy and schedule, written at the file's top level.
@@ -45,7 +46,7 @@ public struct Settings: Codable, Sendable, Equatable {
         rewardModels = try values.decode(RewardModelSettings.self, forKey: .rewardModels)
         evaluationBackbone = try values.decode(String.self, forKey: .evaluationBackbone)
         precision = try values.decode(NumericPrecision.self, forKey: .precision)
-        engine = try values.decode(EngineChoice.self, forKey: .engine)
+        engine = try values.decode(EngineKind.self, forKey: .engine)
         data = try values.decode(DataSettings.self, forKey: .data)
         run = try values.decode(RunSettings.self, forKey: .run)
         cluster = try values.decode(ClusterSettings.self, forKey: .cluster)
@@ -83,7 +84,11 @@ public struct Settings: Codable, Sendable, Equatable {
                 "Folder of the vision backbone of the evaluation; empty: rewardBackbone, and a gain proves less.",
                 source: "own"),
             .choice("precision", \.precision, "Format of model forward and backward passes.", source: "own"),
-            .choice("engine", \.engine, "Library that computes: the fast one or the reference.", source: "own"),
+            .choice(
+                "engine", \.engine,
+                "Library that computes: "
+                    + EngineKind.allCases.map { "\($0.rawValue) (\($0.meaning))" }.joined(separator: " or ") + ".",
+                source: "own"),
         ]
         + DataSettings.keys.nested(under: "data", \.data)
         + RewardModelSettings.keys.nested(under: "rewardModels", \.rewardModels)
@@ -112,16 +117,17 @@ public struct Settings: Codable, Sendable, Equatable {
         }
     }
 
+    /// The folder of the model that a component reads; empty for one that reads none.
+    public func modelFolder(of component: RewardComponent) -> String {
+        switch component.model {
+        case .backbone: rewardBackbone
+        case .folder: rewardModels[component] ?? ""
+        case nil: ""
+        }
+    }
+
     /// The backbone that the evaluation reads.
     public var resolvedEvaluationBackbone: String {
         evaluationBackbone.isEmpty ? rewardBackbone : evaluationBackbone
     }
-}
-
-/// The library that computes.
-public enum EngineChoice: String, Codable, Sendable, CaseIterable {
-    /// oneDNN: fp32 and bf16, fused, fast.
-    case onednn
-    /// OpenBLAS: the reference to which the others are held.
-    case openblas
 }

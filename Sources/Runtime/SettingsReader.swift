@@ -116,9 +116,19 @@ struct SettingsReader {
             }
         } else {
             let nearest = Spelling.nearest(to: path, among: descriptions.keys.sorted() + groups.sorted())
-            let hint = nearest.map { "did you mean \($0)?" } ?? "docs/settings.md lists all keys"
+            let hint = nearest.map { "did you mean \($0)?" } ?? known(beside: path)
             problems.append(.init(origin: place, path: path, message: "is not a setting; \(hint)"))
         }
+    }
+
+    /// The keys of the group that a path is in, or where they are listed.
+    private func known(beside path: String) -> String {
+        let group = path.split(separator: ".").dropLast().joined(separator: ".")
+        guard groups.contains(group) else { return "docs/settings.md lists all keys" }
+        let names = Settings.keys.map(\.description.path).filter { $0.hasPrefix(group + ".") }
+            .map { String($0.dropFirst(group.count + 1).prefix { $0 != "." }) }
+        let once = names.enumerated().filter { names.firstIndex(of: $0.element) == $0.offset }.map(\.element)
+        return "\(group) has \(once.joined(separator: ", "))"
     }
 }
 

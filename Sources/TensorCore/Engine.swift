@@ -106,7 +106,7 @@ public struct AdamStep: Sendable {
 /// accumulation is fp32 everywhere; results have the dtype of the first argument unless said otherwise. All tensors of one call
 /// live on this engine. Legend: B batch, S sequence, D width, H heads, M rows, C channels.
 public protocol Engine: AnyObject, Sendable {
-    /// `openblas`, `onednn`.
+    /// As its row of `EngineKind` has it.
     var name: String { get }
     /// Library, version and the kernel chosen for this processor; recorded in every snapshot.
     var kernel: String { get }

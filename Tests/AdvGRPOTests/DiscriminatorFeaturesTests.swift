@@ -12,9 +12,7 @@ struct DiscriminatorFeaturesTests {
 
     private func discriminator(relative: Bool) throws -> Discriminator {
         var settings = MethodSettings()
-        settings.reward.weights = RewardWeights()
-        settings.reward.weights.patch = 0
-        settings.reward.weights.thumbnail = 1
+        settings.reward.weights = [.thumbnail: 1]
         settings.reward.relativeToReferences = relative
         return try Discriminator(
             reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 4, depth: 1),

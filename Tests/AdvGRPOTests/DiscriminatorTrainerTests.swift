@@ -15,9 +15,7 @@ private func image(_ stream: Int, strength: Float, count: Int) -> Tensor {
 struct DiscriminatorTrainerTests {
     private var settings: MethodSettings {
         var settings = MethodSettings(fidelity: .fixed)
-        settings.reward.weights = RewardWeights()
-        settings.reward.weights.patch = 0
-        settings.reward.weights.texture = 1
+        settings.reward.weights = [.texture: 1]
         settings.discriminator.hiddenWidth = 16
         settings.discriminator.learningRate = 1e-2
         settings.discriminator.replayCapacity = 3
@@ -253,10 +251,7 @@ struct AdversarialRewardTests {
     @Test("is the weighted sum of its components, and its patches belong to the member")
     func weightedSum() throws {
         var settings = MethodSettings(fidelity: .fixed)
-        settings.reward.weights = RewardWeights()
-        settings.reward.weights.patch = 0.25
-        settings.reward.weights.cls = 2
-        settings.reward.weights.imageSimilarity = 0.5
+        settings.reward.weights = [.patch: 0.25, .cls: 2, .imageSimilarity: 0.5]
         settings.reward.patchCount = 4
         let discriminator = try Discriminator(
             reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 6, depth: 2),
@@ -285,10 +280,11 @@ struct AdversarialRewardTests {
         let other = try reward.score(
             GroupID(epoch: 2, index: 4), prompt: "a", features: features.score, discriminator: discriminator)
         #expect(other.components[0] == scores.components[0] && other.components[1] != scores.components[1])
-        settings.reward.weights.pickScore = 3
+        let pickScore = try #require(RewardComponent(rawValue: "pickscore"))
+        settings.reward.weights[pickScore] = 3
         let more = try AdversarialReward(settings: settings.reward, references: references, seed: 1).score(
             group, prompt: "a", features: features.score, discriminator: discriminator,
-            frozen: [.pickScore: [26, 13, 0, -26]])
+            frozen: [pickScore: [26, 13, 0, -26]])
         #expect(more.components.dropLast() == scores.components[...] && more.components[3].values == [1, 0.5, 0, -1])
         for (member, value) in [3, 1.5, 0, -3].enumerated() {
             #expect(abs(more.rewards[member] - scores.rewards[member] - Float(value)) < 1e-5)
@@ -301,8 +297,7 @@ struct AdversarialRewardTests {
     @Test("a member's score is its own on any number of lanes, in any company")
     func lanes() throws {
         var settings = MethodSettings(fidelity: .fixed)
-        settings.reward.weights = RewardWeights()
-        settings.reward.weights.patch = 1
+        settings.reward.weights = [.patch: 1]
         settings.reward.patchCount = 4
         let discriminator = try Discriminator(
             reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 6, depth: 2),
@@ -333,7 +328,7 @@ struct AdversarialRewardTests {
     @Test("a block that the backbone does not have is refused by name")
     func wrongBlock() throws {
         var settings = MethodSettings(fidelity: .fixed)
-        settings.reward.weights.multilayer = 1
+        settings.reward.weights[.multilayer] = 1
         settings.reward.layers = [7]
         #expect(throws: SettingViolation.self) {
             try Discriminator(

@@ -40,9 +40,7 @@ private struct ToyRun {
         settings.rollout.groupSize = 8
         settings.rollout.groupsPerEpoch = 4
         settings.rollout.window = WindowSettings(size: 2, start: .fixed(1))
-        settings.reward.weights = RewardWeights()
-        settings.reward.weights.patch = 0
-        settings.reward.weights.cls = 1
+        settings.reward.weights = [.cls: 1]
         settings.discriminator.learningRate = 1e-2
         settings.discriminator.hiddenWidth = 16
         settings.discriminator.warmUp.minimumAUC = 0.8

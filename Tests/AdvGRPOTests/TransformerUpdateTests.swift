@@ -158,17 +158,17 @@ struct TransformerUpdateTests {
 
     @Test(
         "the ratio of an unchanged transformer is exactly 1",
-        arguments: Engines.names,
+        arguments: EngineKind.allCases,
         [1, 2, 3])
-    func ratio(name: String, chunk: Int) throws {
-        let engine = try Engines.named(name)
+    func ratio(kind: EngineKind, chunk: Int) throws {
+        let engine = try kind.engine()
         for dtype in DType.allCases {
             let subject = try Subject(engine, dtype: dtype)
             let parameters = subject.adapter.parameters
             let statistics = try ratios(
                 engine, chunk: chunk, sampling: subject.policy.velocity(parameters),
                 window: subject.policy.velocity(parameters.tracked()), training: subject.policy, parameters: parameters)
-            #expect(statistics.smallestRatio == 1 && statistics.largestRatio == 1, "\(name), \(dtype)")
+            #expect(statistics.smallestRatio == 1 && statistics.largestRatio == 1, "\(kind), \(dtype)")
         }
     }
 }

@@ -1,20 +1,30 @@
 import AdvGRPO
 import Foundation
-import MethodModels
 import NeuralNetworks
 import Raster
 import TensorCore
 import TestSupport
 import Testing
 
+@testable import MethodModels
+
 /// Rewards of frozen models, from image files' pixels and prompts to scores, against the libraries that made the models.
 @Suite struct FrozenRewardTests {
     private struct Document: Decodable { var prompts: [String] }
 
+    @Test("every row that the discriminator does not give has a loader, and no other")
+    func loaders() {
+        for component in RewardComponent.allCases {
+            #expect((FrozenReward.loader(of: component) == nil) == component.isAdversarial, "\(component.rawValue)")
+        }
+        let files = RewardComponent.allCases.flatMap(FrozenReward.additionalFiles)
+        #expect(files == ["sac+logos+ava1-l14-linearMSE.safetensors"])
+    }
+
     @Test(
         "each image's logit with its own prompt, whatever the batch",
-        arguments: [(RewardComponent.pickScore, "clip-dual-a"), (.siglip, "siglip-a")])
-    func imageText(component: RewardComponent, fixture: String) throws {
+        arguments: [("pickscore", "clip-dual-a"), ("siglip", "siglip-a")])
+    func imageText(component: String, fixture: String) throws {
         let folder = Repository.fixtures + "/" + fixture
         let golden = try Golden(fixture + "/images.safetensors")
         let prompts = try JSONDecoder().decode(
@@ -25,8 +35,7 @@ import Testing
             prompts.indices.flatMap { p in images.indices.map { ($0, p) } }, try golden.floats("logits")
         )
         for engine in testEngines {
-            let reward = try FrozenReward(
-                component, folder: folder, engine: engine, dtype: .float32, chunks: Chunks(size: 3))
+            let reward = try frozenReward(component, folder: folder, engine: engine, chunk: 3)
             let scores = try reward.scores(
                 of: pairs.map { images[$0.0] }, prompts: pairs.map { prompts[$0.1] }, lanes: Lanes(count: 2))
             expectClose(scores, pairs.map { expected[$0.0 * prompts.count + $0.1] }, "\(component) on \(engine.name)")
@@ -43,8 +52,7 @@ import Testing
         let golden = try Golden("clip-dual-a/images.safetensors")
         let images = try (0..<4).map { try golden.image("image.\($0)") }
         for engine in testEngines {
-            let reward = try FrozenReward(
-                .aesthetic, folder: folder, engine: engine, dtype: .float32, chunks: Chunks(size: 3))
+            let reward = try frozenReward("aesthetic", folder: folder, engine: engine, chunk: 3)
             let scores = try reward.scores(
                 of: images, prompts: ["", "", "", ""], lanes: Lanes(count: 2))
             expectClose(scores, try golden.floats("aesthetic"), "on \(engine.name)")
@@ -56,9 +64,7 @@ import Testing
                     atPath: Repository.fixtures + "/clip-dual-b/" + file, toPath: temporary + "/" + file)
             }
             func load() throws {
-                _ = try FrozenReward(
-                    .aesthetic, folder: temporary, engine: OpenBLASEngine.shared, dtype: .float32,
-                    chunks: Chunks(size: 1))
+                _ = try frozenReward("aesthetic", folder: temporary)
             }
             #expect("\(#expect(throws: (any Error).self) { try load() }!)".contains(name))
             try FileManager.default.copyItem(atPath: folder + name, toPath: temporary + name)
@@ -71,8 +77,7 @@ import Testing
     func jpeg() throws {
         let folder = Repository.fixtures + "/Raster/"
         let names = ["source", "bicubic-64x64"]
-        let reward = try FrozenReward(
-            .jpegCompressibility, folder: "", engine: OpenBLASEngine.shared, dtype: .float32, chunks: Chunks(size: 1))
+        let reward = try frozenReward("jpeg_compressibility")
         let scores = try reward.scores(
             of: names.map { try RGBImage(path: folder + $0 + ".png") }, prompts: ["", ""], lanes: Lanes(count: 2))
         let expected = try names.map {
@@ -92,8 +97,7 @@ import Testing
             for file in ["vocab.json", "merges.txt", "tokenizer_config.json"] {
                 try FileManager.default.copyItem(atPath: base + file, toPath: "\(folder)/\(file)")
             }
-            let reward = try FrozenReward(
-                .pickScore, folder: folder, engine: OpenBLASEngine.shared, dtype: .float32, chunks: Chunks(size: 1))
+            let reward = try frozenReward("pickscore", folder: folder)
             let image = RGBImage(width: 24, height: 24, color: .white)
             let error = #expect(throws: ModelError.self) {
                 try reward.scores(of: [image], prompts: ["a"], lanes: Lanes(count: 1))

@@ -38,7 +38,7 @@ private struct MiniatureSite: EpochSite {
         settings.rollout.groupSize = 3
         settings.rollout.groupsPerEpoch = 2
         settings.reward.weights = RewardWeights()
-        settings.reward.weights.patch = 1
+        settings.reward.weights[.patch] = 1
         settings.reward.patchCount = 6
         settings.reward.featureNormalization = .trainRawScoreUnit
         settings.reward.resize = .tensor

@@ -17,9 +17,7 @@ struct TunableImageTextTests {
 
     private func settings(layers: Int, learningRate: Double) -> MethodSettings {
         var settings = MethodSettings(fidelity: .released)
-        settings.reward.weights = RewardWeights()
-        settings.reward.weights.patch = 0
-        settings.reward.weights.pickScoreAdversarial = 1
+        settings.reward.weights = [.pickScoreAdversarial: 1]
         settings.discriminator.tunedLayers = layers
         settings.discriminator.tunedLearningRate = learningRate
         settings.discriminator.precision = .fp32
@@ -139,8 +137,7 @@ struct TunableImageTextTests {
     func untrained() throws {
         let golden = try Golden("clip-dual-a/tuning.safetensors")
         for engine in testEngines {
-            let frozen = try FrozenReward(
-                .pickScore, folder: Self.folder, engine: engine, dtype: .float32, chunks: Chunks(size: 2))
+            let frozen = try frozenReward("pickscore", folder: Self.folder, engine: engine, chunk: 2)
             let pictures = try (0..<6).map { try golden.image("fake.\($0)") }
             let expected = try frozen.scores(
                 of: pictures, prompts: (0..<6).map { Self.prompts[$0 / 3] }, lanes: Lanes(count: 1)
@@ -213,8 +210,8 @@ struct TunableImageTextTests {
         let golden = try Golden("clip-dual-a/tuning.safetensors")
         func train(texture: Double, pickScore: Double, realBatch: Int) throws -> (DiscriminatorTrainer, Separation) {
             var stage = try stage(golden, layers: 1, engine: OpenBLASEngine.shared) {
-                $0.reward.weights.texture = texture
-                $0.reward.weights.pickScoreAdversarial = pickScore
+                $0.reward.weights[.texture] = texture
+                $0.reward.weights[.pickScoreAdversarial] = pickScore
                 $0.discriminator.hiddenWidth = 8
                 $0.discriminator.learningRate = 1e-2
                 $0.discriminator.replayCapacity = 2

@@ -142,6 +142,15 @@ struct SettingsTests {
             ("reward: {weights: {dino_patch: 0}}", "at least one weight"),
             ("reward: {weights: {dino_patch: 0, image_similarity: 1}}", "at least one weight of the discriminator's"),
             ("reward: {weights: {pickscore: 1}}", "rewardModels.pickscore"),
+            ("reward: {weights: {pikscore: 1}}", "did you mean reward.weights.pickscore?"),
+            (
+                "reward: {weights: {beauty: 1}}",
+                "reward.weights.beauty is not a setting; reward.weights has dino_cls, dino_patch, dino_multilayer, "
+                    + "dino_statistics, texture, thumbnail, pickscore_adversarial, image_similarity, pickscore, siglip, "
+                    + "aesthetic, jpeg_compressibility"
+            ),
+            ("rewardModels: {beauty: a}", "rewardModels has pickscore_adversarial, pickscore, siglip, aesthetic"),
+            ("engine: cuda", "engine must be one of onednn, openblas, not \"cuda\""),
             ("reward: {weights: {pickscore_adversarial: 1}}", "rewardModels.pickscore_adversarial"),
             (
                 "{reward: {weights: {dino_patch: 0, pickscore_adversarial: 1}}, discriminator: {realBatch: 8}}",

@@ -74,9 +74,9 @@ struct GradientCase: Sendable, CustomTestStringConvertible {
             },
         ]
 
-    @Test("gradients equal central differences", arguments: cases, Engines.names)
-    func matchesDifferences(_ operation: GradientCase, _ engineName: String) throws {
-        let engine = try Engines.named(engineName)
+    @Test("gradients equal central differences", arguments: cases, EngineKind.allCases)
+    func matchesDifferences(_ operation: GradientCase, _ kind: EngineKind) throws {
+        let engine = try kind.engine()
         let values = operation.shapes.enumerated().map { engine.normal($1, seed: 20 + $0).values }
         func leaves(_ values: [[Float]]) -> [Tensor] {
             zip(values, operation.shapes).map { engine.tensor($0, shape: $1) }
@@ -101,7 +101,7 @@ struct GradientCase: Sendable, CustomTestStringConvertible {
                 moved[leaf][index] = original - step
                 return Float((above - objective(moved)) / Double(2 * step))
             }
-            expectAlike(gradient, differences, 5e-3, "\(operation.name), leaf \(leaf), \(engineName)")
+            expectAlike(gradient, differences, 5e-3, "\(operation.name), leaf \(leaf), \(kind)")
         }
     }
 }

@@ -1,9 +1,10 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import TensorCore
 
-/// Holds the fast engine to the plain one, operation by operation, and both to finite differences.
+/// Holds every engine to the plain one, operation by operation, and both to finite differences.
 @Suite struct EngineConformanceTests {
     /// fp32 results may differ by rounding of sums in another order; bfloat16 ones by a unit in the last place (2^-8) of
     /// each operand that is itself a result.
@@ -13,15 +14,17 @@ import Testing
         return operation.name.hasPrefix("attention") ? 3e-2 : 1.6e-2
     }
 
-    @Test("the fast engine gives the plain engine's results", arguments: ConformanceCases.all, DType.allCases)
+    @Test("every engine gives the plain engine's results", arguments: ConformanceCases.all, DType.allCases)
     func agrees(_ operation: ConformanceCase, _ dtype: DType) {
         let expected = operation.run(OpenBLASEngine.shared, dtype)
-        let actual = operation.run(OneDNNEngine.shared, dtype)
-        #expect(expected.count == actual.count)
-        for (index, (reference, result)) in zip(expected, actual).enumerated() {
-            #expect(reference.shape == result.shape && reference.dtype == result.dtype, "tensor \(index)")
-            expectAlike(
-                result.values, reference.values, Self.tolerance(dtype, operation), "\(operation.name), tensor \(index)")
+        for engine in testEngines.dropFirst() {
+            let actual = operation.run(engine, dtype)
+            #expect(expected.count == actual.count)
+            for (index, (reference, result)) in zip(expected, actual).enumerated() {
+                let place = "\(engine.name), \(operation.name), tensor \(index)"
+                #expect(reference.shape == result.shape && reference.dtype == result.dtype, "\(place)")
+                expectAlike(result.values, reference.values, Self.tolerance(dtype, operation), place)
+            }
         }
     }
 

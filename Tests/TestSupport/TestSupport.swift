@@ -6,8 +6,14 @@ public import TensorCore
     import Foundation
 #endif
 
-/// The engines every numerical test runs on.
-public let testEngines: [any Engine] = [OpenBLASEngine.shared, OneDNNEngine.shared]
+/// The engines every numerical test runs on, the plain one first: those of this build that run here.
+public let testEngines: [any Engine] = EngineKind.allCases.reversed().filter(\.isAvailable).map { kind in
+    do {
+        return try kind.engine()
+    } catch {
+        preconditionFailure("\(error)")
+    }
+}
 
 /// Folders of the repository, found from this file.
 public enum Repository {

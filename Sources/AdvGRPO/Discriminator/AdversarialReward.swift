@@ -68,8 +68,9 @@ public struct AdversarialReward: Sendable {
             (0..<features.count).map { group.noise(seed: seed, purpose: .patches, member: $0) })
         let ownReferences = try references.images(of: prompt)
         var values = discriminator.scores(features, draws: draws, lanes: lanes)
-        if settings.weights.imageSimilarity > 0 {
-            values[.imageSimilarity] = nearestSimilarity(
+        for component in settings.weights.active {
+            guard case .classTokens(let compared, _) = component.origin else { continue }
+            values[component] = compared(
                 features["class"], try references.features(ownReferences, .score)["class"])
         }
         for (component, scores) in frozen { values[component] = scores.map { $0 / component.divisor } }

@@ -61,7 +61,9 @@ extension Discriminator {
         return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
     }
 
-    private var readsClassToken: Bool { rewardWeights.imageSimilarity > 0 }
+    private var readsClassToken: Bool {
+        rewardWeights.active.contains { if case .classTokens = $0.origin { true } else { false } }
+    }
 
     /// Whether a component reads the backbone, which may be asked to prepare images in two ways.
     var readsBackbone: Bool { readsClassToken || heads.contains { $0.blocks != nil } }

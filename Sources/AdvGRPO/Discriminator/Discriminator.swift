@@ -26,57 +26,14 @@ public struct Discriminator: Sendable {
         encoder: TunedEncoder? = nil, seed: UInt64, engine: any Engine
     ) throws(SettingViolation) {
         var heads: [any DiscriminatorHead] = []
-        for component in reward.weights.active {
-            if let head = try Self.head(component, reward, discriminator, backbone, encoder) { heads.append(head) }
-        }
+        let request = HeadRequest(reward: reward, discriminator: discriminator, backbone: backbone, encoder: encoder)
+        for case .head(let make) in reward.weights.active.map(\.origin) { heads.append(try make(request)) }
         self.heads = heads
         rewardWeights = reward.weights
         dtype = discriminator.precision == .bf16 ? .bfloat16 : .float32
         version = 0
         parameters = Self.initialParameters(heads, seed: seed, engine: engine)
         constants = Self.initialConstants(heads, engine: engine)
-    }
-
-    private static func head(
-        _ component: RewardComponent, _ reward: RewardSettings, _ discriminator: DiscriminatorSettings,
-        _ backbone: BackboneShape, _ encoder: TunedEncoder?
-    ) throws(SettingViolation) -> (any DiscriminatorHead)? {
-        func blocks(_ layers: [Int], _ key: String) throws(SettingViolation) -> [Int] {
-            guard let blocks = RewardSettings.blockIndices(layers, depth: backbone.depth) else {
-                throw SettingViolation(
-                    path: "reward.\(key)", message: "\(layers) is not among the backbone's \(backbone.depth) blocks")
-            }
-            return blocks
-        }
-        let (width, hiddenWidth) = (backbone.width, discriminator.hiddenWidth)
-        func statisticsHead(_ statistics: ImageStatistics) -> StatisticsHead {
-            StatisticsHead(
-                component: component, statistics: statistics, isRelative: reward.relativeToReferences,
-                hiddenWidth: hiddenWidth)
-        }
-        switch component {
-        case .cls:
-            return ClassTokenHead(width: width, hiddenWidth: hiddenWidth, normalization: reward.featureNormalization)
-        case .patch:
-            return PatchHead(
-                width: width, hiddenWidth: hiddenWidth, reward: reward,
-                globalLossWeight: Float(discriminator.globalLossWeight),
-                patchLossWeight: Float(discriminator.patchLossWeight))
-        case .multilayer:
-            return MultilayerHead(
-                width: width, hiddenWidth: hiddenWidth, reward: reward,
-                blockNumbers: try blocks(reward.layers, "layers"))
-        case .statistics:
-            return statisticsHead(
-                .blocks(
-                    try blocks([reward.statisticsLayer], "statisticsLayer"), tokenWidth: width, reward.statistics))
-        case .texture: return statisticsHead(.texture(reward.statistics))
-        case .thumbnail: return statisticsHead(.thumbnail)
-        case .pickScoreAdversarial:
-            guard let encoder else { preconditionFailure("\(component.rawValue) without its dual encoder") }
-            return ImageTextHead(encoder: encoder)
-        case .imageSimilarity, .pickScore, .siglip, .aesthetic, .jpegCompressibility: return nil
-        }
     }
 
     private static func initialParameters(_ heads: [any DiscriminatorHead], seed: UInt64, engine: any Engine)

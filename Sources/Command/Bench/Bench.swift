@@ -25,8 +25,8 @@ struct Bench: ParsableCommand {
     @Option(help: "Threads; all processors unless given.")
     var threads: Int?
 
-    @Option(help: "Engine: onednn or openblas.")
-    var engine = "onednn"
+    @Option(help: "Engine that computes.")
+    var engine = EngineKind.default
 
     @Option(name: .customLong("repeat"), help: "Repetitions, after one that is not counted.")
     var repetitions = 3
@@ -82,7 +82,7 @@ struct Bench: ParsableCommand {
         defer { references.remove() }
         let loading = ContinuousClock.now
         var epoch = try BenchEpoch(
-            work, engine: try Engines.named(engine), precision: precision, chunk: chunk, references: references,
+            work, engine: try engine.engine(), precision: precision, chunk: chunk, references: references,
             lanes: lanes)
         let loadSeconds = (ContinuousClock.now - loading).seconds
         var best: [BenchPhase: BenchReport.Measurement] = [:]

@@ -40,7 +40,7 @@ struct BenchWork {
         transformer = try MMDiTConfiguration(path: models + "/transformer/config.json")
         autoencoder = try AutoencoderKLConfiguration(path: models + "/vae/config.json")
         imageSide = size ?? transformer.sampleSize * autoencoder.spatialFactor
-        backbone = try DINOv2(folder: models + "/dino", engine: Engines.default).configuration
+        backbone = try DINOv2(folder: models + "/dino", engine: EngineKind.default.engine()).configuration
         let sizes = try ConfigurationFile.read(Sizes.self, path: models + "/dino/config.json")
         images = group ?? sizes.group ?? 16
         self.textTokens = textTokens ?? sizes.text_tokens ?? 16

@@ -30,11 +30,12 @@ struct MemoryPlan: Codable, Sendable, Equatable {
 
     /// Rehearses every role of `advgrpo train`. Takes seconds. Blocks the calling thread.
     ///
-    /// - Throws: `CommandFailure` for the reference engine, whose memory nobody has modelled; what loading models and
+    /// - Throws: `CommandFailure` for an engine whose memory nobody has modelled; what loading models and
     ///   references throws, naming the file.
     init(_ settings: Settings, memory: SystemMemory = .current) throws {
-        guard settings.engine == .onednn else {
-            throw CommandFailure("engine \(settings.engine.rawValue) is not planned for; set engine to onednn.")
+        guard settings.engine.isRehearsed else {
+            let planned = EngineKind.allCases.filter(\.isRehearsed).map(\.rawValue).joined(separator: " or ")
+            throw CommandFailure("engine \(settings.engine) is not planned for; set engine to \(planned).")
         }
         let prompts = try PromptList(path: settings.data.prompts, without: settings.data.evaluationPrompts).prompts
         // A run that minutes end may have any number of epochs.

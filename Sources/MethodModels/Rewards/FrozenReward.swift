@@ -7,50 +7,88 @@ public import TensorCore
 public struct FrozenReward: Sendable {
     /// Which.
     public let component: RewardComponent
-    /// How much of a prompt it reads; nil for rewards of images alone.
-    public let promptReader: PromptReader?
-    private let score: @Sendable (_ images: [RGBImage], _ prompts: [String], _ lanes: Lanes) throws -> [Float]
+    private let loaded: LoadedReward
+
+    /// Reference images of a prompt, brought to a size in pixels.
+    public typealias References = @Sendable (_ prompt: String, _ width: Int, _ height: Int) throws -> [RGBImage]
 
     /// Loads what the reward needs.
     ///
     /// - Parameters:
-    ///   - component: a frozen one.
+    ///   - component: none of the discriminator's.
     ///   - folder: of its model; not read by rewards without one.
     ///   - chunks: images computed at once.
+    ///   - references: called by rewards that read them.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
-        _ component: RewardComponent, folder: String, engine: any Engine, dtype: DType, chunks: Chunks
+        _ component: RewardComponent, folder: String, engine: any Engine, dtype: DType, chunks: Chunks,
+        references: @escaping References
     ) throws {
-        self.component = component
-        switch component {
-        case .pickScore:
-            let scorer = try ImageTextScorer.clip(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
-            (promptReader, score) = (scorer.reader, scorer.scores)
-        case .siglip:
-            let scorer = try ImageTextScorer.siglip(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
-            (promptReader, score) = (scorer.reader, scorer.scores)
-        case .aesthetic:
-            let scorer = try AestheticScorer(folder: folder, engine: engine, dtype: dtype, chunks: chunks)
-            promptReader = nil
-            score = { images, _, lanes in try scorer.scores(of: images, lanes: lanes) }
-        case .jpegCompressibility:
-            promptReader = nil
-            score = { images, _, lanes in
-                try lanes.map(images.count) { try -Float(images[$0].jpegBytes(quality: 95).count) / 1000 }
-            }
-        case .cls, .patch, .multilayer, .statistics, .texture, .thumbnail, .pickScoreAdversarial, .imageSimilarity:
-            preconditionFailure("\(component.rawValue) is not a frozen reward")
+        guard let loader = Self.loader(of: component) else {
+            preconditionFailure("\(component.rawValue) has no loader in MethodModels/Rewards")
         }
+        self.component = component
+        loaded = try loader.load(
+            RewardSources(folder: folder, engine: engine, dtype: dtype, chunks: chunks, references: references))
     }
+
+    /// How much of a prompt it reads; nil for rewards of images alone.
+    public var promptReader: PromptReader? { loaded.promptReader }
+
+    /// A sentence that names what of the model's folder was not read; nil where all was.
+    public var leftOut: String? { loaded.leftOut }
 
     /// Scores on the reward's own scale, which is `component.divisor` times that of a weighted sum.
     ///
     /// - Parameters:
     ///   - images: of any sizes.
     ///   - prompts: one an image; read only by components that read prompts.
-    /// - Throws: `ModelError` when tokenizer and model do not belong together.
+    /// - Throws: `ModelError` when tokenizer and model do not belong together; what reading references throws.
     public func scores(of images: [RGBImage], prompts: [String], lanes: Lanes) throws -> [Float] {
         precondition(images.count == prompts.count, "\(images.count) images, \(prompts.count) prompts")
-        return images.isEmpty ? [] : try score(images, prompts, lanes)
+        return images.isEmpty ? [] : try loaded.score(images, prompts, lanes)
     }
+
+    /// Files of weights beside the model's own in a component's folder.
+    public static func additionalFiles(of component: RewardComponent) -> [String] {
+        loader(of: component)?.additionalFiles ?? []
+    }
+
+    /// The loader is an extension of the type that the component's row names.
+    static func loader(of component: RewardComponent) -> (any FrozenRewardLoader.Type)? {
+        component.frozenName as? any FrozenRewardLoader.Type
+    }
+}
+
+/// How one reward is loaded: a file of this folder each.
+protocol FrozenRewardLoader: FrozenRewardName {
+    /// Files of weights beside the model's own in its folder.
+    static var additionalFiles: [String] { get }
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    static func load(_ sources: RewardSources) throws -> LoadedReward
+}
+
+extension FrozenRewardLoader {
+    static var additionalFiles: [String] { [] }
+}
+
+/// What a reward is loaded from.
+struct RewardSources: Sendable {
+    /// Of its model.
+    let folder: String
+    let engine: any Engine
+    let dtype: DType
+    /// Images computed at once.
+    let chunks: Chunks
+    let references: FrozenReward.References
+}
+
+/// What a reward's loader makes.
+struct LoadedReward: Sendable {
+    /// How much of a prompt is read; nil for rewards of images alone.
+    var promptReader: PromptReader?
+    /// A sentence that names what of the model's folder was not read; nil where all was.
+    var leftOut: String?
+    /// Scores of images, at least one, and their prompts; images run on the lanes.
+    let score: @Sendable (_ images: [RGBImage], _ prompts: [String], _ lanes: Lanes) throws -> [Float]
 }

@@ -10,7 +10,7 @@ struct ImageTextScorer: Sendable {
     private let processor: ImageProcessor
     private let tokens: @Sendable (String) -> [Int32]
     /// How much of a prompt is read.
-    let reader: PromptReader
+    private let reader: PromptReader
     private let engine: any Engine
     private let source: String
     private let chunks: Chunks
@@ -43,11 +43,14 @@ struct ImageTextScorer: Sendable {
             source: folder, chunks: chunks)
     }
 
+    /// The scorer as a frozen reward: its logits.
+    var reward: LoadedReward { LoadedReward(promptReader: reader, score: scores) }
+
     /// The logit of each image with its own prompt; images run on the lanes, a prompt is read once however many images it has.
     ///
     /// - Parameter prompts: one an image.
     /// - Throws: `ModelError` when the tokenizer is not the model's.
-    func scores(of images: [RGBImage], prompts: [String], lanes: Lanes) throws -> [Float] {
+    private func scores(of images: [RGBImage], prompts: [String], lanes: Lanes) throws -> [Float] {
         let texts = Set(prompts).sorted()
         let numbers = Dictionary(texts.enumerated().map { ($0.element, $0.offset) }) { first, _ in first }
         let sequences = texts.map(tokens)

@@ -2,7 +2,6 @@ public import AdvGRPO
 import ImageModels
 import NeuralNetworks
 import Raster
-import Synchronization
 public import TensorCore
 
 /// PickScore as a discriminator: a dual encoder cut in two before the layers that a run trains.
@@ -17,7 +16,8 @@ public struct TunableImageText: Sendable {
     private let layerCount: Int
     private let engine: any Engine
     private let chunks: Chunks
-    private let texts = KnownTexts()
+    /// Directions of the prompts that were asked for.
+    private let texts = RememberedTensors()
 
     /// A folder of transformers' `CLIPModel` with tokenizer and, where present, image processor: PickScore_v1 for example.
     ///
@@ -82,21 +82,8 @@ public struct TunableImageText: Sendable {
 
     /// The prompt's direction in the common space, of unit length, [P]. Each prompt is read alone and once.
     private func text(_ prompt: String) -> Tensor {
-        texts.direction(of: prompt) {
+        texts.tensor(of: prompt) {
             model.textFeatures([tokenizer.padded(prompt, length: model.tokenLimit)]).unitNormalized().reshaped(-1)
         }
-    }
-}
-
-/// Directions of the prompts that were asked for.
-private final class KnownTexts: Sendable {
-    private let directions = Mutex<[String: Tensor]>([:])
-
-    func direction(of prompt: String, computed: () -> Tensor) -> Tensor {
-        if let known = directions.withLock({ $0[prompt] }) { return known }
-        // Two threads may compute the same one: they get the same bits.
-        let direction = computed()
-        directions.withLock { $0[prompt] = direction }
-        return direction
     }
 }

@@ -8,7 +8,7 @@ public final class OneDNNEngine: Engine {
     /// The engine; compiled operations are shared by all threads.
     public static let shared = OneDNNEngine()
 
-    public let name = "onednn"
+    public var name: String { EngineKind.oneDNN.rawValue }
     public let kernel: String
     let products = PrimitiveCache<ProductKey>()
     let convolutions = PrimitiveCache<ConvolutionKey>()
@@ -115,5 +115,12 @@ extension OneDNNEngine {
     func withScratch<Result>(_ count: Int, _ body: (UnsafeMutablePointer<Float>) -> Result) -> Result {
         let buffer = HostBuffer(byteCount: 4 * count)
         return withExtendedLifetime(buffer) { body(buffer.pointer.assumingMemoryBound(to: Float.self)) }
+    }
+}
+
+extension EngineKind {
+    /// oneDNN's row.
+    public static let oneDNN = EngineKind("onednn", "fp32 and bf16, fused, fast", isRehearsed: true) {
+        OneDNNEngine.shared
     }
 }

@@ -8,7 +8,7 @@ public final class OpenBLASEngine: Engine {
     /// The engine; it has no state.
     public static let shared = OpenBLASEngine()
 
-    public let name = "openblas"
+    public var name: String { EngineKind.openBLAS.rawValue }
     public let kernel: String
 
     private init() {
@@ -111,5 +111,12 @@ enum HostTensors {
 
     static func bytes(of x: Tensor) -> [UInt8] {
         Array(UnsafeRawBufferPointer(start: pointer(x), count: x.count * x.dtype.byteCount))
+    }
+}
+
+extension EngineKind {
+    /// OpenBLAS's row.
+    public static let openBLAS = EngineKind("openblas", "the reference to which the others are held") {
+        OpenBLASEngine.shared
     }
 }

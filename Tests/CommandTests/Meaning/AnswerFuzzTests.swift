@@ -104,7 +104,7 @@ private final class LyingServers: Sendable {
         let run = try await workspace.run("train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=1")
         guard run.exit == .status(0) else { throw TestFailure(run.errors) }
         let path = workspace.files("run").snapshot(1) + "/policy.safetensors"
-        let parameters = try Parameters(path: path, engine: try Engines.named("openblas"))
+        let parameters = try Parameters(path: path, engine: OpenBLASEngine.shared)
         return try PublishedWeights(version: PolicyVersion(rawValue: 0), parameters: parameters)
     }
 

@@ -1,0 +1,93 @@
+/// The discriminator's heads. A new one is a row at the end and a `DiscriminatorHead`.
+extension RewardComponent {
+    /// The head on the CLS token.
+    public static let cls: RewardComponent = .init(
+        "dino_cls",
+        .head {
+            ClassTokenHead(
+                width: $0.backbone.width, hiddenWidth: $0.discriminator.hiddenWidth,
+                normalization: $0.reward.featureNormalization)
+        }, model: .backbone, "the head's logit on the CLS token")
+
+    /// The head on the CLS token and on drawn patches, the released recipe.
+    public static let patch: RewardComponent = .init(
+        "dino_patch",
+        .head {
+            PatchHead(
+                width: $0.backbone.width, hiddenWidth: $0.discriminator.hiddenWidth, reward: $0.reward,
+                globalLossWeight: Float($0.discriminator.globalLossWeight),
+                patchLossWeight: Float($0.discriminator.patchLossWeight))
+        }, model: .backbone, "the head's logits on the CLS token and on drawn patches, with one shared head")
+
+    /// One head a block, best patches, fused.
+    public static let multilayer: RewardComponent = .init(
+        "dino_multilayer",
+        .head { (request) throws(SettingViolation) in
+            MultilayerHead(
+                width: request.backbone.width, hiddenWidth: request.discriminator.hiddenWidth, reward: request.reward,
+                blockNumbers: try request.blocks(request.reward.layers, key: "layers"))
+        }, model: .backbone, "the heads on several blocks, best patches averaged, then fused")
+
+    /// A head on pooled statistics of one block's patches.
+    public static let statistics: RewardComponent = .init(
+        "dino_statistics",
+        .head { (request) throws(SettingViolation) in
+            request.statisticsHead(
+                .statistics,
+                .blocks(
+                    try request.blocks([request.reward.statisticsLayer], key: "statisticsLayer"),
+                    tokenWidth: request.backbone.width, request.reward.statistics))
+        }, model: .backbone, "the head on mean, deviation, maximum and minimum of one block's patch tokens")
+
+    /// A head on pooled texture statistics of the pixels; needs no backbone.
+    public static let texture: RewardComponent = .init(
+        "texture", .head { $0.statisticsHead(.texture, .texture($0.reward.statistics)) },
+        "the head on mean, deviation, maximum and minimum of the texture of 8 x 8 squares; no backbone")
+
+    /// A head on an 8 x 8 thumbnail and the colours of the image; needs no backbone.
+    public static let thumbnail: RewardComponent = .init(
+        "thumbnail", .head { $0.statisticsHead(.thumbnail, .thumbnail) },
+        "the head on an 8 x 8 thumbnail and the mean and deviation of its colours; no backbone")
+
+    /// How well image and prompt fit, by CLIP-H tuned on human choices whose last layers learn to prefer the references.
+    public static let pickScoreAdversarial: RewardComponent = .init(
+        "pickscore_adversarial",
+        .head { request in
+            guard let encoder = request.encoder else {
+                preconditionFailure("pickscore_adversarial without its dual encoder")
+            }
+            return ImageTextHead(encoder: encoder)
+        }, reads: [.prompt],
+        model: .folder(
+            "the `CLIPModel`, PickScore_v1 for example, whose last layers the run tunes without writing to its files",
+            source: "method 1.13"),
+        divisor: 26, "PickScore, its last layers tuned against the policy")
+
+    static let heads = [cls, patch, multilayer, statistics, texture, thumbnail, pickScoreAdversarial]
+}
+
+/// What a head is made from.
+struct HeadRequest {
+    let reward: RewardSettings
+    let discriminator: DiscriminatorSettings
+    let backbone: BackboneShape
+    /// What `pickscore_adversarial` tunes; needed where its weight is above 0.
+    let encoder: TunedEncoder?
+
+    /// Block numbers counted from the first.
+    ///
+    /// - Parameter key: of `reward`, which holds them.
+    func blocks(_ layers: [Int], key: String) throws(SettingViolation) -> [Int] {
+        guard let blocks = RewardSettings.blockIndices(layers, depth: backbone.depth) else {
+            throw SettingViolation(
+                path: "reward.\(key)", message: "\(layers) is not among the backbone's \(backbone.depth) blocks")
+        }
+        return blocks
+    }
+
+    func statisticsHead(_ component: RewardComponent, _ statistics: ImageStatistics) -> StatisticsHead {
+        StatisticsHead(
+            component: component, statistics: statistics, isRelative: reward.relativeToReferences,
+            hiddenWidth: discriminator.hiddenWidth)
+    }
+}
