@@ -143,10 +143,9 @@ struct WeightsTests {
             $0.given = [:]
         }
         _ = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
-        #expect(
-            publisher.record.withLock { $0.given }
-                == Dictionary(
-                    uniqueKeysWithValues: weights.manifest.pieces[12...].map { ($0.digest, 1) }))
+        // Requests of the first attempt that were on their way may be answered after it failed: a piece may be given twice.
+        let given = publisher.record.withLock { Set($0.given.keys) }
+        #expect(given == Set(weights.manifest.pieces[12...].map(\.digest)))
         publisher.end()
     }
 
