@@ -68,16 +68,16 @@ extension LearnerState {
     mutating func answer(_ hello: Hello, now: Int) throws(Failure) -> Welcome {
         guard !isClosed else {
             throw Failure(
-                code: "runComplete", message: stopReason ?? "the run is complete", remedy: "there is no work left")
+                code: .runComplete, message: stopReason ?? "the run is complete", remedy: "there is no work left")
         }
         guard hello.settingsDigest == settingsDigest else {
             throw Failure(
-                code: "settingsMismatch", message: "worker \(hello.name) runs other settings than the learner",
+                code: .settingsMismatch, message: "worker \(hello.name) runs other settings than the learner",
                 remedy: "start it with the run's own settings.yaml")
         }
         if let part = ModelDigest.difference(models, hello.models) {
             throw Failure(
-                code: "modelMismatch",
+                code: .modelMismatch,
                 message:
                     "worker \(hello.name) has another \(part) than the learner: its files hold other weights or settings",
                 remedy: "copy the learner's \(part) to \(hello.host)")
@@ -102,7 +102,7 @@ extension LearnerState {
     mutating func answer(_ request: LeaseRequest, now: Int) throws(Failure) -> LeaseAnswer {
         guard workers[request.worker] != nil else {
             throw Failure(
-                code: "unknownWorker", message: "worker \(request.worker) has not said hello", remedy: "say hello first"
+                code: .unknownWorker, message: "worker \(request.worker) has not said hello", remedy: "say hello first"
             )
         }
         sawActivity(of: request.worker, now: now)
@@ -144,7 +144,7 @@ extension LearnerState {
     private func published() throws(Failure) -> PublishedWeights {
         guard let weights else {
             throw Failure(
-                code: "staleVersion", message: "no weights are published yet", remedy: "ask for a lease first")
+                code: .staleVersion, message: "no weights are published yet", remedy: "ask for a lease first")
         }
         return weights
     }

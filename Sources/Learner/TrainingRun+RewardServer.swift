@@ -10,7 +10,7 @@ import Transport
 extension TrainingRun {
     /// Has the reward server train, or only measure when no steps are asked for.
     static func train(_ order: DiscriminatorTraining, on rewardServer: Client) throws -> DiscriminatorTrained {
-        let codes = ["notReady", "busy", "versionMismatch", "unknownGroup", "wrongRun", "closedEpoch"]
+        let codes: [FailureCode] = [.notReady, .busy, .versionMismatch, .unknownGroup, .wrongRun, .closedEpoch]
         let trained = try asking("the reward server cannot train", resetting: codes) {
             try rewardServer.requestBlocking(order, deadline: .seconds(600))
         }
@@ -28,13 +28,13 @@ extension TrainingRun {
     /// - Parameter codes: failures that mean a lost state; nil for all of them.
     /// - Throws: `RewardServerReset`; `Interruption` when a run that is to end has waited long enough; any other failure as it
     ///   came.
-    static func asking<Answer>(_ what: String, resetting codes: [String]?, _ body: () throws -> Answer) throws
+    static func asking<Answer>(_ what: String, resetting codes: [FailureCode]?, _ body: () throws -> Answer) throws
         -> Answer
     {
         do {
             return try body()
         } catch let failure as Failure
-            where failure.code != RequestJournal.code && codes?.contains(failure.code) ?? true
+            where failure.code != .endedRole && codes?.contains(failure.code) ?? true
         {
             throw RewardServerReset(reason: "\(what): \(failure.message)")
         } catch let error as TransportError where error.code == .deadlineExceeded {
@@ -60,8 +60,7 @@ extension TrainingRun {
     func restoreRewardServer(_ moment: inout RunMoment) throws {
         try waitForRewardServer()
         let (version, state, runID) = (moment.discriminatorVersion, moment.discriminatorState, moment.record.runID)
-        let models = try Self.asking("the reward server cannot be restored", resetting: ["restoreInterrupted", "busy"])
-        {
+        let models = try Self.asking("the reward server cannot be restored", resetting: [.restoreInterrupted, .busy]) {
             try rewardServer.restoreDiscriminator(version, state, runID: runID)
         }
         try moment.record.checkModels(models, of: directory.path)
@@ -86,7 +85,7 @@ extension TrainingRun {
                 _ = try rewardServer.requestBlocking(hello, deadline: .seconds(2))
                 return
             } catch let failure as Failure {
-                if ["settingsMismatch", "modelMismatch"].contains(failure.code) { throw failure }
+                if [.settingsMismatch, .modelMismatch].contains(failure.code) { throw failure }
                 return  // It has no discriminator yet, or serves another run.
             } catch is WireError {
                 return  // It answers; what it makes of a restore will show.

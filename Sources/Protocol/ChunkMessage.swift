@@ -37,7 +37,7 @@ extension Array where Element == TensorChunk {
     public func requested(_ index: Int) throws(Failure) -> TensorChunk {
         guard indices.contains(index) else {
             throw Failure(
-                code: "noSuchChunk", message: "chunk \(index) of \(count) was asked for",
+                code: .noSuchChunk, message: "chunk \(index) of \(count) was asked for",
                 remedy: "start again from chunk 0")
         }
         return self[index]

@@ -41,7 +41,7 @@ public struct Permission: Sendable, Equatable {
     public static func check(_ kind: MessageKind, from sender: Role, to receiver: Role) throws(Failure) {
         guard allows(kind, from: sender, to: receiver) else {
             throw Failure(
-                code: "notAllowed",
+                code: .notAllowed,
                 message: "\(sender.rawValue) may not send \(kind) to \(receiver.rawValue)",
                 remedy:
                     "docs/protocol.md says who sends what to whom; the sender's role is its key's in the allow-list, "

@@ -53,7 +53,7 @@ public final class Relay: Sendable {
             } catch let error as WireError {
                 request.fail(Failure(error))
             } catch {
-                request.fail(Failure(code: "upstream", message: "\(error)", remedy: "ask the learner"))
+                request.fail(Failure(code: .upstream, message: "\(error)", remedy: "ask the learner"))
             }
         }
     }

@@ -112,7 +112,7 @@ actor RelayStore {
     }
 
     private static let incomplete = Failure(
-        code: "internal", message: "a piece did not come with those it was asked with")
+        code: .internal, message: "a piece did not come with those it was asked with")
 
     private func count(_ byteCount: Int) {
         statistics.servedCount += 1
@@ -161,7 +161,7 @@ actor RelayStore {
     }
 
     private func fail(_ names: [Name], _ error: any Error) {
-        statistics.failure = (error as? Failure)?.code == "staleVersion" ? nil : "\(error)"
+        statistics.failure = (error as? Failure)?.code == .staleVersion ? nil : "\(error)"
         for name in names { flights[name] = nil }
     }
 

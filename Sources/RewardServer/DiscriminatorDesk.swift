@@ -131,7 +131,7 @@ public struct DiscriminatorDesk {
     private func ready() throws(Failure) -> DiscriminatorTrainer {
         guard let trainer else {
             throw Failure(
-                code: "notReady", message: "the reward server has no discriminator yet",
+                code: .notReady, message: "the reward server has no discriminator yet",
                 remedy: "wait for the learner to restore it")
         }
         return trainer
@@ -142,7 +142,7 @@ public struct DiscriminatorDesk {
         let discriminator = try ready().discriminator
         if let asked = request.discriminatorVersion?.rawValue, asked != discriminator.version {
             throw Failure(
-                code: asked > discriminator.version ? "notReady" : "versionMismatch",
+                code: asked > discriminator.version ? .notReady : .versionMismatch,
                 message:
                     "the discriminator is at version \(discriminator.version), \(asked) is to score \(request.group)",
                 remedy: asked > discriminator.version
@@ -172,7 +172,7 @@ public struct DiscriminatorDesk {
         var next = try ready()
         guard next.discriminator.version == order.fromVersion.rawValue else {
             throw Failure(
-                code: "versionMismatch",
+                code: .versionMismatch,
                 message: "the discriminator is at version \(next.discriminator.version), not \(order.fromVersion)",
                 remedy: "restore the version that is meant")
         }
@@ -193,7 +193,7 @@ public struct DiscriminatorDesk {
             outgoing = nil
             return answer
         } catch let missing as MissingGroups {
-            throw Failure(code: "unknownGroup", message: missing.description, remedy: "sample them again")
+            throw Failure(code: .unknownGroup, message: missing.description, remedy: "sample them again")
         }
     }
 
@@ -203,7 +203,7 @@ public struct DiscriminatorDesk {
         var trainer = try ready()
         guard trainer.discriminator.version == request.version.rawValue else {
             throw Failure(
-                code: "versionMismatch",
+                code: .versionMismatch,
                 message: "the discriminator is at version \(trainer.discriminator.version), not \(request.version)")
         }
         if outgoing?.version != request.version || request.chunkIndex == 0 {
@@ -225,7 +225,7 @@ public struct DiscriminatorDesk {
         }
         guard incoming?.order.version == order.version, incoming?.order.runID == order.runID else {
             throw Failure(
-                code: "restoreInterrupted", message: "another restore began", remedy: "start again from chunk 0")
+                code: .restoreInterrupted, message: "another restore began", remedy: "start again from chunk 0")
         }
         try incoming?.assembler.add(order.chunk, index: order.chunkIndex)
         guard order.chunkIndex == order.chunkCount - 1, let tensors = try incoming?.assembler.assembled() else {
@@ -239,7 +239,7 @@ public struct DiscriminatorDesk {
         }
         guard next.discriminator.version == order.version.rawValue else {
             throw Failure(
-                code: "versionMismatch",
+                code: .versionMismatch,
                 message: "the state is of version \(next.discriminator.version), not \(order.version)")
         }
         trainer = next
@@ -273,7 +273,7 @@ extension AdvGRPO.DiscriminatorState {
     /// - Throws: `Failure` when the document is missing, `WireError` when a tensor is not floating point.
     init(_ tensors: TensorSet, engine: any Engine) throws {
         guard let document = tensors[documentName] else {
-            throw Failure(code: "invalidState", message: "the discriminator's state has no \(documentName)")
+            throw Failure(code: .invalidState, message: "the discriminator's state has no \(documentName)")
         }
         var rest = tensors
         rest[documentName] = nil

@@ -147,7 +147,7 @@ public final class RewardServer: Sendable {
     ) throws(Failure) {
         if let reason = shutdown.drainReason {
             throw Failure(
-                code: "busy", message: "the reward server is about to end: \(reason)", remedy: "ask its successor")
+                code: .busy, message: "the reward server is about to end: \(reason)", remedy: "ask its successor")
         }
         queue.add(
             Job(request: request) { [view] desk in
@@ -175,12 +175,12 @@ public final class RewardServer: Sendable {
         let epoch = try openEpoch()
         guard score.group.epoch == epoch.number else {
             throw Failure(
-                code: "closedEpoch", message: "group \(score.group) is to be scored, epoch \(epoch.number) is open",
+                code: .closedEpoch, message: "group \(score.group) is to be scored, epoch \(epoch.number) is open",
                 remedy: "ask the learner for a new lease")
         }
         guard score.prompt == epoch.prompts[score.group.index] else {
             throw Failure(
-                code: RunContract.code,
+                code: .notOfThisRun,
                 message:
                     "group \(score.group) has the prompt \"\(epoch.prompts[score.group.index].prefix(200))\", not \"\(score.prompt.prefix(200))\"",
                 remedy: "start every role with the same data.prompts")
@@ -193,7 +193,7 @@ public final class RewardServer: Sendable {
         let epoch = try openEpoch().number
         guard (epoch - 1...epoch).contains(order.epoch) else {
             throw Failure(
-                code: "closedEpoch", message: "a training on epoch \(order.epoch) was ordered, epoch \(epoch) is open",
+                code: .closedEpoch, message: "a training on epoch \(order.epoch) was ordered, epoch \(epoch) is open",
                 remedy: "open the epoch and have it scored first")
         }
     }
@@ -204,7 +204,7 @@ public final class RewardServer: Sendable {
     }
 
     private static let notReady = Failure(
-        code: "notReady", message: "the reward server has no discriminator yet, or no epoch is open",
+        code: .notReady, message: "the reward server has no discriminator yet, or no epoch is open",
         remedy: "wait for the learner to restore it")
 
     // MARK: On the compute thread
@@ -262,12 +262,12 @@ public final class RewardServer: Sendable {
     private func answer(_ peer: Hello) throws(Failure) -> Welcome {
         guard peer.settingsDigest == settings.methodDigest else {
             throw Failure(
-                code: "settingsMismatch", message: "the reward server runs other settings than the learner",
+                code: .settingsMismatch, message: "the reward server runs other settings than the learner",
                 remedy: "start both with the run's own settings.yaml")
         }
         if let part = ModelDigest.difference(models, peer.models) {
             throw Failure(
-                code: "modelMismatch",
+                code: .modelMismatch,
                 message:
                     "the reward server has another \(part) than the learner: its files hold other weights or settings",
                 remedy: "copy the learner's \(part) to the reward server's machine")

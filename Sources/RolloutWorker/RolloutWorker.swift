@@ -113,7 +113,7 @@ public final class RolloutWorker: Sendable {
                 if !isIntroduced { try introduce(patience) }
                 isIntroduced = true
                 if let reason = try takeTurn(&held, store, patience) { return .stopped(reason: reason) }
-            } catch let failure as Failure where failure.code == "runComplete" {
+            } catch let failure as Failure where failure.code == .runComplete {
                 return .stopped(reason: failure.message)
             } catch let failure as Failure where Self.isOfNewLearner(failure) {
                 // The learner was started again; introduce this worker again. Not at once: a reward server may serve the other run
@@ -132,14 +132,14 @@ public final class RolloutWorker: Sendable {
 
     /// Whether a refusal means that the learner does not know this worker, or is the learner of another run by now.
     private static func isOfNewLearner(_ failure: Failure) -> Bool {
-        ["unknownWorker", "wrongRun"].contains(failure.code)
+        [.unknownWorker, .wrongRun].contains(failure.code)
     }
 
     /// Whether the next answer may be another: the learner is busy or says what cannot be meant. What it says of this worker's
     /// settings, models, key or program stays true.
     private static func mayPass(_ error: any Error) -> Bool {
         guard let failure = error as? Failure else { return error is WireError }
-        return !["settingsMismatch", "modelMismatch", "notAllowed", "unsupportedVersion"].contains(failure.code)
+        return ![.settingsMismatch, .modelMismatch, .notAllowed, .unsupportedVersion].contains(failure.code)
     }
 
     private func introduce(_ patience: Duration) throws {
@@ -184,7 +184,7 @@ public final class RolloutWorker: Sendable {
             reporter.holds(held?.version)
             guard let weights = held else { return }
             result = try recorded(lease) { try make(lease, weights: weights) }
-        } catch let failure as Failure where failure.code == "staleVersion" {
+        } catch let failure as Failure where failure.code == .staleVersion {
             held = nil
             return
         } catch is LeaseLost {
@@ -223,7 +223,7 @@ public final class RolloutWorker: Sendable {
         let parameters = try store.parameters(lease.manifest, of: lease.weightsDigest, on: policy.engine)
         for (name, tensor) in policy.initialParameters.entries where parameters[name]?.dtype != tensor.dtype {
             throw Failure(
-                code: RunContract.code,
+                code: .notOfThisRun,
                 message:
                     "the weights' \(name) is \(parameters[name].map { "\($0.dtype)" } ?? "missing"), expected \(tensor.dtype)",
                 remedy: "start learner and workers with the run's own settings.yaml")
@@ -276,11 +276,11 @@ public final class RolloutWorker: Sendable {
             do {
                 return try rewardServer.requestBlocking(request, deadline: max(.seconds(1), end - .now))
             } catch let failure as Failure
-                where ["notReady", "busy"].contains(failure.code) && ContinuousClock.now < end && !shutdown.isRequested
+                where [.notReady, .busy].contains(failure.code) && ContinuousClock.now < end && !shutdown.isRequested
             {
                 if reporter.hasLost(request.group) { throw LeaseLost() }
                 shutdown.sleep(for: .milliseconds(100))
-            } catch let failure as Failure where failure.code == "closedEpoch" {
+            } catch let failure as Failure where failure.code == .closedEpoch {
                 throw LeaseLost()
             }
         }

@@ -144,7 +144,7 @@ public struct PublishedWeights: Sendable {
 
     private func stale(_ what: String) -> Failure {
         Failure(
-            code: "staleVersion", message: "\(what) is not of the current policy version, \(version)",
+            code: .staleVersion, message: "\(what) is not of the current policy version, \(version)",
             remedy: "ask for a lease again")
     }
 }

@@ -83,16 +83,13 @@ public final class RequestJournal: Sendable {
     ) throws -> Value {
         guard !refused.contains(request) else {
             throw Failure(
-                code: Self.code, message: "this request ended the process that carried it out before: \(request)",
+                code: .endedRole, message: "this request ended the process that carried it out before: \(request)",
                 remedy: "see what its log says of it, and remove \(path) to have it tried again")
         }
         LastWords.begin(place, request.description)
         defer { LastWords.end(place) }
         return try body()
     }
-
-    /// The failure's code.
-    public static let code = "endedRole"
 
     /// The journal of a role of a run.
     public static func path(of name: String, logsFolder: String) -> String { "\(logsFolder)/\(name).requests" }

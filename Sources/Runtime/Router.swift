@@ -47,7 +47,7 @@ public final class Router: Sendable {
         request.answering {
             try Permission.check(request.kind, from: request.peer.role, to: role)
             guard let handler = handlers[request.kind] else {
-                throw Failure(code: "wrongServer", message: "\(role.rawValue) does not answer \(request.kind)")
+                throw Failure(code: .wrongServer, message: "\(role.rawValue) does not answer \(request.kind)")
             }
             guard let journal else { return try handler(request) }
             try journal.during(RequestFingerprint(of: request.message), at: .door) { try handler(request) }
@@ -83,7 +83,7 @@ extension Hello {
     public func check(_ peer: Request.Peer) throws(Failure) {
         guard role == peer.role else {
             throw Failure(
-                code: "notAllowed",
+                code: .notAllowed,
                 message: "\(name) says it is a \(role.rawValue), its requests come from a \(peer.role.rawValue)",
                 remedy: "use the key that `advgrpo keygen` made for the role")
         }
@@ -113,7 +113,7 @@ extension Failure {
         switch error {
         case let failure as Failure: self = failure
         case let error as WireError: self.init(error)
-        default: self.init(code: "failed", message: "\(error)")
+        default: self.init(code: .failed, message: "\(error)")
         }
     }
 }

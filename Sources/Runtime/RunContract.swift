@@ -18,9 +18,6 @@ public struct RunContract: Sendable, Equatable {
     /// Optimiser steps of a training of the discriminator; 0 where none learns.
     public var trainingSteps: Int
 
-    /// The code of a failure that names what is not this run's.
-    public static let code = "notOfThisRun"
-
     /// What a run's settings say.
     public init(_ method: MethodSettings) {
         memberCount = method.rollout.groupSize
@@ -124,7 +121,7 @@ public struct RunContract: Sendable, Equatable {
     }
 
     private func foreign(_ message: String) -> Failure {
-        Failure(code: Self.code, message: message, remedy: "start every role with the run's own settings.yaml")
+        Failure(code: .notOfThisRun, message: message, remedy: "start every role with the run's own settings.yaml")
     }
 }
 

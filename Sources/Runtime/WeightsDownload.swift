@@ -181,7 +181,7 @@ public final class WeightsDownload {
 
     private static func wrong(_ what: String, _ server: Client) -> Failure {
         Failure(
-            code: "wrongBytes", message: "\(server.endpoint) sent \(what)",
+            code: .wrongBytes, message: "\(server.endpoint) sent \(what)",
             remedy: "look after that machine's memory and network, or who runs it")
     }
 
@@ -190,7 +190,7 @@ public final class WeightsDownload {
     private func leave(_ relay: Client, _ error: any Error) {
         statistics.relayFailureCount += 1
         relayIsLeftUntil = .now + Self.relayPause
-        relayIsRefused = (error as? Failure)?.code == "wrongBytes" || error is WireError
+        relayIsRefused = (error as? Failure)?.code == .wrongBytes || error is WireError
         logger.warning(
             "weights are asked of the learner, relay \(relay.endpoint) \(relayIsRefused ? "is not asked again" : "failed"): \(error)"
         )

@@ -43,7 +43,7 @@ public final class Request: Sendable {
     }
 
     deinit {
-        fail(Failure(code: "internal", message: "the server dropped \(kind) without an answer", remedy: "see its log"))
+        fail(Failure(code: .internal, message: "the server dropped \(kind) without an answer", remedy: "see its log"))
     }
 
     /// What is asked.
@@ -84,7 +84,8 @@ public final class Request: Sendable {
     private func send(_ failure: Failure) {
         // A failure has no tensors and no rules; only a text beyond the header limit could be refused, so it is cut.
         let short = Failure(
-            code: String(failure.code.prefix(64)), message: String(failure.message.prefix(4096)),
+            code: FailureCode(rawValue: String(failure.code.rawValue.prefix(64))),
+            message: String(failure.message.prefix(4096)),
             remedy: failure.remedy.map { String($0.prefix(4096)) })
         if let encoded = try? encoded(short) { answer(encoded, true) }
     }

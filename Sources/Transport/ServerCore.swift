@@ -150,7 +150,7 @@ final class ServerCore: LoopParticipant {
             role: known ?? message.sender ?? .operator, address: properties.address)
         if let said = message.sender, said != peer.role {
             let failure = Failure(
-                code: "notAllowed",
+                code: .notAllowed,
                 message:
                     "the request says it comes from a \(said.rawValue), its key is that of a \(peer.role.rawValue)",
                 remedy: "use the key that `advgrpo keygen` made for the role")
@@ -177,7 +177,7 @@ final class ServerCore: LoopParticipant {
             send(reply, to: route)
         case .conflict:
             let failure = Failure(
-                code: "badFraming", message: "request id \(key.requestID) was used before, for another kind of request",
+                code: .badFraming, message: "request id \(key.requestID) was used before, for another kind of request",
                 remedy: "use every id once")
             refuse(key.requestID, failure, route)
         case .new:
@@ -210,7 +210,7 @@ final class ServerCore: LoopParticipant {
             "a request too many: \(requests.held(by: payer).count) of this connection, \(requests.held(by: [payer[0]]).count) "
             + "of this peer and \(requests.held.count) of all are in progress"
         report(reason, peer.id, peer: properties.peer, address: properties.address)
-        refuse(requestID, Failure(code: "busy", message: reason, remedy: "ask again later"), route)
+        refuse(requestID, Failure(code: .busy, message: reason, remedy: "ask again later"), route)
     }
 
     private func wrongRun(_ message: ReceivedMessage, _ own: RunID?) -> Failure? {
@@ -219,7 +219,7 @@ final class ServerCore: LoopParticipant {
                 message.envelope.kind)
         else { return nil }
         return Failure(
-            code: "wrongRun", message: "this server belongs to run \(own), the request to run \(other)",
+            code: .wrongRun, message: "this server belongs to run \(own), the request to run \(other)",
             remedy: "restart the sender, or connect it to its own run")
     }
 

@@ -85,7 +85,7 @@ struct LearnerStateTests {
         #expect(!state.isDeserted(now: 5005) && state.isDeserted(now: 10_005))
         // Who comes when the learner leaves is not taken in, and hears why.
         state.isClosed = true
-        #expect(throws: Failure(code: "runComplete", message: "complete", remedy: "there is no work left")) {
+        #expect(throws: Failure(code: .runComplete, message: "complete", remedy: "there is no work left")) {
             try state.answer(hello("late"), now: 10_006)
         }
         #expect(state.workers["late"] == nil)
@@ -132,7 +132,7 @@ struct LearnerStateTests {
             _ = try state.answer(hello("w", models: ["model/transformer": "b"]), now: 0)
             Issue.record("another model was let in")
         } catch {
-            #expect(error.code == "modelMismatch" && error.message.contains("model/transformer"))
+            #expect(error.code == .modelMismatch && error.message.contains("model/transformer"))
         }
         _ = try state.answer(hello("w", models: ["model/transformer": "a", "model/vae": "c"]), now: 0)
     }

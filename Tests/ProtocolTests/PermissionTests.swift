@@ -44,13 +44,13 @@ struct PermissionTests {
                     let refusal = failureCode { () throws(Failure) in
                         try Permission.check(kind, from: sender, to: receiver)
                     }
-                    #expect(refusal == (said ? nil : "notAllowed"))
+                    #expect(refusal == (said ? nil : .notAllowed))
                 }
             }
         }
     }
 
-    private func failureCode(_ body: () throws(Failure) -> Void) -> String? {
+    private func failureCode(_ body: () throws(Failure) -> Void) -> FailureCode? {
         do {
             try body()
             return nil

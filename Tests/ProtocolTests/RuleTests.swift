@@ -70,7 +70,7 @@ struct RuleTests {
 
     @Test("numbers that no run can have are refused with their range, before anything is made of them")
     func ranges() throws {
-        func failure(_ epoch: String, _ index: String) -> WireError.Code? {
+        func failure(_ epoch: String, _ index: String) -> FailureCode? {
             ProtocolTests.failure {
                 _ = try request(
                     GroupFailure.self,

@@ -125,7 +125,7 @@ let samples: [(name: String, message: any WireMessage)] = [
     ("status", Status(document: ["roles": ["worker-1": "rollingOut"]])),
     ("stopRequest", StopRequest(drain: true, reason: "asked by an operator")),
     ("stopAcknowledgement", StopAcknowledgement()),
-    ("failure", Failure(code: "busy", message: "the queue is full", remedy: "ask again")),
+    ("failure", Failure(code: .busy, message: "the queue is full", remedy: "ask again")),
 ]
 
 /// Folder of the committed bytes.
@@ -143,7 +143,7 @@ func decode<Message: WireMessage>(_ frames: [SharedBytes], like message: Message
 }
 
 /// The code of the `WireError` that `body` throws, or nil.
-func failure(_ body: () throws -> Void) -> WireError.Code? {
+func failure(_ body: () throws -> Void) -> FailureCode? {
     do {
         try body()
         return nil

@@ -19,7 +19,7 @@ enum ProductSender {
                     request.reply(try weights.answer(try request.decoded(as: PiecesRequest.self)), isKept: false)
                 }
             } catch {
-                request.fail(Failure(code: "bench", message: "\(error)"))
+                request.fail(Failure(code: FailureCode(rawValue: "bench"), message: "\(error)"))
             }
         }
         let receivers = try Receivers(

@@ -128,14 +128,14 @@ struct RelayTests {
         }
         let client = try bench.client()
         let other = PiecesRequest(pieces: [PieceDigest(bytes: 0..<16)])
-        #expect(failure { _ = try client.requestBlocking(other, deadline: .seconds(30)) }?.code == "staleVersion")
+        #expect(failure { _ = try client.requestBlocking(other, deadline: .seconds(30)) }?.code == .staleVersion)
         #expect(try bench.health().serving)
         bench.origin.record.withLock { record in
             record.spoil = { _, pieces in Pieces(pieces.pieces.map { $0[0..<$0.count - 1] }) }
         }
         let wanted = PiecesRequest(pieces: [published.manifest.pieces[0].digest])
         let lie = failure { _ = try client.requestBlocking(wanted, deadline: .seconds(30)) }
-        #expect(lie?.code == "wrongBytes" && lie?.message.contains(bench.origin.server.endpoint.description) == true)
+        #expect(lie?.code == .wrongBytes && lie?.message.contains(bench.origin.server.endpoint.description) == true)
         let health = try bench.health()
         #expect(!health.serving && health.reason.contains("wrongBytes"))
         // Nothing of it was kept, and the next one who asks is served.
@@ -146,7 +146,7 @@ struct RelayTests {
             failure {
                 _ = try client.requestBlocking(
                     LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), deadline: .seconds(30))
-            }?.code == "notAllowed")
+            }?.code == .notAllowed)
         bench.end()
     }
 }

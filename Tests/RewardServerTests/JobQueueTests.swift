@@ -10,7 +10,8 @@ import Transport
         let loop = try SocketLoop()
         let queue = JobQueue()
         let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop) { request in
-            queue.add(Job(request: request) { _ in throw Failure(code: "test", message: "not run") })
+            queue.add(
+                Job(request: request) { _ in throw Failure(code: FailureCode(rawValue: "test"), message: "not run") })
         }
         let peers = try (0..<3).map { _ in try Client(server.endpoint, on: loop) }
         #expect(queue.next(limit: .milliseconds(10)) == nil)
@@ -29,7 +30,7 @@ import Transport
             var order: [Int] = []
             while let request = queue.next(limit: .milliseconds(10))?.request {
                 order.append((try? request.decoded(as: DiscriminatorStateRequest.self).chunkIndex) ?? -1)
-                request.fail(Failure(code: "test", message: "seen"))
+                request.fail(Failure(code: FailureCode(rawValue: "test"), message: "seen"))
             }
             return order
         }

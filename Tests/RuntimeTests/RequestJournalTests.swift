@@ -29,7 +29,7 @@ struct RequestJournalTests {
             try RequestJournal(path: path).during(request, at: .work) {}
             return false
         } catch let failure as Failure {
-            #expect(failure.code == RequestJournal.code && failure.remedy?.contains(path) == true)
+            #expect(failure.code == .endedRole && failure.remedy?.contains(path) == true)
             return true
         }
     }

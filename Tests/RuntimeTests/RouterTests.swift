@@ -44,7 +44,9 @@ struct RouterTests {
     private static let routes: [Route] = requests.map { route($0) }
 
     private static func route<Message: WireRequest>(_ message: Message) -> Route {
-        Route(Message.self) { (_: Message, _: Request) in throw Failure(code: "reached", message: "") }
+        Route(Message.self) { (_: Message, _: Request) in
+            throw Failure(code: FailureCode(rawValue: "reached"), message: "")
+        }
     }
 
     private static func health(_ request: Request) {
@@ -60,7 +62,7 @@ struct RouterTests {
             _ = try await client.request(message, deadline: .seconds(30))
             return "answered"
         } catch let failure as Failure {
-            return failure.code
+            return failure.code.rawValue
         }
     }
 
@@ -154,7 +156,7 @@ struct RouterTests {
             [
                 Route(Hello.self) { hello, request in
                     try hello.check(request.peer)
-                    throw Failure(code: "reached", message: "")
+                    throw Failure(code: FailureCode(rawValue: "reached"), message: "")
                 }
             ], health: Self.health)
         let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: router.handle)

@@ -53,7 +53,7 @@ struct RunContractTests {
             try body()
             return nil
         } catch let failure as Failure {
-            #expect(failure.code == RunContract.code && failure.remedy != nil)
+            #expect(failure.code == .notOfThisRun && failure.remedy != nil)
             return failure.message
         } catch {
             return "another error: \(error)"

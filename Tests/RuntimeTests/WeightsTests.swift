@@ -127,7 +127,7 @@ struct WeightsTests {
         publisher.record.withLock { record in
             record.spoil = { request, pieces in
                 if request.pieces[0] == weights.manifest.pieces[12].digest {
-                    throw Failure(code: "busy", message: "not now")
+                    throw Failure(code: .busy, message: "not now")
                 }
                 return pieces
             }
@@ -156,18 +156,18 @@ struct WeightsTests {
         let download = WeightsDownload(learner: try client(publisher), logger: logger)
         let byte = SharedBytes(copying: [1] as [UInt8])
         let other = PieceDigest(of: byte)
-        func code(_ body: () throws -> Void) -> String? {
+        func code(_ body: () throws -> Void) -> FailureCode? {
             do { try body() } catch { return (error as? Failure)?.code }
             return nil
         }
-        #expect(code { _ = try download.manifest(ManifestDigest(of: byte)) } == "staleVersion")
-        #expect(code { try download.pull([.init(digest: other, byteCount: 1)]) { _, _ in } } == "staleVersion")
+        #expect(code { _ = try download.manifest(ManifestDigest(of: byte)) } == .staleVersion)
+        #expect(code { try download.pull([.init(digest: other, byteCount: 1)]) { _, _ in } } == .staleVersion)
         #expect(
             code { _ = try weights.answer(PiecesRequest(pieces: weights.manifest.pieces.map(\.digest))) }
-                == "limitExceeded")
+                == .limitExceeded)
         // The right bytes, but not as many as somebody says.
         let short = WeightsManifest.Piece(digest: weights.manifest.pieces[3].digest, byteCount: 21)
-        #expect(code { try download.pull([short]) { _, _ in Issue.record("taken") } } == "wrongBytes")
+        #expect(code { try download.pull([short]) { _, _ in Issue.record("taken") } } == .wrongBytes)
         publisher.end()
     }
 
@@ -194,7 +194,7 @@ struct WeightsTests {
             _ = try store.parameters(weights.manifestDigest, of: weights.digest, on: OpenBLASEngine.shared)
             Issue.record("wrong bytes were accepted")
         } catch let failure as Failure {
-            #expect(failure.code == "wrongBytes" && failure.message.contains(":\(publisher.port) sent 4000 bytes"))
+            #expect(failure.code == .wrongBytes && failure.message.contains(":\(publisher.port) sent 4000 bytes"))
         }
         publisher.end()
     }
@@ -255,7 +255,7 @@ struct WeightsTests {
         // What the relay has sent is proven by the time when it fails.
         _ = try store.parameters(first.manifestDigest, of: first.digest, on: OpenBLASEngine.shared)
         #expect(download.statistics == .init(relayByteCount: 4000))
-        relay.record.withLock { $0.spoil = { _, _ in throw Failure(code: "upstream", message: "gone") } }
+        relay.record.withLock { $0.spoil = { _, _ in throw Failure(code: .upstream, message: "gone") } }
         learner.record.withLock {
             $0.weights = second
             $0.spoil = { _, pieces in Pieces(pieces.pieces.map(forged)) }
@@ -264,7 +264,7 @@ struct WeightsTests {
             _ = try store.parameters(second.manifestDigest, of: second.digest, on: OpenBLASEngine.shared)
             Issue.record("other weights than the lease's were accepted")
         } catch let failure as Failure {
-            #expect(failure.code == "wrongBytes" && failure.message.contains(":\(learner.port) sent weights of digest"))
+            #expect(failure.code == .wrongBytes && failure.message.contains(":\(learner.port) sent weights of digest"))
         }
         learner.record.withLock { $0.spoil = nil }
         let received = try store.parameters(second.manifestDigest, of: second.digest, on: OpenBLASEngine.shared)

@@ -96,7 +96,11 @@ struct ConformanceTests {
         let error = await failure(Failure.self) {
             _ = try await client.request(StatusRequest(), deadline: .seconds(100))
         }
-        #expect(error == Failure(code: "unsupported", message: "no statusRequest here", remedy: "ask elsewhere"))
+        #expect(
+            error
+                == Failure(
+                    code: FailureCode(rawValue: "unsupported"), message: "no statusRequest here",
+                    remedy: "ask elsewhere"))
         await bench.end()
     }
 

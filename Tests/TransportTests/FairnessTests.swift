@@ -64,7 +64,7 @@ struct FairnessTests {
                             do {
                                 _ = try await broken.request(
                                     scoreRequest(seed: UInt8(seed & 127)), deadline: .seconds(60))
-                            } catch let failure as Failure where failure.code == "busy" {
+                            } catch let failure as Failure where failure.code == .busy {
                                 busy.add(seed)
                             } catch {
                                 return

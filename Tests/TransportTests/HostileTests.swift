@@ -31,11 +31,11 @@ struct HostileTests {
         peer.send([good.envelope.bytes, junk, SharedBytes()])
         let reply = try #require(try peer.reply())
         #expect(reply.envelope.requestID == 9)
-        #expect(["malformedTensors", "limitExceeded"].contains(try reply.decoded(as: Failure.self).code))
+        #expect([FailureCode.malformedTensors, .limitExceeded].contains(try reply.decoded(as: Failure.self).code))
         var future = good.envelope.bytes.array
         future[4] = UInt8(Envelope.version) + 1
         peer.send([SharedBytes(copying: future), good.header, SharedBytes()])
-        #expect(try peer.reply()?.decoded(as: Failure.self).code == "unsupportedVersion")
+        #expect(try peer.reply()?.decoded(as: Failure.self).code == .unsupportedVersion)
         var reflected = good
         reflected.envelope.isReply = true
         peer.send(reflected.frames)
@@ -155,7 +155,7 @@ struct HostileTests {
         let third = Task { try await other.request(HealthRequest(), deadline: .seconds(100)) }
         #expect(await eventually { waiting.count == 3 })
         let busy = await failure(Failure.self) { _ = try await other.request(HealthRequest(), deadline: .seconds(100)) }
-        #expect(busy?.code == "busy")
+        #expect(busy?.code == .busy)
         #expect(
             busy?.message
                 == "a request too many: 1 of this connection, 3 of this peer and 3 of all are in progress")
@@ -174,7 +174,7 @@ struct HostileTests {
         let error = await failure(Failure.self) {
             _ = try await client.request(scoreRequest(), deadline: .seconds(100))
         }
-        #expect(error?.code == "wrongRun")
+        #expect(error?.code == .wrongRun)
         #expect(error?.message == "this server belongs to run new, the request to run old")
         #expect(try await client.request(HealthRequest(), deadline: .seconds(100)) == health())
         client.join(RunID(rawValue: "new")!)

@@ -29,7 +29,7 @@ struct RecoveryTests {
         async let lost = client.request(request, deadline: .seconds(100))
         #expect(await eventually { silent.count == 1 })
         await first.shutdown()
-        silent.take().forEach { $0.fail(Failure(code: "late", message: "after the end")) }
+        silent.take().forEach { $0.fail(Failure(code: FailureCode(rawValue: "late"), message: "after the end")) }
         async let during = client.request(HealthRequest(), deadline: .seconds(100))
         try await Task.sleep(for: .milliseconds(300))
         let second = try SocketLoop()
@@ -84,7 +84,7 @@ struct RecoveryTests {
             try EncodedMessage(
                 StatusRequest(), runID: nil, clientID: ClientID(rawValue: "python-1"), requestID: 5
             ).frames)
-        #expect(try peer.reply()?.decoded(as: Failure.self).code == "badFraming")
+        #expect(try peer.reply()?.decoded(as: Failure.self).code == .badFraming)
         // Another client's request 5 is another request.
         peer.send(try EncodedMessage(HealthRequest(), runID: nil, requestID: 5).frames)
         #expect(await eventually { waiting.count == 2 })
@@ -149,7 +149,7 @@ struct RecoveryTests {
         let error = await failure(Failure.self) {
             _ = try await client.request(HealthRequest(), deadline: .seconds(100))
         }
-        #expect(error?.code == "internal")
+        #expect(error?.code == .internal)
         await bench.end()
     }
 
@@ -163,7 +163,7 @@ struct RecoveryTests {
         let error = await failure(Failure.self) {
             _ = try await client.request(scoreRequest(), deadline: .seconds(100))
         }
-        #expect(error == Failure(code: "invalidValue", message: "tensor rewards holds nan at element 0"))
+        #expect(error == Failure(code: .invalidValue, message: "tensor rewards holds nan at element 0"))
         await bench.end()
     }
 }

@@ -94,10 +94,14 @@ final class Bench: Sendable {
         switch request.kind {
         case .healthRequest: request.reply(health())
         case .scoreRequest: request.reply(scores(for: try request.decoded()))
-        default: request.fail(Failure(code: "unsupported", message: "no \(request.kind) here", remedy: "ask elsewhere"))
+        default:
+            request.fail(
+                Failure(
+                    code: FailureCode(rawValue: "unsupported"), message: "no \(request.kind) here",
+                    remedy: "ask elsewhere"))
         }
     } catch {
-        request.fail(Failure(code: "test", message: "\(error)"))
+        request.fail(Failure(code: FailureCode(rawValue: "test"), message: "\(error)"))
     }
 }
 

@@ -52,7 +52,7 @@ public final class Publisher: Sendable {
             } catch let failure as Failure {
                 request.fail(failure)
             } catch {
-                request.fail(Failure(code: "test", message: "\(error)"))
+                request.fail(Failure(code: FailureCode(rawValue: "test"), message: "\(error)"))
             }
         }
     }

@@ -131,16 +131,15 @@ public struct StopAcknowledgement: WireMessage {
 public struct Failure: WireMessage, Error, CustomStringConvertible {
     public static let kind = MessageKind.failure
 
-    /// The kind of failure, a name that programs may compare; those of `WireError.Code` and:
-    /// those of docs/protocol.md.
-    public var code: String
+    /// The kind of failure, which programs may compare.
+    public var code: FailureCode
     /// What was expected and what came instead.
     public var message: String
     /// What to do about it.
     public var remedy: String?
 
     /// Makes the message.
-    public init(code: String, message: String, remedy: String? = nil) {
+    public init(code: FailureCode, message: String, remedy: String? = nil) {
         self.code = code
         self.message = message
         self.remedy = remedy
@@ -148,7 +147,7 @@ public struct Failure: WireMessage, Error, CustomStringConvertible {
 
     /// The same failure, told to the peer.
     public init(_ error: WireError) {
-        self.init(code: error.code.rawValue, message: error.message, remedy: error.remedy)
+        self.init(code: error.code, message: error.message, remedy: error.remedy)
     }
 
     /// One sentence.

@@ -115,18 +115,6 @@ struct DocumentRule: Sendable, CustomTestStringConvertible {
                 block.matches(of: DocumentRule.repositoryFile).map { String($0.1) }
             }.filter { !FileManager.default.fileExists(atPath: "\(Repository.path)/\($0)") }
         },
-        .init(
-            "failure codes are ones that the program sends", bad: "Codes: `noSuchCode`",
-            good: "Codes: `busy`, `wrongRun`"
-        ) {
-            document, known in
-            document.prose.filter { $0.contains("Codes: ") }.flatMap { block in
-                block.components(separatedBy: "`").enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
-            }.filter {
-                $0.contains(#/^[a-z][A-Za-z]+$/#) && !known.code.contains("\"\($0)\"")
-                    && !known.code.contains("case \($0)")
-            }
-        },
     ]
 
     /// A file or folder below one of the repository's; not one with wild cards or of another program.

@@ -139,7 +139,7 @@ private final class LyingServers: Sendable {
         let isHonest = isHonest.load(ordering: .relaxed)
         do {
             guard var answer = try Self.answer(request, weights, isHonest: isHonest, &random) else {
-                return request.fail(Failure(code: "unknownWorker", message: "say hello"))
+                return request.fail(Failure(code: .unknownWorker, message: "say hello"))
             }
             if !isHonest, random.below(2) == 0 {
                 switch random.below(8) {
@@ -150,13 +150,13 @@ private final class LyingServers: Sendable {
                     ]
                     // Other refusals of a restore are final: the learner ends with them, as it should.
                     let code = request.kind == .discriminatorRestore ? "busy" : codes[random.below(codes.count)]
-                    return request.fail(Failure(code: code, message: "no"))
+                    return request.fail(Failure(code: FailureCode(rawValue: code), message: "no"))
                 default: answer.twist(&random)
                 }
             }
             answer.answer(request)
         } catch {
-            request.fail(Failure(code: "internal", message: "\(error)"))
+            request.fail(Failure(code: .internal, message: "\(error)"))
         }
     }
 

@@ -102,7 +102,7 @@ final class Intruder {
             requestID: UInt64.random(in: 0 ... .max))
         let reply = try await client.exchange(encoded, deadline: .seconds(20))
         var answer = "answered"
-        if reply.envelope.kind == .failure { answer = try reply.decoded(as: Failure.self).code }
+        if reply.envelope.kind == .failure { answer = try reply.decoded(as: Failure.self).code.rawValue }
         if reply.envelope.kind == .groupAcknowledgement {
             answer = try reply.decoded(as: GroupAcknowledgement.self).verdict.rawValue
         }
