@@ -14,6 +14,8 @@ public struct Advantages: Sendable, Equatable {
     public let meanGroupDeviation: Double
     /// Share of groups whose rewards are all equal: nothing can be learned from them.
     public let zeroDeviationRatio: Double
+    /// Of every token; nil where an image has one advantage.
+    public private(set) var tokens: TokenAdvantages?
 
     /// Offset of the denominator.
     public static let epsilon = 1e-4
@@ -36,6 +38,23 @@ public struct Advantages: Sendable, Equatable {
         zeroDeviationRatio = Double(groups.count { Set($0).count == 1 }) / Double(groups.count)
     }
 
+    /// Of scored groups: of their images, or of these images' tokens.
+    ///
+    /// - Parameters:
+    ///   - scope: whose deviation divides.
+    ///   - credit: how tokens are credited; nil where an image has one advantage.
+    /// - Precondition: with `credit` every group has reward maps and log-probabilities of tokens, all of one grid.
+    public init(groups: [ScoredGroup], deviation scope: DeviationScope, patches credit: PatchCredit?) {
+        self.init(rewards: groups.map(\.rewards), deviation: scope)
+        guard let credit else { return }
+        let maps = groups.compactMap(\.maps)
+        let grids = groups.compactMap(\.trajectory.tokens)
+        guard maps.count == groups.count, grids.count == groups.count, grids.allSatisfy({ $0 == grids[0] }) else {
+            preconditionFailure("advantages of tokens: \(maps.count) maps, grids \(grids), \(groups.count) groups")
+        }
+        tokens = TokenAdvantages(maps: maps, grid: grids[0], images: values, credit: credit, deviation: scope)
+    }
+
     /// Given advantages, for tests of what follows them.
     init(values: [[Double]]) {
         self.values = values
@@ -45,6 +64,15 @@ public struct Advantages: Sendable, Equatable {
     /// A of a group as the loss uses it: within ±`bound`, fp32.
     public func clamped(_ group: Int, to bound: Double) -> [Float] {
         values[group].map { Float(min(max($0, -bound), bound)) }
+    }
+
+    /// A of some members as the loss uses it: one a member, or one a token of each, row by row.
+    func clamped(_ group: Int, members: Range<Int>, to bound: Double) -> [Float] {
+        guard let tokens else { return Array(clamped(group, to: bound)[members]) }
+        let count = tokens.grid.count
+        return tokens.values[group][members.lowerBound * count..<members.upperBound * count].map {
+            Float(min(max($0, -bound), bound))
+        }
     }
 }
 

@@ -5,11 +5,15 @@ public struct Epoch: Sendable {
     /// Number, from 0.
     public let number: Int
     private let deviation: DeviationScope
+    private let patches: PatchCredit?
 
-    /// - Parameter deviation: what advantages are divided by.
-    public init(_ number: Int, deviation: DeviationScope) {
+    /// - Parameters:
+    ///   - deviation: what advantages are divided by.
+    ///   - patches: how tokens are credited; nil where an image has one advantage.
+    public init(_ number: Int, deviation: DeviationScope, patches: PatchCredit? = nil) {
         self.number = number
         self.deviation = deviation
+        self.patches = patches
     }
 
     /// Runs the epoch. When it throws, the schedule is as before, and so is a site that is a value.
@@ -33,8 +37,8 @@ public struct Epoch: Sendable {
         // Overlapped rollouts: the policy as it is now samples the next epoch while both players learn.
         try next.overlapNext(plan)
 
-        // A_i = (r_i - mean of the prompt) / (std + 1e-4): each image against its siblings (eq. 1).
-        let advantages = Advantages(rewards: groups.map(\.rewards), deviation: deviation)
+        // A_i = (r_i - mean of the prompt) / (std + 1e-4): each image against its siblings (eq. 1), or each of its patches.
+        let advantages = Advantages(groups: groups, deviation: deviation, patches: patches)
 
         // max(-A ρ, -A clip(ρ)) over the window's steps, ρ = exp(ℓ_θ - ℓ_old); AdamW; average (eq. 2, 3, 5).
         let updates = plan.trainsPolicy ? try next.updatePolicy(groups, advantages) : []

@@ -80,10 +80,13 @@ public struct FlowStep: Sendable, Equatable {
 
     /// ℓ of the step that led to `next_BCHW`, one value a sample: fp32 [B]. Gradients flow through the mean only.
     ///
+    /// - Parameter tokens: where given, one value a token, fp32 [B, rows, columns], M[·] taken over the token's channels and
+    ///   pixels; a sample's ℓ is the mean of its tokens'.
     /// - Precondition: a stochastic step with noise; the ODE has no density.
-    public func logProbability(of next_BCHW: Tensor, mean: Tensor) -> Tensor {
+    public func logProbability(of next_BCHW: Tensor, mean: Tensor, tokens: PatchGrid? = nil) -> Tensor {
         precondition(noiseScale > 0, "log-probability of step \(index), which adds no noise")
-        let squaredDistance = (next_BCHW.detached - mean).activated(.square).meanPerSample()
+        let squares = (next_BCHW.detached - mean).activated(.square)
+        let squaredDistance = tokens.map(squares.meanPerToken) ?? squares.meanPerSample()
         switch kind {
         case .flowSDE:
             let s = Double(noiseScale)
@@ -91,5 +94,17 @@ public struct FlowStep: Sendable, Equatable {
         default:
             return -squaredDistance
         }
+    }
+}
+
+extension Tensor {
+    /// Mean over the channels and pixels of each token: [B, C, H, W] -> fp32 [B, rows, columns].
+    ///
+    /// - Precondition: tokens are squares that cover the latents.
+    func meanPerToken(_ tokens: PatchGrid) -> Tensor {
+        let side = shape[2] / tokens.rows
+        precondition(
+            tokens.rows * side == shape[2] && tokens.columns * side == shape[3], "latents \(shape) in \(tokens)")
+        return patchified(self, patch: side).meanOverLastAxis().reshaped(shape[0], tokens.rows, tokens.columns)
     }
 }

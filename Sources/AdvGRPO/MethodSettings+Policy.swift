@@ -18,6 +18,12 @@ public struct PolicySettings: Codable, Sendable, Equatable {
     public var advantageClip = 5.0
     /// Over which rewards the advantage's standard deviation is taken.
     public var advantageStandardDeviation = DeviationScope.global
+    /// What has an advantage of its own.
+    public var advantage = AdvantageKind.image
+    /// Weight of a patch's own advantage beside the image's; 1 unless `advantage` is `both`.
+    public var patchWeight = 1.0
+    /// Deviation of the Gaussian that smooths reward maps, in tokens; 0 for none.
+    public var patchBlur = 0.0
     /// Weight of the squared distance to the adapter-free policy's step mean.
     public var klWeight = 0.0
     /// Global norm to which gradients are clipped.
@@ -61,6 +67,17 @@ public struct PolicySettings: Codable, Sendable, Equatable {
             "advantageStandardDeviation", \.advantageStandardDeviation,
             "Rewards whose deviation scales the advantage: all of the epoch or the group's own.",
             source: "method 1.9, 1.16"),
+        .choice(
+            "advantage", \.advantage,
+            "What has an advantage of its own: an image, each of its patches (a token of the transformer), or both, added up. "
+                + "With patches, ratio and clipRange are a token's.", source: "method 1.9"),
+        .number(
+            "patchWeight", \.patchWeight, .above(0),
+            "Weight of a patch's own advantage beside the image's; only with advantage both.", source: "method 1.9"),
+        .number(
+            "patchBlur", \.patchBlur, .between(0, 64), unit: "tokens",
+            "Deviation of the Gaussian that smooths reward maps, so that a token is credited with its neighbourhood; 0 smooths "
+                + "nothing. Not with advantage image.", source: "method 1.9"),
         .number(
             "klWeight", \.klWeight, .atLeast(0), "Weight of the squared distance to the adapter-free policy's mean.",
             source: "method 1.10"),
@@ -90,13 +107,40 @@ public struct PolicySettings: Codable, Sendable, Equatable {
 
     /// Combinations that make no sense.
     func combinationViolations() -> [SettingViolation] {
-        adapter == .full && klWeight > 0
-            ? [
+        var violations: [SettingViolation] = []
+        if adapter == .full && klWeight > 0 {
+            violations.append(
                 .init(
                     path: "klWeight",
-                    message: "needs policy.adapter lora: the adapter-free policy is the reference; use 0 with full")
-            ] : []
+                    message: "needs policy.adapter lora: the adapter-free policy is the reference; use 0 with full"))
+        }
+        if advantage != .both && patchWeight != 1 {
+            violations.append(
+                .init(
+                    path: "patchWeight",
+                    message:
+                        "weighs a patch's advantage against the image's, and policy.advantage \(advantage.rawValue) "
+                        + "has one of them only; use 1, or both"))
+        }
+        if advantage == .image && patchBlur > 0 {
+            violations.append(
+                .init(
+                    path: "patchBlur",
+                    message: "smooths reward maps, which policy.advantage image does not read; use 0, or patch or both")
+            )
+        }
+        return violations
     }
+}
+
+/// What has an advantage of its own.
+public enum AdvantageKind: String, Codable, Sendable, CaseIterable {
+    /// An image: one number for all of its tokens.
+    case image
+    /// A token, by what the reward map says of its place.
+    case patch
+    /// A token, by its image's advantage and its own.
+    case both
 }
 
 /// Which weights are trained.

@@ -78,7 +78,34 @@ public struct MethodSettings: Codable, Sendable, Equatable {
                         "must be 0, not \(discriminator.realBatch): pickscore_adversarial learns from pairs and takes a "
                         + "reference of the prompt of each of the fakeBatch generated images"))
         }
-        return violations
+        return violations + mapViolations()
+    }
+
+    /// Patch advantages without a reward that tells places apart.
+    private func mapViolations() -> [SettingViolation] {
+        guard policy.advantage != .image else { return [] }
+        let active = reward.weights.active
+        let names = { (rows: [RewardComponent]) in rows.map(\.rawValue).joined(separator: ", ") }
+        if active.allSatisfy({ $0.maps == nil }) {
+            return [
+                .init(
+                    path: "policy.advantage",
+                    message:
+                        "\(policy.advantage.rawValue) needs a reward that makes a map, and \(names(active)) makes none; "
+                        + "use image, or weigh one of "
+                        + names(RewardComponent.allCases.filter { $0.maps != nil }))
+            ]
+        }
+        let attributed = active.filter { $0.maps == .gradient }
+        if reward.resize == .pil, !attributed.isEmpty {
+            return [
+                .init(
+                    path: "reward.resize",
+                    message: "must be tensor with policy.advantage \(policy.advantage.rawValue): the maps of "
+                        + "\(names(attributed)) follow gradients to the pixels, which 8-bit images do not have")
+            ]
+        }
+        return []
     }
 }
 

@@ -7,7 +7,9 @@ public import TensorCore
 /// μ_ref is the mean of the adapter-free policy. Flow-SDE divides the distance by 2s² (the divergence of two Gaussians); CPS
 /// does not, as its log-probability drops the same factor.
 ///
-/// - Source: paper eq. 2 and 3; Adv-GRPO@8287f90 `train_sd3_fast_dino_patch.py`.
+/// Where tokens have advantages, ℓ, A and ρ are a token's and the maximum is averaged over an image's tokens.
+///
+/// - Source: paper eq. 2 and 3; Adv-GRPO@8287f90 `train_sd3_fast_dino_patch.py`. Tokens: ours.
 public struct PolicyLoss: Sendable {
     /// ε.
     public let clipRange: Float
@@ -25,15 +27,16 @@ public struct PolicyLoss: Sendable {
     /// - Parameters:
     ///   - step: the window step.
     ///   - mean: μ_θ [B, C, H, W], tracked.
-    ///   - next: x' as stored, old: ℓ_old [B].
-    ///   - advantages: A, clamped, one a sample.
+    ///   - next: x' as stored, old: ℓ_old [B], or [B, rows, columns] of tokens.
+    ///   - advantages: A, clamped, one an element of `old`.
     ///   - referenceMean: μ_ref, needed when β > 0.
     /// - Returns: L_i, fp32 [B], and sums over the samples.
     public func callAsFunction(
         step: FlowStep, mean: Tensor, next: Tensor, old: Tensor, advantages: [Float], referenceMean: Tensor? = nil
     ) -> (perSample: Tensor, statistics: PolicyStatistics) {
         var (loss, statistics) = clipped(
-            logProbability: step.logProbability(of: next, mean: mean), old: old, advantages: advantages)
+            logProbability: step.logProbability(of: next, mean: mean, tokens: PatchGrid(of: old)), old: old,
+            advantages: advantages)
         if klWeight > 0 {
             guard let referenceMean else {
                 preconditionFailure("policy loss: klWeight \(klWeight) without a reference")
@@ -47,17 +50,25 @@ public struct PolicyLoss: Sendable {
         return (loss, statistics)
     }
 
-    /// The surrogate alone, from log-probabilities [B].
+    /// The surrogate alone, from log-probabilities [B] or [B, rows, columns].
     func clipped(
         logProbability: Tensor, old: Tensor, advantages: [Float]
     ) -> (perSample: Tensor, statistics: PolicyStatistics) {
         let change = logProbability - old
         let ratio = change.activated(.exp)
-        let A = old.engine.tensor(advantages, shape: [advantages.count])
+        let A = old.engine.tensor(advantages, shape: old.shape)
         let surrogate = minimum(A * ratio, A * ratio.clamped(to: 1 - clipRange...1 + clipRange))
         let statistics = PolicyStatistics(
-            change: change.detached.values, ratio: ratio.detached.values, clipRange: clipRange)
-        return (-surrogate, statistics)
+            change: change.detached.values, ratio: ratio.detached.values, clipRange: clipRange, samples: old.shape[0])
+        return (-(old.rank == 1 ? surrogate : surrogate.meanPerSample()), statistics)
+    }
+}
+
+extension PatchGrid {
+    /// The places of tokens' log-probabilities [B, rows, columns]; nil of images' [B].
+    fileprivate init?(of logProbability: Tensor) {
+        guard logProbability.rank == 3 else { return nil }
+        self.init(rows: logProbability.shape[1], columns: logProbability.shape[2])
     }
 }
 
@@ -65,20 +76,25 @@ public struct PolicyLoss: Sendable {
 public struct PolicyStatistics: Sendable, Equatable {
     /// Samples times window steps.
     public var count = 0
+    /// Ratios: as many, or one a token.
+    private var ratioCount = 0
     var lossSum = 0.0
     var klSum = 0.0
     private var squaredChangeSum = 0.0
     private var ratioSum = 0.0
     private var aboveCount = 0
     private var belowCount = 0
+    private var halvesSum = 0.0
+    private var halvesCount = 0
     /// Smallest and largest ρ.
     public private(set) var smallestRatio = Double.infinity, largestRatio = -Double.infinity
 
     /// Nothing yet.
     public init() {}
 
-    init(change: [Float], ratio: [Float], clipRange: Float) {
-        count = change.count
+    init(change: [Float], ratio: [Float], clipRange: Float, samples: Int) {
+        count = samples
+        ratioCount = change.count
         for (delta, rho) in zip(change, ratio) {
             squaredChangeSum += Double(delta) * Double(delta)
             ratioSum += Double(rho)
@@ -89,27 +105,40 @@ public struct PolicyStatistics: Sendable, Equatable {
         }
     }
 
+    /// Notes the cosine of the gradients of an update's two halves.
+    mutating func note(halves cosine: Double) {
+        halvesSum += cosine
+        halvesCount += 1
+    }
+
     private func share(_ sum: Double) -> Double { count == 0 ? 0 : sum / Double(count) }
+    private func ratioShare(_ sum: Double) -> Double { ratioCount == 0 ? 0 : sum / Double(ratioCount) }
 
     /// Mean loss, distance included.
     public var loss: Double { share(lossSum) }
     /// Mean squared distance of the step means to the reference policy's, before β.
     public var referenceDistance: Double { share(klSum) }
     /// ½ mean((ℓ_θ - ℓ_old)²), an estimate of the divergence from the policy that sampled.
-    public var approximateKL: Double { share(squaredChangeSum) / 2 }
+    public var approximateKL: Double { ratioShare(squaredChangeSum) / 2 }
     /// Mean ρ.
-    public var meanRatio: Double { share(ratioSum) }
+    public var meanRatio: Double { ratioShare(ratioSum) }
     /// Share of ρ outside 1 ± ε.
     public var clipFraction: Double { clipFractionAbove + clipFractionBelow }
     /// Share of ρ above 1 + ε.
-    public var clipFractionAbove: Double { share(Double(aboveCount)) }
+    public var clipFractionAbove: Double { ratioShare(Double(aboveCount)) }
     /// Share of ρ below 1 - ε.
-    public var clipFractionBelow: Double { share(Double(belowCount)) }
+    public var clipFractionBelow: Double { ratioShare(Double(belowCount)) }
+    /// Mean over the updates of the cosine between the gradients of their two halves, how much of a step is signal
+    /// (`GradientHalves`); nil where nothing measured it.
+    public var halvesCosine: Double? { halvesCount == 0 ? nil : halvesSum / Double(halvesCount) }
 
     /// Both together.
     public static func + (a: PolicyStatistics, b: PolicyStatistics) -> PolicyStatistics {
         var sum = a
         sum.count += b.count
+        sum.ratioCount += b.ratioCount
+        sum.halvesSum += b.halvesSum
+        sum.halvesCount += b.halvesCount
         sum.lossSum += b.lossSum
         sum.klSum += b.klSum
         sum.squaredChangeSum += b.squaredChangeSum

@@ -25,10 +25,18 @@ public struct ScoredGroup: Sendable {
     public let trajectory: Trajectory
     /// One a member.
     public let rewards: [Float]
+    /// Where in the images the rewards come from; nil where an image has one advantage.
+    public let maps: RewardMaps?
 
-    /// - Precondition: one reward a member.
-    public init(group: GroupID, prompt: PromptConditioning, trajectory: Trajectory, rewards: [Float]) {
+    /// - Precondition: one reward a member, and one map where there are maps.
+    public init(
+        group: GroupID, prompt: PromptConditioning, trajectory: Trajectory, rewards: [Float], maps: RewardMaps? = nil
+    ) {
         precondition(rewards.count == trajectory.memberCount, "group \(group): \(rewards.count) rewards")
+        precondition(
+            maps.map { $0.values.count == rewards.count } ?? true,
+            "group \(group): \(maps?.values.count ?? 0) reward maps")
+        self.maps = maps
         self.group = group
         self.prompt = prompt
         self.trajectory = trajectory
@@ -167,25 +175,27 @@ public struct PolicyUpdate: Sendable {
         let velocity = policy.velocity(leaves)
         var sum: Parameters?
         var statistics = PolicyStatistics()
+        // Another copy of the gradient, which only an adapter's is small enough for.
+        var halves = settings.adapter == .lora && groups.count > 1 ? GradientHalves() : nil
         for wave in Chunks(size: lanes.count).ranges(pieces.count) {
             let results = lanes.map(wave.count) { offset in
                 let piece = pieces[wave.lowerBound + offset]
                 let (perSample, statistics) = loss(
                     of: piece, groups[piece.group],
-                    advantages: Array(advantages.clamped(piece.group, to: settings.advantageClip)[piece.members]),
+                    advantages: advantages.clamped(piece.group, members: piece.members, to: settings.advantageClip),
                     velocity: velocity, reference: policy.reference)
                 let part = perSample.sum() * (1 / Float(sampleCount))
                 return (leaves.gradients(from: part.gradients()), statistics)
             }
-            for (gradient, part) in results {
-                sum =
-                    sum.map { total in total.mapped { name, tensor in gradient[name].map { tensor + $0 } ?? tensor } }
-                    ?? gradient
+            for ((gradient, part), piece) in zip(results, pieces[wave]) {
+                sum = sum?.adding(gradient) ?? gradient
+                if (piece.group - groups.startIndex).isMultiple(of: 2) { halves?.add(gradient) }
                 statistics = statistics + part
             }
             progress(wave.count)
         }
         guard let sum else { preconditionFailure("policy update without groups") }
+        if let cosine = halves?.cosine(in: sum) { statistics.note(halves: cosine) }
         return (sum, statistics)
     }
 

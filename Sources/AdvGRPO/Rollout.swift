@@ -16,17 +16,23 @@ public struct Rollout: Sendable {
     public let latentShape: [Int]
     /// Seed of the run.
     public let seed: UInt64
+    /// Places of the tokens whose log-probabilities are kept; nil where an image's are.
+    public let tokens: PatchGrid?
     /// Guided velocity, shared with the policy update.
     public let guidance: GuidedVelocity
 
+    /// - Parameter tokenSide: latent pixels of a token's side where tokens have advantages; a divisor of height and width.
     /// - Precondition: validated settings; `sigmas` has `settings.steps + 1` entries.
-    public init(settings: RolloutSettings, sigmas: [Float], latentShape: [Int], seed: UInt64) {
+    public init(
+        settings: RolloutSettings, sigmas: [Float], latentShape: [Int], seed: UInt64, tokenSide: Int? = nil
+    ) {
         precondition(sigmas.count == settings.steps + 1, "\(sigmas.count) sigmas for \(settings.steps) steps")
         precondition(latentShape.count == 3, "latent shape \(latentShape)")
         self.settings = settings
         self.sigmas = sigmas
         self.latentShape = latentShape
         self.seed = seed
+        tokens = tokenSide.map { PatchGrid(rows: latentShape[1] / $0, columns: latentShape[2] / $0) }
         guidance = GuidedVelocity(scale: settings.guidance)
     }
 
@@ -74,7 +80,7 @@ public struct Rollout: Sendable {
             if stored.isEmpty { stored.append(x) }
             let noise = noise(group, members: members, purpose: .windowNoise, step: index, engine: engine)
             let next = step.next(mean: mean, noise: noise)
-            logProbabilities.append(step.logProbability(of: next, mean: mean))
+            logProbabilities.append(step.logProbability(of: next, mean: mean, tokens: tokens))
             x = kept(next)
             stored.append(x)
         }
@@ -82,7 +88,8 @@ public struct Rollout: Sendable {
         let trajectory = Trajectory(
             stepIndices: Array(window),
             latents: concatenated(stored.map { $0.reshaped([members.count, 1] + latentShape) }, axis: 1),
-            logProbabilities: concatenated(logProbabilities.map { $0.reshaped(members.count, 1) }, axis: 1))
+            logProbabilities: concatenated(
+                logProbabilities.map { $0.reshaped([members.count, 1] + $0.shape.dropFirst()) }, axis: 1))
         return RolloutSample(trajectory: trajectory, finalLatents_BCHW: x)
     }
 

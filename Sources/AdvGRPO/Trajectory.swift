@@ -6,14 +6,16 @@ public struct Trajectory: Sendable {
     public let stepIndices: [Int]
     /// Latents before the window and after each of its steps, fp32 [B, W + 1, C, H, W].
     public let latents: Tensor
-    /// Log-probability of each window step under the policy that took it, fp32 [B, W].
+    /// Log-probability of each window step under the policy that took it, fp32 [B, W]; of each of its tokens where tokens have
+    /// advantages, fp32 [B, W, rows, columns].
     public let logProbabilities: Tensor
 
     /// - Precondition: the shapes belong together.
     public init(stepIndices: [Int], latents: Tensor, logProbabilities: Tensor) {
         precondition(
             latents.rank == 5 && latents.shape[1] == stepIndices.count + 1
-                && logProbabilities.shape == [latents.shape[0], stepIndices.count],
+                && logProbabilities.shape.prefix(2) == [latents.shape[0], stepIndices.count]
+                && [2, 4].contains(logProbabilities.rank),
             "trajectory: \(stepIndices.count) steps, latents \(latents.shape), log-probabilities \(logProbabilities.shape)"
         )
         self.stepIndices = stepIndices
@@ -24,14 +26,21 @@ public struct Trajectory: Sendable {
     /// Members of the group held here.
     public var memberCount: Int { latents.shape[0] }
 
+    /// Places of the tokens that have log-probabilities of their own; nil where an image has one.
+    public var tokens: PatchGrid? {
+        let shape = logProbabilities.shape
+        return shape.count == 4 ? PatchGrid(rows: shape[2], columns: shape[3]) : nil
+    }
+
     /// Latents before window step `step` (0..<W), or after the last one (W): [B, C, H, W].
     public func latents(before step: Int) -> Tensor {
         latents.sliced(axis: 1, step..<step + 1).reshaped([memberCount] + latents.shape.dropFirst(2))
     }
 
-    /// ℓ_old of window step `step`: [B].
+    /// ℓ_old of window step `step`: [B], or [B, rows, columns] of tokens.
     public func logProbability(_ step: Int) -> Tensor {
-        logProbabilities.sliced(axis: 1, step..<step + 1).reshaped(memberCount)
+        logProbabilities.sliced(axis: 1, step..<step + 1)
+            .reshaped([memberCount] + logProbabilities.shape.dropFirst(2))
     }
 
     /// Some of the members.

@@ -172,13 +172,14 @@ public final class DiffusionPolicy: Sendable {
         return embedding
     }
 
-    /// The rollout of these settings on this model.
+    /// The rollout of these settings on this model; it keeps log-probabilities of tokens where the policy's settings ask for these.
     ///
     /// - Throws: `ModelError` when the resolution does not fit the model, or the steps its schedule.
     public func rollout(_ settings: RolloutSettings, seed: UInt64) throws -> Rollout {
         Rollout(
             settings: settings, sigmas: try pipeline.schedule.sigmas(stepCount: settings.steps),
-            latentShape: try pipeline.latentShape(height: settings.resolution, width: settings.resolution), seed: seed)
+            latentShape: try pipeline.latentShape(height: settings.resolution, width: settings.resolution), seed: seed,
+            tokenSide: self.settings.advantage == .image ? nil : pipeline.transformer.configuration.patchSize)
     }
 
     /// Latents [B, C, h, w] -> images [B, H, W, 3] in [0, 1], one by one on the lanes: convolutions gain nothing from a batch, and

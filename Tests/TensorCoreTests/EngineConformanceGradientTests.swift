@@ -67,6 +67,9 @@ struct GradientCase: Sendable, CustomTestStringConvertible {
             },
             GradientCase("broadcasts", [[3, 2, 5], [5], [2, 5], [3]]) { ($0[0] * $0[1] + $0[2]).scaledRows(by: $0[3]) },
             GradientCase("mean of the largest", [[3, 9]]) { $0[0].topMean(4) },
+            GradientCase("token statistics", [[2, 7, 3]]) { $0[0].tokenStatistics() },
+            GradientCase("bicubic up", [[2, 4, 5, 3]]) { $0[0].resizedBicubic(height: 7, width: 6) },
+            GradientCase("bicubic down", [[1, 9, 7, 2]]) { $0[0].resizedBicubic(height: 4, width: 7) },
             GradientCase("minimum and clamp", [[3, 9], [3, 9]]) { minimum($0[0], $0[1]).clamped(to: -0.9004...0.9004) },
             GradientCase("layout", [[1, 4, 4, 3]]) {
                 let tokens = patchified($0[0].upsampledNearest().transposed(0, 3, 1, 2), patch: 2)

@@ -86,11 +86,55 @@ public struct AdversarialReward: Sendable {
     }
 }
 
+extension AdversarialReward {
+    /// Where in each image of a group its reward comes from: Σ w_k times the maps of the active components. A component that
+    /// cannot tell counts alike at every place.
+    ///
+    /// - Parameters:
+    ///   - images_BHWC: [M, H, W, 3] in [0, 1].
+    ///   - scores: theirs.
+    ///   - features: what they were scored by.
+    ///   - frozen: maps of frozen components that have some; each is divided by `divisor` here.
+    /// - Returns: on a grid as fine as the finest component's.
+    /// - Throws: `MissingReferences`, `NumericalFailure`, or what reading references throws.
+    public func maps(
+        of images_BHWC: Tensor, prompt: String, scores: RewardScores, features: FeatureTable,
+        discriminator: Discriminator, networks: FrozenNetworks, frozen: [RewardComponent: RewardMaps] = [:],
+        attribution: Attribution
+    ) throws -> RewardMaps {
+        var maps = discriminator.maps(
+            of: images_BHWC, table: features, networks: networks, attribution: attribution)
+        for (component, own) in frozen { maps[component] = .sum([(1 / Double(component.divisor), own)]) }
+        for component in settings.weights.active {
+            guard case .classTokens = component.origin else { continue }
+            let own = try references.features(references.images(of: prompt), .score)["class"]
+            let images = MappedImages(
+                images_BHWC: images_BHWC, table: features, read: Discriminator.reader(networks, blocks: []),
+                attribution: attribution)
+            maps[component] = images.attributed { cosines(present($0.backbone).classToken_BD, own).topMean(1) }
+        }
+        let everywhere = PatchGrid(rows: 1, columns: 1)
+        let sum = RewardMaps.sum(
+            scores.components.map {
+                (settings.weights[$0.component], maps[$0.component] ?? RewardMaps(grid: everywhere, flat: $0.values))
+            })
+        guard sum.values.allSatisfy({ $0.allSatisfy(\.isFinite) }) else {
+            throw NumericalFailure(
+                "not finite: reward maps of \"\(prompt)\", discriminator \(discriminator.version), seed \(seed)")
+        }
+        return sum
+    }
+}
+
+/// Cosine of each image's features to each of the references': [B, D], [R, D] -> [B, R].
+private func cosines(_ features_BD: Tensor, _ references_RD: Tensor) -> Tensor {
+    linear(features_BD.unitNormalized(), weight: references_RD.unitNormalized())
+}
+
 /// Largest cosine of each image's features to any of the references': [B, D], [R, D] -> B values.
 ///
 /// - Source: method.md 1.6 `image_similarity`.
 public func nearestSimilarity(_ features_BD: Tensor, _ references_RD: Tensor) -> [Float] {
-    let cosines = linear(features_BD.unitNormalized(), weight: references_RD.unitNormalized())
-    let (values, R) = (cosines.values, references_RD.shape[0])
+    let (values, R) = (cosines(features_BD, references_RD).values, references_RD.shape[0])
     return (0..<features_BD.shape[0]).map { row in values[row * R..<(row + 1) * R].max() ?? 0 }
 }

@@ -61,6 +61,33 @@ extension Discriminator {
         return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
     }
 
+    /// The maps of each component whose head can tell where scores come from.
+    ///
+    /// - Parameters:
+    ///   - images_BHWC: a group's, [M, H, W, 3] in [0, 1].
+    ///   - table: what they were scored by.
+    func maps(
+        of images_BHWC: Tensor, table: FeatureTable, networks: FrozenNetworks, attribution: Attribution
+    ) -> [RewardComponent: RewardMaps] {
+        var maps: [RewardComponent: RewardMaps] = [:]
+        for head in heads {
+            let images = MappedImages(
+                images_BHWC: images_BHWC, table: table, read: Self.reader(networks, blocks: head.blocks),
+                attribution: attribution)
+            maps[head.component] = head.maps(images, weights: weights(head, parameters))
+        }
+        return maps
+    }
+
+    /// What the backbone says of images, as scores are computed; nothing of the dual encoder.
+    static func reader(_ networks: FrozenNetworks, blocks: [Int]?) -> @Sendable (Tensor) -> FrozenFeatures {
+        { images_BHWC in
+            FrozenFeatures(
+                images_BHWC: images_BHWC, backbone: blocks.map { networks.backbone(images_BHWC, $0, .score) },
+                trunk: nil)
+        }
+    }
+
     private var readsClassToken: Bool {
         rewardWeights.active.contains { if case .classTokens = $0.origin { true } else { false } }
     }

@@ -23,6 +23,8 @@ protocol DiscriminatorHead: Sendable {
     func extract(_ features: FrozenFeatures) -> [String: Tensor]
     /// The reward, fp32 [B].
     func score(_ features: FeatureTable, weights: HeadWeights, draws: PatchDraws) -> Tensor
+    /// Where in each image its score comes from; nil where the head cannot tell.
+    func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps?
     /// Loss on references and generated images, and the logits that tell them apart, fp32 [B] each.
     func loss(
         real: FeatureTable, fake: FeatureTable, weights: HeadWeights, realDraws: PatchDraws, fakeDraws: PatchDraws
@@ -34,6 +36,7 @@ extension DiscriminatorHead {
     var standardizedWidth: Int? { nil }
     var isRelative: Bool { false }
     var pairsAtOnce: Chunks? { nil }
+    func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps? { nil }
     var prefix: String { component.rawValue + "." }
 }
 

@@ -1,5 +1,9 @@
 import TensorCore
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// `dino_cls`: r = h(c), the head on the CLS token after the final norm.
 ///
 /// - Source: method.md 1.6, 1.7; Adv-GRPO@c752dbe `dino_cotrain_score`.
@@ -16,6 +20,11 @@ struct ClassTokenHead: RandomHead {
 
     func extract(_ features: FrozenFeatures) -> [String: Tensor] {
         ["class": present(features.backbone).classToken_BD]
+    }
+
+    /// By attribution: the class token has no place.
+    func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps? {
+        images.attributed { logits(FeatureTable(extract($0)), weights, .score) }
     }
 
     private func logits(_ features: FeatureTable, _ weights: HeadWeights, _ purpose: FeaturePurpose) -> Tensor {
@@ -70,6 +79,20 @@ struct PatchHead: RandomHead {
         )
     }
 
+    /// 0.7 h(c) + 0.3 h(p_n): every patch is read once, so the mean is the score that drawn patches estimate.
+    func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps? {
+        let (features, normalization) = (images.table, reward.featureNormalization)
+        let global = weights.perceptron(normalization.apply(features["class"], .score, epsilon: 1e-6)).values
+        let local = weights.perceptron(normalization.apply(features["patches"], .score, epsilon: 1e-6)).values
+        let count = local.count / global.count
+        return RewardMaps(
+            square: global.indices.map { image in
+                local[image * count..<(image + 1) * count].map {
+                    reward.globalWeight * Double(global[image]) + reward.localWeight * Double($0)
+                }
+            })
+    }
+
     func score(_ features: FeatureTable, weights: HeadWeights, draws: PatchDraws) -> Tensor {
         let (global, local) = logits(features, weights, draws, .score)
         return global * Float(reward.globalWeight) + local.meanOverLastAxis() * Float(reward.localWeight)
@@ -117,25 +140,72 @@ struct MultilayerHead: RandomHead {
     /// z from each block's score [B].
     private func fused(_ scores: [Tensor], _ weights: HeadWeights) -> Tensor {
         let s = concatenated(scores.map { $0.reshaped(-1, 1) }, axis: 1)
-        let share = weights.linear(s, "fusion").converted(to: .float32).softmax()
-        return (share * s).meanOverLastAxis() * Float(blockNumbers.count)
+        return (share(scores, weights) * s).meanOverLastAxis() * Float(blockNumbers.count)
+    }
+
+    /// A place's share of z: with θ a block's k-th largest logit of N, s = θ + mean_n (N / k) max(l_n - θ, 0), so that only what
+    /// exceeds the threshold tells places apart; fused by the image's own a, and r = sigmoid(z / T) to first order about z. The
+    /// mean is the score.
+    func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps? {
+        let layers = blockNumbers.indices.map { allLogits(images.table, weights, layer: $0, .score) }
+        let (count, T) = (layers[0].shape[1], blockNumbers.count)
+        let top = topCount(of: count)
+        let scores = layers.map { $0.topMean(top) }
+        let (shares, fused) = (share(scores, weights).values, fused(scores, weights).values)
+        let logits = layers.map(\.values)
+        return RewardMaps(
+            square: fused.indices.map { image in
+                var z = [Double](repeating: 0, count: count)
+                for layer in 0..<T {
+                    let own = logits[layer][image * count..<(image + 1) * count].map(Double.init)
+                    let threshold = own.sorted(by: >)[top - 1]
+                    let weight = Double(shares[image * T + layer])
+                    for (place, logit) in own.enumerated() {
+                        z[place] += weight * (threshold + Double(count) / Double(top) * max(0, logit - threshold))
+                    }
+                }
+                let mean = Double(fused[image])
+                let score = 1 / (1 + exp(-mean / reward.temperature))
+                return z.map { score + score * (1 - score) / reward.temperature * ($0 - mean) }
+            })
+    }
+
+    private func topCount(of patches: Int) -> Int { max(1, Int(Double(patches) * reward.topFraction)) }
+
+    /// a from each block's score [B]: [B, T].
+    private func share(_ scores: [Tensor], _ weights: HeadWeights) -> Tensor {
+        let s = concatenated(scores.map { $0.reshaped(-1, 1) }, axis: 1)
+        return weights.linear(s, "fusion").converted(to: .float32).softmax()
+    }
+
+    /// Logits of all of a block's patches, [B, N].
+    private func allLogits(
+        _ features: FeatureTable, _ weights: HeadWeights, layer: Int, _ purpose: FeaturePurpose
+    ) -> Tensor {
+        let tokens = features[name(blockNumbers[layer])]
+        return logits(tokens.sliced(axis: 1, 1..<tokens.shape[1]), weights, layer: layer, purpose)
+    }
+
+    private func logits(_ patches: Tensor, _ weights: HeadWeights, layer: Int, _ purpose: FeaturePurpose) -> Tensor {
+        weights.perceptron(
+            reward.featureNormalization.apply(patches, purpose, epsilon: 1e-6), "heads.\(layer).")
     }
 
     /// Fused score of patches, drawn or all.
     private func patchLogits(
         _ features: FeatureTable, _ weights: HeadWeights, _ draws: PatchDraws?, _ purpose: FeaturePurpose
     ) -> Tensor {
-        let scores = blockNumbers.enumerated().map { layer, block in
-            let tokens = features[name(block)]
-            let (B, N, D) = (tokens.shape[0], tokens.shape[1] - 1, tokens.shape[2])
-            var patches = tokens.sliced(axis: 1, 1..<N + 1)
-            if let draws {
-                let rows = draws.rows(count: min(reward.patchCount, N), of: N, layer: layer)
-                patches = patches.reshaped(B * N, D).gatheredRows(rows).reshaped(B, -1, D)
+        let scores = blockNumbers.indices.map { layer in
+            guard let draws else {
+                let logits = allLogits(features, weights, layer: layer, purpose)
+                return logits.topMean(topCount(of: logits.shape[1]))
             }
-            let normalized = reward.featureNormalization.apply(patches, purpose, epsilon: 1e-6)
-            let logits = weights.perceptron(normalized, "heads.\(layer).")
-            return logits.topMean(max(1, Int(Double(logits.shape[1]) * reward.topFraction)))
+            let tokens = features[name(blockNumbers[layer])]
+            let (B, N, D) = (tokens.shape[0], tokens.shape[1] - 1, tokens.shape[2])
+            let rows = draws.rows(count: min(reward.patchCount, N), of: N, layer: layer)
+            let drawn = tokens.sliced(axis: 1, 1..<N + 1).reshaped(B * N, D).gatheredRows(rows).reshaped(B, -1, D)
+            let logits = logits(drawn, weights, layer: layer, purpose)
+            return logits.topMean(topCount(of: logits.shape[1]))
         }
         return fused(scores, weights)
     }

@@ -37,18 +37,72 @@ struct StatisticsHead: RandomHead {
     }
 
     func extract(_ features: FrozenFeatures) -> [String: Tensor] {
-        let vector =
-            switch statistics {
-            case .thumbnail: thumbnailVector(features.images_BHWC)
-            case .texture(let chosen): pooled(textureTokens(features.images_BHWC), chosen)
-            case .blocks(let blocks, _, let chosen):
-                concatenated(
-                    blocks.map { block in
-                        let tokens = blockOutput(present(features.backbone), block)
-                        return pooled(tokens.sliced(axis: 1, 1..<tokens.shape[1]), chosen)
-                    }, axis: 1)
+        [component.rawValue: vector(tokens(features))]
+    }
+
+    /// What is pooled, [B, N, D] each: of every block, of the texture; of a thumbnail the vector itself, [B, 198].
+    private func tokens(_ features: FrozenFeatures) -> [Tensor] {
+        switch statistics {
+        case .thumbnail: [thumbnailVector(features.images_BHWC)]
+        case .texture: [textureTokens(features.images_BHWC)]
+        case .blocks(let blocks, _, _):
+            blocks.map { block in
+                let tokens = blockOutput(present(features.backbone), block)
+                return tokens.sliced(axis: 1, 1..<tokens.shape[1])
             }
-        return [component.rawValue: vector]
+        }
+    }
+
+    private func vector(_ tokens: [Tensor]) -> Tensor {
+        switch statistics {
+        case .thumbnail: tokens[0]
+        case .texture(let chosen), .blocks(_, _, let chosen):
+            concatenated(tokens.map { pooled($0, chosen) }, axis: 1)
+        }
+    }
+
+    /// By attribution to the tokens, each of which has a place; of a thumbnail to its areas, the colours' moments to all alike.
+    ///
+    /// A relative head reads the vector less that of the references, which is the same for all images of a prompt.
+    func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps? {
+        let tokens = tokens(images.features)
+        let shift = isRelative ? (images.table[component.rawValue] - vector(tokens)).rows(0..<1).reshaped(-1) : nil
+        let widths = tokens.map { $0.size(-1) }
+        let contributions = images.attribution.contributions(of: concatenated(tokens, axis: -1)) { joined in
+            var first = 0
+            let parts = widths.map { width in
+                defer { first += width }
+                return joined.sliced(axis: -1, first..<first + width)
+            }
+            let vector = vector(parts)
+            return weights.perceptron(weights.standardized(shift.map { vector + $0 } ?? vector))
+        }
+        switch statistics {
+        case .thumbnail: return thumbnailMaps(contributions)
+        case .texture, .blocks:
+            let sums = (contributions.meanOverLastAxis() * Float(contributions.size(-1))).values
+            let grid =
+                if case .texture = statistics {
+                    PatchGrid(
+                        rows: images.images_BHWC.shape[1] / textureSquareSide,
+                        columns: images.images_BHWC.shape[2] / textureSquareSide)
+                } else { PatchGrid(square: contributions.shape[1]) }
+            return RewardMaps(grid: grid, floats: sums.map { $0 * Float(grid.count) })
+        }
+    }
+
+    private func thumbnailMaps(_ contributions: Tensor) -> RewardMaps {
+        let grid = PatchGrid(rows: thumbnailSide, columns: thumbnailSide)
+        let values = contributions.values
+        return RewardMaps(
+            grid: grid,
+            values: stride(from: 0, to: values.count, by: thumbnailWidth).map { first in
+                let own = values[first..<first + thumbnailWidth].map(Double.init)
+                let everywhere = own[(3 * grid.count)...].reduce(0, +)
+                return (0..<grid.count).map { place in
+                    Double(grid.count) * own[3 * place..<3 * place + 3].reduce(0, +) + everywhere
+                }
+            })
     }
 
     /// The chosen statistics, in the order of `TokenStatistic`: [B, N, D] -> [B, chosen · D].

@@ -7,7 +7,7 @@ extension RewardComponent {
             ClassTokenHead(
                 width: $0.backbone.width, hiddenWidth: $0.discriminator.hiddenWidth,
                 normalization: $0.reward.featureNormalization)
-        }, model: .backbone, "the head's logit on the CLS token")
+        }, model: .backbone, maps: .gradient, "the head's logit on the CLS token")
 
     /// The head on the CLS token and on drawn patches, the released recipe.
     public static let patch: RewardComponent = .init(
@@ -17,7 +17,8 @@ extension RewardComponent {
                 width: $0.backbone.width, hiddenWidth: $0.discriminator.hiddenWidth, reward: $0.reward,
                 globalLossWeight: Float($0.discriminator.globalLossWeight),
                 patchLossWeight: Float($0.discriminator.patchLossWeight))
-        }, model: .backbone, "the head's logits on the CLS token and on drawn patches, with one shared head")
+        }, model: .backbone, maps: .places,
+        "the head's logits on the CLS token and on drawn patches, with one shared head")
 
     /// One head a block, best patches, fused.
     public static let multilayer: RewardComponent = .init(
@@ -26,7 +27,7 @@ extension RewardComponent {
             MultilayerHead(
                 width: request.backbone.width, hiddenWidth: request.discriminator.hiddenWidth, reward: request.reward,
                 blockNumbers: try request.blocks(request.reward.layers, key: "layers"))
-        }, model: .backbone, "the heads on several blocks, best patches averaged, then fused")
+        }, model: .backbone, maps: .places, "the heads on several blocks, best patches averaged, then fused")
 
     /// A head on pooled statistics of one block's patches.
     public static let statistics: RewardComponent = .init(
@@ -37,16 +38,17 @@ extension RewardComponent {
                 .blocks(
                     try request.blocks([request.reward.statisticsLayer], key: "statisticsLayer"),
                     tokenWidth: request.backbone.width, request.reward.statistics))
-        }, model: .backbone, "the head on mean, deviation, maximum and minimum of one block's patch tokens")
+        }, model: .backbone, maps: .places,
+        "the head on mean, deviation, maximum and minimum of one block's patch tokens")
 
     /// A head on pooled texture statistics of the pixels; needs no backbone.
     public static let texture: RewardComponent = .init(
-        "texture", .head { $0.statisticsHead(.texture, .texture($0.reward.statistics)) },
+        "texture", .head { $0.statisticsHead(.texture, .texture($0.reward.statistics)) }, maps: .places,
         "the head on mean, deviation, maximum and minimum of the texture of 8 x 8 squares; no backbone")
 
     /// A head on an 8 x 8 thumbnail and the colours of the image; needs no backbone.
     public static let thumbnail: RewardComponent = .init(
-        "thumbnail", .head { $0.statisticsHead(.thumbnail, .thumbnail) },
+        "thumbnail", .head { $0.statisticsHead(.thumbnail, .thumbnail) }, maps: .places,
         "the head on an 8 x 8 thumbnail and the mean and deviation of its colours; no backbone")
 
     /// How well image and prompt fit, by CLIP-H tuned on human choices whose last layers learn to prefer the references.

@@ -17,7 +17,7 @@ extension RewardComponent {
     /// Cosine to the nearest reference; no head.
     static let imageSimilarity = RewardComponent(
         "image_similarity", .classTokens(nearestSimilarity, alone: ImageSimilarityReward.self),
-        reads: [.prompt, .references], model: .backbone,
+        reads: [.prompt, .references], model: .backbone, maps: .gradient,
         "the largest CLS cosine to the prompt's references; not adversarial")
 
     static let untrained = [

@@ -16,6 +16,16 @@ public struct RewardComponent: Sendable {
     /// What it is on its own scale, as the end of the sentence "Weight of ...".
     public let meaning: String
     let origin: Origin
+    /// What tells where in an image its score comes from; nil where nothing does.
+    let maps: MapSource?
+
+    /// What tells where in an image its score comes from.
+    enum MapSource: Sendable {
+        /// Logits or tokens that have places of their own.
+        case places
+        /// The score's gradient with respect to the image.
+        case gradient
+    }
 
     /// What a reward may depend on beside the image.
     public enum Input: Sendable {
@@ -46,13 +56,14 @@ public struct RewardComponent: Sendable {
 
     init(
         _ rawValue: String, _ origin: Origin, reads: Set<Input> = [], model: Model? = nil, divisor: Float = 1,
-        _ meaning: String
+        maps: MapSource? = nil, _ meaning: String
     ) {
         self.rawValue = rawValue
         self.origin = origin
         self.reads = reads
         self.model = model
         self.divisor = divisor
+        self.maps = maps
         self.meaning = meaning
     }
 

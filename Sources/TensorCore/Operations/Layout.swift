@@ -49,10 +49,34 @@ extension Tensor {
         }
     }
 
-    /// Images resized as torch's bicubic `interpolate(align_corners: false)` without antialiasing, [B, H, W, C]. Not differentiable.
+    /// Images resized as torch's bicubic `interpolate(align_corners: false)` without antialiasing, [B, H, W, C]. The gradient is
+    /// computed on the host.
     public func resizedBicubic(height: Int, width: Int) -> Tensor {
-        precondition(rank == 4 && !isTracked, "resizedBicubic: \(shape), tracked: \(isTracked)")
-        return shape[1] == height && shape[2] == width ? self : engine.resizeBicubic(self, height: height, width: width)
+        precondition(rank == 4, "resizedBicubic: \(shape)")
+        let (sourceHeight, sourceWidth) = (shape[1], shape[2])
+        if sourceHeight == height && sourceWidth == width { return self }
+        return engine.resizeBicubic(self, height: height, width: width).recording([self]) { upstream in
+            let columns = upstream.scatteringTaps(CubicTaps(from: sourceWidth, to: width), along: 2, to: sourceWidth)
+            return [columns.scatteringTaps(CubicTaps(from: sourceHeight, to: height), along: 1, to: sourceHeight)]
+        }
+    }
+
+    /// Each element of an axis added, by its weights, to the four it was made of: the transposed resampling.
+    private func scatteringTaps(_ taps: CubicTaps, along axis: Int, to length: Int) -> Tensor {
+        let (before, after) = (shape[..<axis].reduce(1, *), shape[(axis + 1)...].reduce(1, *))
+        let (count, given) = (shape[axis], values)
+        var sums = [Float](repeating: 0, count: before * length * after)
+        for block in 0..<(engine.computes ? before : 0) {
+            for target in 0..<count {
+                for tap in 4 * target..<4 * target + 4 {
+                    let (from, to) = ((block * count + target) * after, (block * length + taps.indices[tap]) * after)
+                    for index in 0..<after { sums[to + index] += taps.weights[tap] * given[from + index] }
+                }
+            }
+        }
+        var shape = shape
+        shape[axis] = length
+        return engine.tensor(sums, shape: shape, dtype: dtype)
     }
 }
 
