@@ -48,3 +48,17 @@ public struct Attribution: Sendable {
         return gradient
     }
 }
+
+extension RewardMaps {
+    /// Side of the squares that pixels are gathered in: not larger than a token of any supported model.
+    private static let squareSide = 8
+
+    /// What pixels contribute, gathered in squares of 8 x 8 or a little less.
+    ///
+    /// - Parameter contributions: [M, rows, columns], flat; those of an image add up to the mean of its map.
+    public init(pixels: PatchGrid, contributions: [Float]) {
+        let side = Self.squareSide
+        let squares = PatchGrid(rows: (pixels.rows + side - 1) / side, columns: (pixels.columns + side - 1) / side)
+        self = RewardMaps(grid: pixels, floats: contributions.map { $0 * Float(pixels.count) }).resampled(to: squares)
+    }
+}

@@ -86,6 +86,39 @@ import Testing
         #expect(scores == expected)
     }
 
+    @Test(
+        "a map's mean differs between images as the score does, and what the square leaves out adds nothing",
+        arguments: [("pickscore", "clip-dual-a"), ("aesthetic", "clip-dual-a"), ("siglip", "siglip-a")])
+    func maps(name: String, folder: String) throws {
+        for (width, height) in [(24, 24), (48, 24)] {
+            let images = (0..<3).map { number in
+                let noise = Philox(seed: 5, purpose: .tests, number).normals(width * height * 3)
+                return RGBImage(
+                    width: width, height: height, pixels: noise.map { UInt8(min(max(128 + 6 * $0, 0), 255)) })
+            }
+            for engine in testEngines {
+                let reward = try frozenReward(name, folder: Repository.fixtures + "/" + folder, engine: engine)
+                let prompts = [String](repeating: "a", count: 3)
+                let scores = try reward.scores(of: images, prompts: prompts, lanes: Lanes(count: 1))
+                let attribution = Attribution(chunks: Chunks(size: 2), lanes: Lanes(count: 2))
+                let maps = try #require(try reward.maps(of: images, prompt: "a", attribution: attribution))
+                func centred(_ values: [Float]) -> [Float] {
+                    values.map { $0 - values.reduce(0, +) / Float(values.count) }
+                }
+                let means = maps.values.map { Float($0.reduce(0, +) / Double($0.count)) }
+                expectClose(centred(means), centred(scores), relative: 2e-2, "\(name), \(width) on \(engine.name)")
+                #expect(maps.values.allSatisfy { Set($0).count > 1 })
+                if width > height, name != "siglip" {
+                    #expect(maps.values.allSatisfy { $0[0] == 0 && $0[maps.grid.columns - 1] == 0 })
+                }
+            }
+        }
+        #expect(
+            try frozenReward("jpeg_compressibility").maps(
+                of: [RGBImage(width: 8, height: 8, color: .white)], prompt: "",
+                attribution: Attribution(chunks: Chunks(size: 1), lanes: Lanes(count: 1))) == nil)
+    }
+
     @Test("a tokenizer of another model is refused")
     func otherTokenizer() throws {
         try withTemporaryFolder { folder in

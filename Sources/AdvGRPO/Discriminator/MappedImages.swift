@@ -14,21 +14,14 @@ struct MappedImages: Sendable {
     /// What the component reads of these images.
     var features: FrozenFeatures { read(images_BHWC) }
 
-    /// Side of the squares that pixels' contributions are gathered in: not larger than a token of any supported model.
-    private static let side = 8
-
-    /// The maps of a score that is a differentiable function of the images: contributions of pixels, averaged over squares of 8 x 8
-    /// or a little less.
+    /// The maps of a score that is a differentiable function of the images.
     ///
     /// - Parameter score: of what `read` gives -> fp32 [B].
     func attributed(_ score: @escaping @Sendable (FrozenFeatures) -> Tensor) -> RewardMaps {
         let read = read
         let contributions = attribution.contributions(of: images_BHWC) { score(read($0)) }
-        let (H, W) = (images_BHWC.shape[1], images_BHWC.shape[2])
-        let pixels = PatchGrid(rows: H, columns: W)
-        let sums = (contributions.meanOverLastAxis() * Float(3 * pixels.count)).values
-        return RewardMaps(grid: pixels, floats: sums).resampled(
-            to: PatchGrid(rows: (H + Self.side - 1) / Self.side, columns: (W + Self.side - 1) / Self.side))
+        let pixels = PatchGrid(rows: images_BHWC.shape[1], columns: images_BHWC.shape[2])
+        return RewardMaps(pixels: pixels, contributions: (contributions.meanOverLastAxis() * 3).values)
     }
 }
 

@@ -25,16 +25,16 @@ extension RewardComponent {
         RewardComponent(
             "pickscore", .frozen(PickScoreReward.self), reads: [.prompt],
             model: .folder("PickScore_v1 or another `CLIPModel` with its tokenizer", source: "method 3.6"),
-            divisor: 26, "PickScore, frozen"),
+            divisor: 26, maps: .places, "PickScore, frozen"),
         RewardComponent(
             "siglip", .frozen(SiglipReward.self), reads: [.prompt],
             model: .folder("a `SiglipModel` with its tokenizer", source: "method 1.6"),
-            "SigLIP's logit of image and prompt, frozen"),
+            maps: .places, "SigLIP's logit of image and prompt, frozen"),
         RewardComponent(
             "aesthetic", .frozen(AestheticReward.self),
             model: .folder(
                 "CLIP-L (a `CLIPModel`) with `sac+logos+ava1-l14-linearMSE.safetensors` in it", source: "method 1.6"),
-            "the predicted rating, 1 to 10, frozen"),
+            maps: .places, "the predicted rating, 1 to 10, frozen"),
         RewardComponent(
             "jpeg_compressibility", .frozen(JPEGCompressibilityReward.self), divisor: 500,
             "minus the kilobytes of the image as a JPEG file of quality 95"),

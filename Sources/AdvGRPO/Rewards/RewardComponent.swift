@@ -21,9 +21,9 @@ public struct RewardComponent: Sendable {
 
     /// What tells where in an image its score comes from.
     enum MapSource: Sendable {
-        /// Logits or tokens that have places of their own.
+        /// What has a place: logits or tokens of its own, or the pixels that its own model sees.
         case places
-        /// The score's gradient with respect to the image.
+        /// The image's pixels, by a gradient through `reward.resize`.
         case gradient
     }
 

@@ -16,11 +16,16 @@ extension AestheticReward: FrozenRewardLoader {
         let head = try AestheticHead(
             Weights(path: folder + "/" + AestheticHead.fileName, engine: engine),
             width: model.configuration.projectionWidth)
-        return LoadedReward { images, _, lanes in
-            let ranges = chunks.ranges(images.count)
-            return lanes.map(ranges.count) { piece in
-                head(model.imageFeatures(processor.pixels(Array(images[ranges[piece]]), on: engine))).values
-            }.flatMap { $0 }
-        }
+        let rating: @Sendable (Tensor) -> Tensor = { head(model.imageFeatures($0)) }
+        return LoadedReward(
+            maps: { images, _, attribution in
+                processor.maps(of: images, on: engine, attribution: attribution, score: rating)
+            },
+            score: { images, _, lanes in
+                let ranges = chunks.ranges(images.count)
+                return lanes.map(ranges.count) { piece in
+                    rating(processor.pixels(Array(images[ranges[piece]]), on: engine)).values
+                }.flatMap { $0 }
+            })
     }
 }

@@ -49,6 +49,15 @@ public struct FrozenReward: Sendable {
         return images.isEmpty ? [] : try loaded.score(images, prompts, lanes)
     }
 
+    /// Where in images scores come from, on the scale of `scores`: contributions of the pixels that the reward's model sees. nil
+    /// where the score is no differentiable function of these.
+    ///
+    /// - Parameter images: a group's, at least one, all of one size.
+    /// - Throws: `ModelError` when tokenizer and model do not belong together.
+    public func maps(of images: [RGBImage], prompt: String, attribution: Attribution) throws -> RewardMaps? {
+        try loaded.maps?(images, prompt, attribution)
+    }
+
     /// Files of weights beside the model's own in a component's folder.
     public static func additionalFiles(of component: RewardComponent) -> [String] {
         loader(of: component)?.additionalFiles ?? []
@@ -89,6 +98,8 @@ struct LoadedReward: Sendable {
     var promptReader: PromptReader?
     /// A sentence that names what of the model's folder was not read; nil where all was.
     var leftOut: String?
+    /// Maps of images of one prompt and one size; nil where the score is no differentiable function of what the model sees.
+    var maps: (@Sendable (_ images: [RGBImage], _ prompt: String, _ attribution: Attribution) throws -> RewardMaps)?
     /// Scores of images, at least one, and their prompts; images run on the lanes.
     let score: @Sendable (_ images: [RGBImage], _ prompts: [String], _ lanes: Lanes) throws -> [Float]
 }

@@ -1,3 +1,4 @@
+internal import AdvGRPO
 public import NeuralNetworks
 public import Raster
 public import TensorCore
@@ -117,6 +118,26 @@ public struct ImageProcessor: Sendable, Equatable {
             }
         }
         return engine.tensor(values, shape: [images.count, 3, side, side])
+    }
+
+    /// The maps of a score of what the tower sees; what its square leaves out adds nothing.
+    ///
+    /// - Parameters:
+    ///   - images: at least one, all of one size.
+    ///   - score: [B, 3, side, side] -> fp32 [B], differentiable.
+    func maps(
+        of images: [RGBImage], on engine: any Engine, attribution: Attribution,
+        score: @escaping @Sendable (Tensor) -> Tensor
+    ) -> RewardMaps {
+        let seen = attribution.contributions(of: pixels(images, on: engine), reward: score).values
+        let (whole, left, top) = resized(images[0])
+        var contributions = [Float](repeating: 0, count: images.count * whole.width * whole.height)
+        for (index, value) in seen.enumerated() {
+            let (plane, place) = index.quotientAndRemainder(dividingBy: side * side)
+            let (row, column) = (top + place / side, left + place % side)
+            contributions[(plane / 3 * whole.height + row) * whole.width + column] += value
+        }
+        return RewardMaps(pixels: PatchGrid(rows: whole.height, columns: whole.width), contributions: contributions)
     }
 
     /// The image scaled, and where the square begins in it.

@@ -44,7 +44,28 @@ struct ImageTextScorer: Sendable {
     }
 
     /// The scorer as a frozen reward: its logits.
-    var reward: LoadedReward { LoadedReward(promptReader: reader, score: scores) }
+    var reward: LoadedReward { LoadedReward(promptReader: reader, maps: maps, score: scores) }
+
+    /// - Throws: `ModelError` when the tokenizer is not the model's.
+    private func maps(of images: [RGBImage], prompt: String, attribution: Attribution) throws -> RewardMaps {
+        let text = model.textFeatures([try sequence(prompt)])
+        return processor.maps(of: images, on: engine, attribution: attribution) { pixels_BCHW in
+            model.logits(imageFeatures_BP: model.imageFeatures(pixels_BCHW), textFeatures_NP: text).reshaped(-1)
+        }
+    }
+
+    /// A prompt's tokens.
+    ///
+    /// - Throws: `ModelError` when the tokenizer is not the model's.
+    private func sequence(_ prompt: String) throws -> [Int32] {
+        let sequence = tokens(prompt)
+        if let token = sequence.first(where: { $0 < 0 || $0 >= model.vocabularySize }) {
+            throw ModelError(
+                code: .configuration, source: source,
+                message: "the tokenizer made token \(token), the model knows \(model.vocabularySize)")
+        }
+        return sequence
+    }
 
     /// The logit of each image with its own prompt; images run on the lanes, a prompt is read once however many images it has.
     ///
@@ -53,12 +74,7 @@ struct ImageTextScorer: Sendable {
     private func scores(of images: [RGBImage], prompts: [String], lanes: Lanes) throws -> [Float] {
         let texts = Set(prompts).sorted()
         let numbers = Dictionary(texts.enumerated().map { ($0.element, $0.offset) }) { first, _ in first }
-        let sequences = texts.map(tokens)
-        if let token = sequences.joined().first(where: { $0 < 0 || $0 >= model.vocabularySize }) {
-            throw ModelError(
-                code: .configuration, source: source,
-                message: "the tokenizer made token \(token), the model knows \(model.vocabularySize)")
-        }
+        let sequences = try texts.map(sequence)
         let textRanges = chunks.ranges(texts.count)
         let textFeatures = concatenated(
             lanes.map(textRanges.count) { model.textFeatures(Array(sequences[textRanges[$0]])) }, axis: 0)
