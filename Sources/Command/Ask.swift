@@ -1,8 +1,9 @@
 import ArgumentParser
 import Foundation
 import Learner
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import Transport
 
 /// Asks a server and gives its answer; exit status 2 when none comes in time.

@@ -1,7 +1,8 @@
+import Configuration
 import Datasets
 import ImageModels
 import Logging
-import Runtime
+import Processes
 import TensorCore
 import Transport
 
@@ -63,7 +64,8 @@ enum Beforehand {
     static func checkEndpoints(_ settings: Settings, runDirectory: String) throws {
         let loop = try SocketLoop()
         defer { loop.shutdownBlocking() }
-        let options = try ServerOptions(settings.cluster, logger: Logger(label: "train"))
+        let options = try ServerOptions(
+            keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: Logger(label: "train"))
         let endpoints = settings.cluster.endpoints
         let servers = try [("learner", endpoints.learner), ("reward-server", endpoints.rewardServer)].map {
             try Server(Endpoint(of: $0, $1, in: runDirectory), on: loop, options: options) { _ in }

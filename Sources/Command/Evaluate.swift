@@ -4,7 +4,6 @@ import Datasets
 import ImageModels
 import Learner
 import MethodModels
-import Runtime
 import TensorCore
 
 /// `advgrpo evaluate`: how close a model's images are to references.

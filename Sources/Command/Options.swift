@@ -1,6 +1,6 @@
 public import ArgumentParser
+import Configuration
 import Platform
-import Runtime
 public import TensorCore
 
 /// A settings file and changes to it.

@@ -1,13 +1,15 @@
 import ArgumentParser
+import Configuration
 import Foundation
 import Learner
 import Logging
 import Platform
+import Processes
 import Protocol
 import Relay
 import RewardServer
 import RolloutWorker
-import Runtime
+import RunFiles
 import TensorCore
 import Transport
 
@@ -121,7 +123,8 @@ struct RewardServerCommand: AsyncParsableCommand {
                 journal: journal, logger: logger)
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
-            let options = try ServerOptions(settings.cluster, logger: logger)
+            let options = try ServerOptions(
+                keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
             let socket = try Server(endpoint, on: loop, options: options, handler: server.router.handle)
             logger.info("ready at \(socket.endpoint)")
             server.run { socket.join($0) }
@@ -159,7 +162,9 @@ struct RelayCommand: AsyncParsableCommand {
         let client = try Client(learner, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .relay))
         let relay = Relay(learner: client, maximumByteCount: memory << 20, shutdown: shutdown)
         let socket = try Server(
-            endpoint, on: loop, options: try ServerOptions(settings.cluster, logger: logger),
+            endpoint, on: loop,
+            options: try ServerOptions(
+                keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger),
             handler: relay.router.handle)
         logger.info("ready at \(socket.endpoint), weights from \(learner)")
         await shutdown.wait()
@@ -212,7 +217,10 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
                 journal: Lifeline.isSupervised
                     ? try RequestJournal(path: RequestJournal.path(of: name, logsFolder: role.runDir + "/logs")) : nil,
                 shutdown: shutdown, logger: logger)
-            let serverOptions = isLocal ? ServerOptions() : try ServerOptions(settings.cluster, logger: logger)
+            let serverOptions =
+                isLocal
+                ? ServerOptions()
+                : try ServerOptions(keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
             let socket = try own.map { try Server($0, on: loop, options: serverOptions, handler: worker.router.handle) }
             if let socket { logger.info("ready at \(socket.endpoint)") }
             switch try worker.run() {

@@ -1,13 +1,15 @@
 public import AdvGRPO
 public import ArgumentParser
+import ComputeRoles
+import Configuration
 import Datasets
 import Foundation
 import ImageModels
 import MethodModels
 import NeuralNetworks
 import Platform
+import Processes
 import Raster
-import Runtime
 import SafeTensors
 import TensorCore
 

@@ -1,11 +1,12 @@
 public import AdvGRPO
 public import ArgumentParser
+import ComputeRoles
+import Configuration
 import Datasets
 import Foundation
 import ImageModels
 import MethodModels
 import Raster
-import Runtime
 import TensorCore
 
 /// `advgrpo score`: what frozen rewards say about image files.

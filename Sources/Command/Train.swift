@@ -1,8 +1,10 @@
 import ArgumentParser
+import Configuration
 import Foundation
 import Learner
 import Logging
-import Runtime
+import Processes
+import RunFiles
 
 /// `advgrpo train`: the whole run on this machine, three kinds of processes under one supervisor.
 struct Train: AsyncParsableCommand {

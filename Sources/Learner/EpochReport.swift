@@ -1,6 +1,5 @@
 import AdvGRPO
 import Protocol
-import Runtime
 
 /// What one epoch did, as metrics tell it; docs/metrics.md defines every name.
 struct EpochReport {

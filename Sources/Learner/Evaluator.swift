@@ -1,9 +1,10 @@
 public import AdvGRPO
+import ComputeRoles
+import Configuration
 public import Datasets
 public import ImageModels
 public import MethodModels
 import Raster
-import Runtime
 public import TensorCore
 
 /// Measures a policy on fixed prompts and seeds: similarity to the prompts' own references, Fréchet distance to all of them,

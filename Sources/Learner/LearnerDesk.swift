@@ -1,6 +1,7 @@
 import Foundation
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import Transport
 
 /// Answers what arrives at the learner's socket. Runs on the socket's thread, under the monitor's lock, and never waits.

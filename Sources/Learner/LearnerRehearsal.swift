@@ -1,8 +1,9 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 import Datasets
 import MethodModels
 import NeuralNetworks
-public import Runtime
 public import TensorCore
 
 /// A learner's computations on an engine that only notes their memory.

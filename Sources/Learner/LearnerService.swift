@@ -1,11 +1,14 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 import Datasets
 import Foundation
 import ImageModels
 import Logging
 import MethodModels
+public import Processes
 import Protocol
-public import Runtime
+import RunFiles
 import TensorCore
 public import Transport
 
@@ -64,7 +67,8 @@ public enum LearnerService {
         defer { loop.shutdownBlocking() }
         let journal = try RequestJournal(path: RequestJournal.path(of: "learner", logsFolder: directory.logsFolder))
         let desk = LearnerDesk(monitor: monitor, shutdown: shutdown, journal: journal)
-        var serverOptions = try ServerOptions(settings.cluster, logger: logger)
+        var serverOptions = try ServerOptions(
+            keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
         serverOptions.runID = monitor.withLock { $0.runID }
         let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
         logger.info("ready at \(server.endpoint)")

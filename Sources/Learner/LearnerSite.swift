@@ -1,7 +1,8 @@
 import AdvGRPO
+import Configuration
 import MethodModels
+import Processes
 import Protocol
-import Runtime
 import TensorCore
 
 /// An epoch on a cluster: workers sample, the reward server scores and trains the discriminator, the policy is trained here.

@@ -1,7 +1,10 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import MethodModels
+import Processes
 import Protocol
-import Runtime
+import WeightsTransfer
 
 /// What the learner's sockets and its training thread share. Lives in a `Monitor`; nothing here blocks.
 struct LearnerState {

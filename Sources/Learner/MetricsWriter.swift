@@ -1,6 +1,7 @@
 import AdvGRPO
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 
 /// One object an epoch, in `metrics.jsonl` and in TensorBoard's event file.
 final class MetricsWriter {

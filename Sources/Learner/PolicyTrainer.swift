@@ -1,12 +1,14 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
 import ImageModels
 import MethodModels
 import NeuralNetworks
 import Protocol
-import Runtime
 import SafeTensors
 import TensorCore
+import WeightsTransfer
 
 /// The policy under training: parameters, optimiser, average, and the version they make.
 struct PolicyTrainer {

@@ -1,10 +1,13 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
 import Logging
 import MethodModels
 import Platform
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import SafeTensors
 import TensorCore
 

@@ -1,5 +1,6 @@
+import Processes
 import Protocol
-import Runtime
+import WeightsTransfer
 
 /// The learner's whole view of a run: what `advgrpo status` prints and the progress line is made of.
 public struct RunStatus: Codable, Sendable, Equatable {

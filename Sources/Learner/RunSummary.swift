@@ -1,5 +1,5 @@
 import Foundation
-public import Runtime
+public import RunFiles
 
 /// Before and after of a finished run, as its evaluation files say.
 public struct RunSummary: Sendable {

@@ -1,13 +1,16 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Datasets
 import Foundation
 import ImageModels
 import Logging
 import MethodModels
 import Platform
+import Processes
 import Protocol
 import Raster
-import Runtime
+import RunFiles
 import TensorCore
 
 /// What a run shows of itself: contact sheets of the same prompts and seeds every time, an evaluation before and after, and the

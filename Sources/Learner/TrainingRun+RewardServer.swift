@@ -1,10 +1,13 @@
 import AdvGRPO
+import ComputeRoles
 import Logging
 import MethodModels
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import TensorCore
 import Transport
+import WeightsTransfer
 
 /// What the run asks of the reward server, and what it takes for a lost state.
 extension TrainingRun {

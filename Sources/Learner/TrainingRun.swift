@@ -1,13 +1,16 @@
 import AdvGRPO
+import Configuration
 import Foundation
 import Logging
 import MethodModels
 import NeuralNetworks
+import Processes
 import Protocol
 import Raster
-import Runtime
+import RunFiles
 import TensorCore
 import Transport
+import WeightsTransfer
 
 /// The learner's training thread: one epoch after the other, from a snapshot to the run's end.
 ///

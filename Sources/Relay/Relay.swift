@@ -1,5 +1,5 @@
+public import Processes
 import Protocol
-public import Runtime
 public import Transport
 
 /// Passes weights on, so that the learner sends each version once, however many workers there are behind the relay.

@@ -1,11 +1,12 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 import Datasets
 import ImageModels
 import MethodModels
 import NeuralNetworks
 public import Protocol
 import Raster
-public import Runtime
 import SafeTensors
 public import TensorCore
 

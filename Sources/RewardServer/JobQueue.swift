@@ -1,5 +1,5 @@
+import Processes
 import Protocol
-import Runtime
 import Transport
 
 /// What the compute thread does for a requester.

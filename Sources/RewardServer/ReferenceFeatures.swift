@@ -1,9 +1,9 @@
 import AdvGRPO
+import ComputeRoles
 import Datasets
 import ImageModels
 import MethodModels
 import Raster
-import Runtime
 import Synchronization
 import TensorCore
 

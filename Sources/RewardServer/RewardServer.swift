@@ -1,13 +1,15 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 import Datasets
 import Foundation
 import ImageModels
 public import Logging
 import MethodModels
 import NeuralNetworks
+public import Processes
 public import Protocol
 import Raster
-public import Runtime
 import SafeTensors
 import Synchronization
 public import TensorCore

@@ -1,7 +1,7 @@
 import AdvGRPO
+public import Configuration
 import NeuralNetworks
 import Protocol
-public import Runtime
 import SafeTensors
 public import TensorCore
 import Transport

@@ -1,11 +1,14 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 public import Logging
 import MethodModels
 import NeuralNetworks
+public import Processes
 import Protocol
-public import Runtime
 public import TensorCore
 public import Transport
+import WeightsTransfer
 
 #if canImport(Glibc)
     import Glibc

@@ -1,8 +1,10 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 import MethodModels
 import NeuralNetworks
-public import Runtime
 public import TensorCore
+import WeightsTransfer
 
 /// A rollout worker's computations on an engine that only notes their memory.
 public enum WorkerRehearsal {

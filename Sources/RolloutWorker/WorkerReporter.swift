@@ -1,6 +1,6 @@
 import Platform
+import Processes
 import Protocol
-import Runtime
 import Synchronization
 import Transport
 

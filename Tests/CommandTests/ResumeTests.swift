@@ -1,8 +1,12 @@
+import ComputeRoles
+import Configuration
 import Foundation
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import Testing
 import Transport
+import WeightsTransfer
 
 #if canImport(Glibc)
     import Glibc

@@ -1,6 +1,6 @@
+import Configuration
 import Foundation
 import Raster
-import Runtime
 import SafeTensors
 import TestSupport
 import Testing

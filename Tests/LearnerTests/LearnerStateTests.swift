@@ -1,8 +1,10 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Protocol
-import Runtime
 import SafeTensors
 import Testing
+import WeightsTransfer
 
 @testable import Learner
 

@@ -1,11 +1,14 @@
 import AdvGRPO
+import Configuration
 import Foundation
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import SafeTensors
 import Synchronization
 import Testing
 import Transport
+import WeightsTransfer
 
 @testable import Learner
 

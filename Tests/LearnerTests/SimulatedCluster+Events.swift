@@ -1,6 +1,6 @@
 import Protocol
-import Runtime
 import SafeTensors
+import WeightsTransfer
 
 @testable import Learner
 

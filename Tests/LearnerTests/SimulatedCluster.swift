@@ -1,5 +1,4 @@
 import Protocol
-import Runtime
 import TestSupport
 
 @testable import Learner

@@ -1,7 +1,8 @@
 import CZeroMQ
 import Foundation
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import SafeTensors
 import Synchronization
 

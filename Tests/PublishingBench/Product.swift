@@ -1,9 +1,10 @@
 import Foundation
 import Logging
+import Processes
 import Protocol
-import Runtime
 import SafeTensors
 import Transport
+import WeightsTransfer
 
 /// The learner's side, without a learner: its server, and the answers that `LearnerDesk` gives.
 enum ProductSender {

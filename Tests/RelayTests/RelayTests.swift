@@ -1,11 +1,12 @@
 import Foundation
 import Logging
+import Processes
 import Protocol
-import Runtime
 import SafeTensors
 import Testing
 import Transport
 import WeightsPublisher
+import WeightsTransfer
 
 @testable import Relay
 

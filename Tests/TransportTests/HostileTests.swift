@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import Protocol
 import SafeTensors
+import TestSupport
 import Testing
 
 @testable import Transport

@@ -1,5 +1,6 @@
 import Protocol
 import SafeTensors
+import TestSupport
 import Testing
 
 @testable import Transport

@@ -3,6 +3,7 @@ import Foundation
 import Protocol
 import SafeTensors
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Transport

@@ -1,6 +1,7 @@
+public import Processes
 public import Protocol
-public import Runtime
 public import Transport
+public import WeightsTransfer
 
 /// A publisher's socket, and what was asked of it.
 public final class Publisher: Sendable {

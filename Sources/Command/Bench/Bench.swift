@@ -1,7 +1,8 @@
 public import AdvGRPO
 public import ArgumentParser
+import Configuration
 import Foundation
-import Runtime
+import Processes
 import TensorCore
 
 /// `advgrpo bench`: how long one epoch of the method takes here, phase by phase.

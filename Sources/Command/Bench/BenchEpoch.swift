@@ -1,11 +1,12 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
 import ImageModels
 import MethodModels
 import NeuralNetworks
 import Protocol
 import RewardServer
-import Runtime
 import TensorCore
 
 /// The epochs of a run with one group each, on one machine without messages: every phase calls what the role calls.

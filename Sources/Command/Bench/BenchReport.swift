@@ -1,7 +1,9 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
 import ImageModels
-import Runtime
+import Processes
 import TensorCore
 
 /// What `bench` prints. The keys of peer_bench.py come first, with the same meaning.

@@ -1,9 +1,9 @@
 import AdvGRPO
+import Configuration
 import Foundation
 import ImageModels
 import NeuralNetworks
 import Raster
-import Runtime
 import SafeTensors
 import TensorCore
 

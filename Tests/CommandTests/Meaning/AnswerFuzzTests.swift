@@ -1,12 +1,14 @@
+import ComputeRoles
+import Configuration
 import Foundation
 import NeuralNetworks
 import Protocol
-import Runtime
 import SafeTensors
 import Synchronization
 import TensorCore
 import TestSupport
 import Testing
+import WeightsTransfer
 
 @testable import Transport
 

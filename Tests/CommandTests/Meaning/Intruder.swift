@@ -1,6 +1,8 @@
+import Configuration
 import Foundation
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import SafeTensors
 import Synchronization
 import TestSupport

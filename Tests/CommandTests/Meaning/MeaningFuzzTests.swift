@@ -1,6 +1,6 @@
+import Configuration
 import Foundation
 import Protocol
-import Runtime
 import TestSupport
 import Testing
 

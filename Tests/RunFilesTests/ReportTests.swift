@@ -1,0 +1,73 @@
+import Configuration
+import Foundation
+import Raster
+import Testing
+
+@testable import Processes
+@testable import RunFiles
+
+@Suite("Report")
+struct ReportTests {
+    private func report() throws -> Report {
+        var report = Report(title: "Run <1>", summary: "Emoji & \"more\"")
+        report.comparisons = [
+            .init("Frechet distance", before: 100, after: 80, aim: .lower, note: "lower is better"),
+            .init("DINO similarity", before: 0.5, after: 0.45, aim: .higher),
+            .init("diversity", before: 0.25, after: 0.25, aim: .higher),
+            .init("AUC", before: nil, after: .nan, aim: .neither),
+        ]
+        let png = try RGBImage(width: 8, height: 4, color: RGBColor(red: 255, green: 120, blue: 0)).pngBytes()
+        report.sheets = [.init(caption: "before", png: png), .init(caption: "after", png: png)]
+        report.charts = [.init(title: "reward", explanation: "mean", svg: "<svg viewBox=\"0 0 2 1\"></svg>")]
+        var shares = RoleClock.Shares()
+        (shares.busy, shares.idle, shares.starved) = (.seconds(75), .seconds(20), .seconds(5))
+        report.stages = [.init(name: "learner", shares: shares)]
+        report.facts = [("engine", "onednn <3>")]
+        report.settings = Settings().resolved()
+        return report
+    }
+
+    @Test("changes are shown in per cent and in words")
+    func changes() throws {
+        let html = try report().html()
+        #expect(html.contains("<td>100</td><td>80</td><td class=\"better\">-20.0% better</td>"))
+        #expect(html.contains("<td>0.5</td><td>0.45</td><td class=\"worse\">-10.0% worse</td>"))
+        #expect(html.contains("<td>0.25</td><td>0.25</td><td>+0.0%</td>"))
+        #expect(html.contains("<td>&ndash;</td><td>&ndash;</td><td>&ndash;</td>"))
+        #expect(html.contains("width:75.00%") && html.contains("busy 75%") && html.contains("<i>100 s</i>"))
+    }
+
+    @Test("text is escaped and nothing is loaded from elsewhere")
+    func selfContained() throws {
+        let html = try report().html()
+        #expect(html.contains("<h1>Run &lt;1&gt;</h1>") && html.contains("Emoji &amp; &quot;more&quot;"))
+        #expect(html.contains("onednn &lt;3&gt;"))
+        for reference in ["http:", "https:", "src=\"/", "@import", "url(", "<script", "<link"] {
+            #expect(!html.contains(reference), "\(reference)")
+        }
+    }
+
+    @Test("pictures are whole PNG files")
+    func pictures() throws {
+        let html = try report().html()
+        let parts = html.split(separator: "base64,").dropFirst()
+        #expect(parts.count == 2)
+        for part in parts {
+            let data = try #require(Data(base64Encoded: String(part.prefix { $0 != "\"" })))
+            #expect(try RGBImage(encoded: Array(data)).width == 8)
+        }
+    }
+
+    @Test("every opened element is closed, and empty sections are left out")
+    func structure() throws {
+        for html in [try report().html(), Report(title: "a", summary: "b").html()] {
+            for element in ["section", "table", "tr", "td", "figure", "div", "span", "style", "main", "details", "svg"]
+            {
+                let opened = html.split(separator: "<\(element)", omittingEmptySubsequences: false).count - 1
+                let closed = html.split(separator: "</\(element)>", omittingEmptySubsequences: false).count - 1
+                #expect(opened == closed, "\(element)")
+            }
+        }
+        #expect(!Report(title: "a", summary: "b").html().contains("<section>"))
+    }
+}
