@@ -1,7 +1,9 @@
+import AdvGRPO
 import Configuration
 import Datasets
 import ImageModels
 import Logging
+import MethodModels
 import Processes
 import TensorCore
 import Transport
@@ -9,10 +11,11 @@ import Transport
 /// What is looked at before the first process of a run starts, so that bad input is told at once and leaves nothing behind.
 /// All of it blocks.
 enum Beforehand {
-    /// Makes sure that there are prompts to train on, that every prompt has references and that every reference image can be decoded.
+    /// Makes sure that there are prompts to train on, that every prompt has references and suits the rewards, and that every
+    /// reference image can be decoded.
     ///
     /// - Parameter evaluates: whether the prompts of the evaluation are needed, too.
-    /// - Throws: one `DatasetError` that lists all problems.
+    /// - Throws: one `DatasetError` that lists all problems of references; `ModelError` naming a prompt.
     static func checkReferences(_ settings: Settings, evaluates: Bool) throws {
         var prompts = try PromptList(
             path: settings.data.prompts, without: settings.data.evaluationPrompts
@@ -21,6 +24,7 @@ enum Beforehand {
             prompts += try PromptList(path: settings.data.evaluationPrompts).prompts.prefix(
                 settings.run.evaluation.prompts)
         }
+        for reward in settings.method.reward.weights.active { try FrozenReward.check(prompts, for: reward) }
         try ReferenceLibrary(path: settings.data.references, required: prompts).checkImages()
     }
 

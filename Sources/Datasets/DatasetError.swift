@@ -7,7 +7,7 @@ public struct DatasetError: Error, Sendable, CustomStringConvertible {
     public struct Code: Sendable, Hashable {
         private enum Kind {
             case unreadable, malformedList, duplicatePrompt, invalidReferences, unknownPrompt
-            case missingFont, malformedFont, invalidOptions, foreignFolder, unwritable
+            case missingPictures, malformedPicture, malformedFont, invalidOptions, foreignFolder, unwritable
         }
         private let kind: Kind
 
@@ -21,8 +21,10 @@ public struct DatasetError: Error, Sendable, CustomStringConvertible {
         public static let invalidReferences = Code(kind: .invalidReferences)
         /// A prompt that the reference library does not have was asked for.
         public static let unknownPrompt = Code(kind: .unknownPrompt)
-        /// The emoji font is not installed.
-        public static let missingFont = Code(kind: .missingFont)
+        /// The emoji font or the pictures of another style are not installed.
+        public static let missingPictures = Code(kind: .missingPictures)
+        /// A picture of a style is damaged.
+        public static let malformedPicture = Code(kind: .malformedPicture)
         /// The font's tables are damaged or not of the kinds read here.
         public static let malformedFont = Code(kind: .malformedFont)
         /// A size or count outside its range.

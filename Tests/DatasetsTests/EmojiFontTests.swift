@@ -38,7 +38,7 @@ struct EmojiFontTests {
     @Test("a missing font names the path and the package")
     func missing() throws {
         let error = #expect(throws: DatasetError.self) { try EmojiFont(path: "/nowhere/Noto.ttf") }
-        #expect(error?.code == .missingFont)
+        #expect(error?.code == .missingPictures)
         #expect(error?.description.hasPrefix("/nowhere/Noto.ttf: ") == true)
         #expect(error?.description.contains("apt-get install fonts-noto-color-emoji") == true)
     }

@@ -39,7 +39,7 @@ struct NotoFontTests {
             #expect(try filePrint(output + "/captions.json") == expected.captions)
             #expect(try filePrint(output + "/train.txt") == expected.train)
             #expect(try filePrint(output + "/test.txt") == expected.test)
-            let emoji = EmojiDataset.emoji(of: try EmojiFont())
+            let emoji = try EmojiDataset.Source(.init(output: output)).emoji
             #expect(fingerprint(EmojiLists.references(emoji, count: 4).utf8) == expected.references)
             let images = try emoji.map { try RGBImage(path: output + "/images/" + $0.plainFile).pixels }
             #expect(fingerprint(images.joined()) == expected.plainPixels)

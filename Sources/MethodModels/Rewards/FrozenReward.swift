@@ -49,6 +49,14 @@ public struct FrozenReward: Sendable {
         return images.isEmpty ? [] : try loaded.score(images, prompts, lanes)
     }
 
+    /// Makes sure that a reward can score images of these prompts.
+    ///
+    /// - Throws: `ModelError` that names the first prompt which it cannot be used with.
+    public static func check(_ prompts: [String], for component: RewardComponent) throws {
+        guard let loader = loader(of: component) else { return }
+        for prompt in prompts { try loader.check(prompt: prompt) }
+    }
+
     /// Files of weights beside the model's own in a component's folder.
     public static func additionalFiles(of component: RewardComponent) -> [String] {
         loader(of: component)?.additionalFiles ?? []
@@ -64,12 +72,15 @@ public struct FrozenReward: Sendable {
 protocol FrozenRewardLoader: FrozenRewardName {
     /// Files of weights beside the model's own in its folder.
     static var additionalFiles: [String] { get }
+    /// - Throws: `ModelError` that names a prompt which the reward cannot be used with.
+    static func check(prompt: String) throws
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     static func load(_ sources: RewardSources) throws -> LoadedReward
 }
 
 extension FrozenRewardLoader {
     static var additionalFiles: [String] { [] }
+    static func check(prompt: String) throws {}
 }
 
 /// What a reward is loaded from.
