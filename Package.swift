@@ -57,9 +57,10 @@ let package = Package(
         system("CWebP", apt: "libwebp-dev", brew: "webp"),
         .target(
             name: "CJPEG", path: "Sources/System/CJPEG", cSettings: strictC, linkerSettings: [.linkedLibrary("jpeg")]),
+        .target(name: "LibC", path: "Sources/System/LibC", swiftSettings: strict),
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])] + strictC),
 
-        module("Platform", ["CSodium"]),
+        module("Platform", ["LibC", "CSodium"]),
         module("TensorCore", ["Platform", "COpenBLAS", "COneDNN", "CKernels"]),
         module("SafeTensors", ["Platform"]),
         module("NeuralNetworks", ["Platform", "TensorCore", "SafeTensors"]),

@@ -1,8 +1,5 @@
+import LibC
 public import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// One step of a flow sampler from sigma to the next smaller sigma: its mean, its noise and the log-probability of the result.
 ///

@@ -1,14 +1,7 @@
 import Foundation
+import LibC
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Hosts on a network of their own: Linux network namespaces on one bridge. They are gone when it is.
 final class HostNetwork: Sendable {

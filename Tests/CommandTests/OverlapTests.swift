@@ -1,13 +1,6 @@
 import Foundation
+import LibC
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// `rollout.overlap`: an epoch is sampled while the one before trains, and still everything has its bits.

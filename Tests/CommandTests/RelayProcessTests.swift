@@ -1,14 +1,7 @@
 import FaultyNetwork
 import Foundation
+import LibC
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// `advgrpo relay` between the real roles.

@@ -1,16 +1,9 @@
 import Foundation
+import LibC
 import Protocol
 import Runtime
 import Testing
 import Transport
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// Whatever happens to its processes, a run ends with the bits of the undisturbed one.

@@ -1,17 +1,10 @@
 import Foundation
+import LibC
 import Raster
 import Runtime
 import SafeTensors
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// Places and models as people have them: what is usable runs, what is not is refused by name.

@@ -1,17 +1,10 @@
 import Foundation
+import LibC
 import Protocol
 import SafeTensors
 import Testing
 
 @testable import Runtime
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Roles that end in the middle of a request, in processes of their own.
 @Suite("Requests that end a role", .timeLimit(.minutes(1)))

@@ -1,18 +1,11 @@
 import Foundation
+import LibC
 import Logging
 import Platform
 import Synchronization
 import Testing
 
 @testable import Runtime
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Real processes: small shell scripts in place of roles.
 @Suite("Supervisor", .timeLimit(.minutes(1)))

@@ -1,6 +1,6 @@
 import CZeroMQ
 import Foundation
-import Glibc
+import LibC
 import Protocol
 import SafeTensors
 import Testing
@@ -66,7 +66,7 @@ struct HostileTests {
             }
             #expect(status == 0)
             let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 131) }
-            _ = Glibc.send(descriptor, bytes, count, Int32(MSG_NOSIGNAL))
+            _ = LibC.send(descriptor, bytes, count, Int32(MSG_NOSIGNAL))
             close(descriptor)
         }
         #expect(try await bench.client().request(HealthRequest(), deadline: .seconds(100)) == health())

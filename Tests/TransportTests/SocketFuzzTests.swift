@@ -1,6 +1,6 @@
 import CZeroMQ
 import Foundation
-import Glibc
+import LibC
 import Protocol
 import SafeTensors
 import Synchronization
@@ -171,7 +171,7 @@ private final class SlowPeers: @unchecked Sendable {
     func drip() {
         for (index, descriptor) in descriptors.enumerated() {
             // The greeting begins with 0xFF; every other peer says something else.
-            _ = Glibc.send(
+            _ = LibC.send(
                 descriptor, [index % 2 == 0 ? 0xFF : 0x41] as [UInt8], 1, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
         }
     }

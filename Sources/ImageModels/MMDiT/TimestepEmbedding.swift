@@ -1,8 +1,5 @@
+import LibC
 public import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Sinusoids of a timestep: [cos(t f_i) ; sin(t f_i)], f_i = 10000^(-i / (width / 2)), cosines first.
 ///

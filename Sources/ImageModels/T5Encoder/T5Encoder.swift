@@ -1,9 +1,6 @@
+import LibC
 public import NeuralNetworks
 public import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 // Legend: B batch, S tokens, D width, H heads.
 

@@ -1,15 +1,8 @@
 import FaultyNetwork
 import Foundation
+import LibC
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// Kills, stops and interruptions at times, and faults of the network at bytes, drawn from a seed: the run ends with the
