@@ -48,7 +48,10 @@ public struct PublishedWeights: Sendable {
 
     /// Copies parameters to the host and digests them.
     ///
-    /// - Parameter pieceByteCount: 1 to `WeightsManifest.maximumPieceByteCount`.
+    /// - Parameters:
+    ///   - version: of the policy.
+    ///   - parameters: what is sampled with.
+    ///   - pieceByteCount: 1 to `WeightsManifest.maximumPieceByteCount`.
     /// - Throws: `WireError` for more than a manifest can describe.
     public init(
         version: PolicyVersion, parameters: Parameters, pieceByteCount: Int = PublishedWeights.pieceByteCount
@@ -71,8 +74,11 @@ public struct PublishedWeights: Sendable {
     /// Divides bytes that are there already.
     ///
     /// - Parameters:
+    ///   - version: of the policy.
+    ///   - digest: of all tensors.
     ///   - tensors: in the order of their names' UTF-8 bytes.
     ///   - bytes: of all tensors, one behind the other.
+    ///   - pieceByteCount: bytes of a piece, at most.
     /// - Throws: as above.
     /// - Precondition: there are as many bytes as the shapes ask for.
     public init(

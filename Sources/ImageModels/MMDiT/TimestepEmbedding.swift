@@ -6,6 +6,7 @@ public import TensorCore
 /// - Parameters:
 ///   - timesteps: 1000 · sigma, fractional.
 ///   - width: even.
+///   - engine: what computes.
 /// - Returns: fp32 [timesteps.count, width].
 /// - Source: diffusers models/embeddings.py, `get_timestep_embedding` with flip_sin_to_cos and no frequency shift.
 public func timestepEmbedding(_ timesteps: [Float], width: Int, engine: any Engine) -> Tensor {
