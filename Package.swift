@@ -121,7 +121,11 @@ let package = Package(
             ]),
         tests("RolloutWorker", ["Protocol", "Transport"]),
         tests("RewardServer", ["AdvGRPO", "Datasets", "Protocol", "TensorCore", "Transport"]),
-        tests("Learner", ["AdvGRPO", "CZeroMQ", "Protocol", "Runtime", "SafeTensors", "Transport"]),
+        tests(
+            "Learner",
+            [
+                "AdvGRPO", "CZeroMQ", "NeuralNetworks", "Protocol", "Runtime", "SafeTensors", "TensorCore", "Transport",
+            ]),
         tests(
             "Command",
             [
