@@ -1,6 +1,7 @@
 import Foundation
 import LibC
 import Synchronization
+import TestSupport
 
 /// How a process ended.
 enum Exit: Equatable {
@@ -106,9 +107,6 @@ struct TestFailure: Error, CustomStringConvertible {
     let description: String
     init(_ description: String) { self.description = description }
 }
-
-/// How many times longer than usual a test waits before it gives up: sanitizers slow programs down. dev/sanitize sets it.
-let patience = ProcessInfo.processInfo.environment["ADVGRPO_TEST_PATIENCE"].flatMap(Int.init) ?? 1
 
 /// Waits until `body` returns a value.
 ///

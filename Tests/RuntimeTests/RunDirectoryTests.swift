@@ -2,6 +2,7 @@ import AdvGRPO
 import Foundation
 import Platform
 import Protocol
+import TestSupport
 import Testing
 import Transport
 
@@ -26,14 +27,7 @@ final class TemporaryFolder {
 }
 
 /// The code of the error that `body` throws.
-func code(_ body: () throws -> Void) -> RuntimeError.Code? {
-    do {
-        try body()
-        return nil
-    } catch {
-        return (error as? RuntimeError)?.code
-    }
-}
+func code(_ body: () throws -> Void) -> RuntimeError.Code? { thrown(RuntimeError.self, body)?.code }
 
 @Suite("RunDirectory")
 struct RunDirectoryTests {

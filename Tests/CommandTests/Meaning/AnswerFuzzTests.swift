@@ -15,12 +15,20 @@ extension ProcessTests {
     /// such a reward server.
     @Suite("Answers under fire", .timeLimit(.minutes(180)))
     struct AnswerFuzzTests {
-        @Test("no lease, weights, score or acknowledgement ends a worker; told to stop, it leaves in good order")
-        func worker() async throws {
+        /// From the answer that `ADVGRPO_FUZZ_FIRST` numbers.
+        private func withLyingServers(_ body: (Workspace, LyingServers) async throws -> Void) async throws {
             let weights = try await LyingServers.weights()
             let first = ProcessInfo.processInfo.environment["ADVGRPO_FUZZ_FIRST"].flatMap(Int.init) ?? 0
             try await withWorkspace { workspace in
                 let servers = try LyingServers(weights, first: first)
+                try await body(workspace, servers)
+                servers.end()
+            }
+        }
+
+        @Test("no lease, weights, score or acknowledgement ends a worker; told to stop, it leaves in good order")
+        func worker() async throws {
+            try await withLyingServers { workspace, servers in
                 let worker = try workspace.start(
                     "rollout-worker", "settings.yaml", "--run-dir", "run", "--name", "w", "--connect",
                     servers.learner.endpoint.description, "--reward-server", servers.rewardServer.endpoint.description)
@@ -43,16 +51,12 @@ extension ProcessTests {
                 ] {
                     #expect(counts[kind, default: 0] > 0, "a worker was never brought to \(kind)")
                 }
-                servers.end()
             }
         }
 
         @Test("nothing that a reward server answers ends the learner")
         func learner() async throws {
-            let weights = try await LyingServers.weights()
-            let first = ProcessInfo.processInfo.environment["ADVGRPO_FUZZ_FIRST"].flatMap(Int.init) ?? 0
-            try await withWorkspace { workspace in
-                let servers = try LyingServers(weights, first: first)
+            try await withLyingServers { workspace, servers in
                 let learner = try workspace.start(
                     "learner", "settings.yaml", "--run-dir", "run", "--reward-server",
                     servers.rewardServer.endpoint.description)
@@ -75,7 +79,6 @@ extension ProcessTests {
                 ] {
                     #expect(counts[kind, default: 0] > 0, "the learner never asked for \(kind)")
                 }
-                servers.end()
             }
         }
     }
