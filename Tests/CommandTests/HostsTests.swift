@@ -47,7 +47,7 @@ final class HostNetwork: Sendable {
 extension ProcessTests {
     /// Roles on hosts of their own, over TCP with CURVE.
     @Suite(
-        "Hosts", .timeLimit(.minutes(4 * patience)),
+        "Hosts", .optimized, .timeLimit(.minutes(4 * patience)),
         .enabled(if: HostNetwork.isAvailable, "needs root and network namespaces"))
     struct HostsTests {
         @Test("workers on other hosts that are cut off, killed and join late end in the bits of the run on one machine")

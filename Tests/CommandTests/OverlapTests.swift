@@ -5,7 +5,7 @@ import Testing
 
 extension ProcessTests {
     /// `rollout.overlap`: an epoch is sampled while the one before trains, and still everything has its bits.
-    @Suite("Overlap", .timeLimit(.minutes(3 * patience)))
+    @Suite("Overlap", .optimized, .timeLimit(.minutes(3 * patience)))
     struct OverlapTests {
         @Test("groups are one update old, never more, and their discriminator is the newest")
         func staleness() async throws {

@@ -6,7 +6,7 @@ import Testing
 
 extension ProcessTests {
     /// `advgrpo relay` between the real roles.
-    @Suite("Relay", .timeLimit(.minutes(3 * patience)))
+    @Suite("Relay", .optimized, .timeLimit(.minutes(3 * patience)))
     struct RelayTests {
         private struct Cluster {
             let workspace: Workspace

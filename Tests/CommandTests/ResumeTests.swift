@@ -2,12 +2,13 @@ import Foundation
 import LibC
 import Protocol
 import Runtime
+import TestSupport
 import Testing
 import Transport
 
 extension ProcessTests {
     /// Whatever happens to its processes, a run ends with the bits of the undisturbed one.
-    @Suite("Resume", .timeLimit(.minutes(3)))
+    @Suite("Resume", .optimized, .timeLimit(.minutes(3)))
     struct ResumeTests {
         @Test("Ctrl-C ends a run with a snapshot and status 0, and --resume goes on as if nothing had been")
         func interrupted() async throws {

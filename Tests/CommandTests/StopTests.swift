@@ -6,7 +6,7 @@ import Testing
 
 extension ProcessTests {
     /// `advgrpo stop`, and who may.
-    @Suite("Stop", .timeLimit(.minutes(3 * patience)))
+    @Suite("Stop", .optimized, .timeLimit(.minutes(3 * patience)))
     struct StopTests {
         private func endpoint(_ workspace: Workspace, _ role: String) -> String {
             "ipc://\(workspace.path)/run/sockets/\(role)"

@@ -13,7 +13,7 @@ import Testing
 extension ProcessTests {
     /// A worker between a learner and a reward server that answer it with whatever is well formed, and a learner before
     /// such a reward server.
-    @Suite("Answers under fire", .timeLimit(.minutes(180)))
+    @Suite("Answers under fire", .optimized, .timeLimit(.minutes(180)))
     struct AnswerFuzzTests {
         /// From the answer that `ADVGRPO_FUZZ_FIRST` numbers.
         private func withLyingServers(_ body: (Workspace, LyingServers) async throws -> Void) async throws {
