@@ -1,7 +1,6 @@
 import AdvGRPO
 import NeuralNetworks
 import Protocol
-import Runtime
 import TensorCore
 
 /// A policy and a discriminator of one number each: the least that has bits to compare.
