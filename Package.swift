@@ -57,9 +57,10 @@ let package = Package(
         system("CWebP", apt: "libwebp-dev", brew: "webp"),
         .target(
             name: "CJPEG", path: "Sources/System/CJPEG", cSettings: strictC, linkerSettings: [.linkedLibrary("jpeg")]),
+        .target(name: "LibC", path: "Sources/System/LibC", swiftSettings: strict),
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])] + strictC),
 
-        module("Platform", ["CSodium", "CXXHash"]),
+        module("Platform", ["LibC", "CSodium", "CXXHash"]),
         module("TensorCore", ["Platform", "COpenBLAS", "COneDNN", "CKernels"]),
         module("SafeTensors", ["Platform"]),
         module("NeuralNetworks", ["Platform", "TensorCore", "SafeTensors"]),
@@ -133,8 +134,8 @@ let package = Package(
         tests(
             "Learner",
             [
-                "AdvGRPO", "CZeroMQ", "ComputeRoles", "Processes", "Protocol", "SafeTensors", "Transport",
-                "WeightsTransfer",
+                "AdvGRPO", "CZeroMQ", "ComputeRoles", "NeuralNetworks", "Processes", "Protocol", "SafeTensors",
+                "TensorCore", "Transport", "WeightsTransfer",
             ]),
         tests(
             "Command",

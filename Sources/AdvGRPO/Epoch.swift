@@ -6,7 +6,9 @@ public struct Epoch: Sendable {
     public let number: Int
     private let deviation: DeviationScope
 
-    /// - Parameter deviation: what advantages are divided by.
+    /// - Parameters:
+    ///   - number: from 0.
+    ///   - deviation: what advantages are divided by.
     public init(_ number: Int, deviation: DeviationScope) {
         self.number = number
         self.deviation = deviation

@@ -25,7 +25,8 @@ public struct PolicyLoss: Sendable {
     /// - Parameters:
     ///   - step: the window step.
     ///   - mean: μ_θ [B, C, H, W], tracked.
-    ///   - next: x' as stored, old: ℓ_old [B].
+    ///   - next: x' as stored.
+    ///   - old: ℓ_old [B].
     ///   - advantages: A, clamped, one a sample.
     ///   - referenceMean: μ_ref, needed when β > 0.
     /// - Returns: L_i, fp32 [B], and sums over the samples.

@@ -1,5 +1,5 @@
-public import AdvGRPO
-public import ArgumentParser
+import AdvGRPO
+import ArgumentParser
 import ComputeRoles
 import Configuration
 import Datasets
@@ -40,14 +40,7 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "Classifier-free guidance scale; 1 turns it off.")
     var guidance = 4.5
 
-    @Option(help: "Precision of transformer and text encoders: fp32 or bf16.")
-    var precision = NumericPrecision.fp32
-
-    @Option(help: "Engine that computes.")
-    var engine = EngineKind.default
-
-    @Option(help: "Threads; all processors unless given.")
-    var threads: Int?
+    @OptionGroup var compute: ComputeOptions
 
     @Option(help: "Side of the images in pixels; the model's default unless given.")
     var size: Int?
@@ -57,15 +50,15 @@ struct ModelOptions: ParsableArguments {
             throw ValidationError("--steps must be between 1 and 1000, not \(steps)")
         }
         guard guidance >= 1 else { throw ValidationError("--guidance must be at least 1, not \(guidance)") }
-        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, not \(threads)") }
         if let size, size < 1 { throw ValidationError("--size must be at least 1, not \(size)") }
     }
 
     /// The loaded model, ready to make images.
     func load() throws -> Loaded {
-        let engine = try engine.engine()
+        let engine = try compute.engine.engine()
         let policy = try DiffusionPolicy(
-            model: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0,
+            model: model, engine: engine, dtype: compute.precision.dtype, settings: PolicySettings(fidelity: .fixed),
+            seed: 0,
             transformer: transformer)
         var transformer = policy.pipeline.transformer
         if let lora { transformer = try transformer.merged(LoRAAdapter(path: lora, engine: engine)) }
@@ -78,7 +71,7 @@ struct ModelOptions: ParsableArguments {
             policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed, chunks: chunks)
         return Loaded(
             policy: policy, transformer: transformer, generator: generator, side: side,
-            lanes: Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount))
+            lanes: compute.lanes)
     }
 
     struct Loaded {
@@ -89,8 +82,6 @@ struct ModelOptions: ParsableArguments {
         var lanes: Lanes
     }
 }
-
-extension NumericPrecision: ExpressibleByArgument {}
 
 /// `advgrpo sample`: images of prompts, as PNG files.
 struct Sample: ParsableCommand {

@@ -8,7 +8,12 @@ public import TensorCore
 public enum RoleIdentity {
     /// The introduction of this process.
     ///
-    /// - Parameter models: digests of the models it has loaded, by their part of the run.
+    /// - Parameters:
+    ///   - role: what it does in the run.
+    ///   - name: unique in the run.
+    ///   - settings: of the run.
+    ///   - engine: what computes.
+    ///   - models: digests of the models it has loaded, by their part of the run.
     public static func hello(
         _ role: Role, name: String, settings: Settings, engine: any Engine, models: [String: String]
     ) -> Hello {

@@ -44,8 +44,12 @@ public struct Evaluator: Sendable {
     /// Reads the references of the prompts.
     ///
     /// - Parameters:
+    ///   - generator: makes the images.
     ///   - backbone: whose features are compared; one that the reward does not use, or a gain proves little.
+    ///   - library: has the references.
     ///   - prompts: at least one, none of them trained on.
+    ///   - imagesPerPrompt: number of images made of each prompt.
+    ///   - side: of the images, in pixels.
     /// - Throws: `DatasetError` naming prompt and file.
     public init(
         generator: ImageGenerator, backbone: VisionBackbone, library: ReferenceLibrary, prompts: [String],
@@ -67,7 +71,9 @@ public struct Evaluator: Sendable {
     ///
     /// - Parameters:
     ///   - transformer: the policy.
-    ///   - progress: called with the number of images just finished, from any thread; what it throws ends the measurement.
+    ///   - lanes: threads; the result does not depend on how many there are.
+    ///   - progress: called with the number of images just finished, from any thread; what it throws ends the
+    ///     measurement.
     public func measure(
         _ transformer: MMDiT, lanes: Lanes,
         progress: @escaping @Sendable (Int) throws -> Void = { _ in }

@@ -11,6 +11,8 @@ public enum LearnerRehearsal {
     /// Loads the models, evaluates, and trains for two epochs with a snapshot.
     ///
     /// - Parameters:
+    ///   - settings: of the run.
+    ///   - engine: notes what it is asked for, and computes nothing.
     ///   - discriminatorStateByteCount: of the reward server's state, which its snapshots hold.
     ///   - prompts: of the run, at least one.
     ///   - promptCount: prompts whose embeddings it keeps in the end.

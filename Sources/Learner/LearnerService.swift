@@ -45,9 +45,9 @@ public enum LearnerService {
         }
     }
 
-    /// Runs the learner to the end of its run. Blocks the calling thread.
+    /// Runs the learner. Blocks the calling thread until the run is complete, or, when the shutdown signal came, until its snapshot
+    /// is written.
     ///
-    /// - Returns: when the run is complete, or after the snapshot that the shutdown signal asked for.
     /// - Throws: typed errors that name file, key or peer; nothing half-written is left.
     public static func run(_ options: Options, shutdown: ShutdownSignal) throws {
         let settings = options.settings

@@ -142,7 +142,10 @@ public struct Ledger: Sendable, Equatable {
     /// A worker that holds a group gets the same lease again, as it lost the answer or asked twice; a lease time after it got
     /// the group, it has given it up.
     ///
-    /// - Parameter othersCanTry: whether some other worker, none of those named, could take a group.
+    /// - Parameters:
+    ///   - worker: its name.
+    ///   - now: the caller's monotonic clock, in milliseconds.
+    ///   - othersCanTry: whether some other worker, none of those named, could take a group.
     public mutating func lease(
         to worker: String, now: Int, othersCanTry: (Set<String>) -> Bool = { _ in false }
     ) -> (entry: Entry, lease: LeaseID)? {

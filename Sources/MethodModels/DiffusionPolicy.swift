@@ -28,11 +28,13 @@ public final class DiffusionPolicy: Sendable {
     ///
     /// - Parameters:
     ///   - model: a `StableDiffusion3Pipeline` (see `PipelineFiles`).
+    ///   - engine: what computes.
     ///   - dtype: precision of transformer and text encoders.
+    ///   - settings: the adapter's shape, the update.
     ///   - seed: of the run; it draws the adapter's A.
     ///   - withTextEncoder: false where nobody asks for `conditioning`.
-    ///   - embeddings: folder that keeps embeddings of prompts between processes; the text encoder is loaded when a prompt is not
-    ///     there. nil or empty: loaded now.
+    ///   - embeddings: folder that keeps embeddings of prompts between processes; the text encoder is loaded when a
+    ///     prompt is not there. nil or empty: loaded now.
     ///   - transformer: folder of a transformer in place of the pipeline's.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(

@@ -41,7 +41,13 @@ public struct ImageGenerator: Sendable {
     public let chunks: Chunks
 
     /// - Parameters:
-    ///   - steps: denoising steps. guidance: at least 1. height, width: of the images, pixels.
+    ///   - policy: the pipeline, for prompts and images.
+    ///   - steps: denoising steps.
+    ///   - guidance: at least 1.
+    ///   - height: of the images, in pixels.
+    ///   - width: of the images, in pixels.
+    ///   - seed: of the images' noise.
+    ///   - chunks: images computed at once.
     /// - Throws: `ModelError` when the size does not fit the model.
     public init(
         policy: DiffusionPolicy, steps: Int, guidance: Double, height: Int, width: Int, seed: UInt64, chunks: Chunks
@@ -62,8 +68,10 @@ public struct ImageGenerator: Sendable {
     /// Clean latents of the orders, in order, [B, C, h, w].
     ///
     /// - Parameters:
+    ///   - orders: the images to make.
     ///   - transformer: the policy to sample from.
     ///   - initialLatents: noise to start from instead of the orders' own, [B, C, h, w].
+    ///   - lanes: threads; the result does not depend on how many there are.
     ///   - progress: called with the number of images finished so far, from any thread; what it throws ends the work.
     public func latents(
         _ orders: [Order], transformer: MMDiT, initialLatents: Tensor? = nil, lanes: Lanes,

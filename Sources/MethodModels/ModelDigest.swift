@@ -30,7 +30,9 @@ public enum ModelDigest {
 
     /// A folder of one model, or a file of weights.
     ///
-    /// - Parameter additional: weights files in the folder that belong to the model beside its own.
+    /// - Parameters:
+    ///   - path: of the folder or file.
+    ///   - additional: weights files in the folder that belong to the model beside its own.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public static func folder(_ path: String, additional: [String] = []) throws -> String {
         try folder(path, additional: additional, weights: nil)

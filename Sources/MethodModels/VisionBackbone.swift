@@ -13,6 +13,9 @@ public struct VisionBackbone: Sendable {
     /// Loads a folder with weights and `config.json`.
     ///
     /// - Parameters:
+    ///   - folder: of the model.
+    ///   - engine: what computes.
+    ///   - dtype: precision of weights and activations.
     ///   - resize: how images reach the network's size.
     ///   - chunks: images computed at once.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.

@@ -17,7 +17,7 @@ public enum Logs {
     ///
     /// - Parameters:
     ///   - level: the lowest level that is written; the environment variable `ADVGRPO_LOG` overrides it.
-    ///   - file: also appended to, unless a supervisor captures standard error.
+    ///   - path: of a file that is also appended to, unless a supervisor captures standard error.
     /// - Throws: what the disk says about the file.
     public static func bootstrap(level: Logger.Level = .info, file path: String? = nil) throws(RuntimeError) {
         let environment = getenv("ADVGRPO_LOG").flatMap { Logger.Level(rawValue: String(cString: $0)) }

@@ -61,7 +61,9 @@ public final class ShutdownSignal: Sendable {
 
     /// Asks for the end; the first reason stays.
     ///
-    /// - Parameter drains: whether what the process is at is done first; whoever only waits is woken all the same.
+    /// - Parameters:
+    ///   - reason: what the log says.
+    ///   - drains: whether what the process is at is done first; whoever only waits is woken all the same.
     public func request(_ reason: String, drains: Bool) {
         guard drains else { return request(reason) }
         let waiting = state.withLock { state in

@@ -57,6 +57,7 @@ public final class Supervisor: Sendable {
     ///   - commands: the roles in order of start; the first is the primary one, whose end ends the run.
     ///   - claim: on the run; `NAME.log` is kept for each of them in its folder.
     ///   - shutdown: asked for the end.
+    ///   - limits: how long it waits, how often it starts again.
     ///   - logger: told about starts, ends and restarts.
     ///   - onProgress: shows what the primary process reports.
     public init(

@@ -33,7 +33,9 @@ public final class Background<Value: Sendable>: Sendable {
 
     /// Starts `body`.
     ///
-    /// - Parameter name: of the wait for its result.
+    /// - Parameters:
+    ///   - name: of the wait for its result.
+    ///   - body: computes it, and may block.
     public init(_ name: String, _ body: @escaping @Sendable () throws -> Value) {
         self.name = name
         let result = result

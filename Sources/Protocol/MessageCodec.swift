@@ -25,6 +25,10 @@ public struct EncodedMessage: Sendable {
     ///   - runID: the run it belongs to; nil for callers that belong to none, such as an operator asking for health.
     ///   - clientID: the requester's identity over reconnections; nil in replies.
     ///   - sender: the role of the requester; nil in replies, and for an operator.
+    ///   - requestID: the request's number, also in its reply.
+    ///   - deadlineMilliseconds: how long the requester waits; 0 in replies.
+    ///   - isReply: whether it answers a request.
+    ///   - limits: what a message may hold.
     /// - Throws: `invalidValue`, `malformedFields` (a number JSON cannot hold), `limitExceeded`.
     public init<Message: WireMessage>(
         _ message: Message, runID: RunID?, clientID: ClientID? = nil, sender: Role? = nil, requestID: UInt64,

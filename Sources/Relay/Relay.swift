@@ -20,7 +20,10 @@ public final class Relay: Sendable {
 
     /// A relay of the weights that `learner`'s server has: a learner's, or another relay's.
     ///
-    /// - Parameter maximumByteCount: what it keeps at most.
+    /// - Parameters:
+    ///   - learner: a client of that server.
+    ///   - maximumByteCount: what it keeps at most.
+    ///   - shutdown: the signal that ends it.
     public init(learner: Client, maximumByteCount: Int, shutdown: ShutdownSignal) {
         self.learner = learner
         self.shutdown = shutdown

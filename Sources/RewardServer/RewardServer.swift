@@ -63,7 +63,12 @@ public final class RewardServer: Sendable {
 
     /// Loads the backbone and checks the references.
     ///
-    /// - Parameter journal: of what ended the reward server before.
+    /// - Parameters:
+    ///   - settings: of the run.
+    ///   - engine: what computes.
+    ///   - shutdown: the signal that ends it.
+    ///   - journal: of what ended the reward server before.
+    ///   - logger: of this process.
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation`, `RuntimeError` naming the file
     ///   or key.
     public init(

@@ -10,7 +10,10 @@ import Transport
 public enum RewardServerRehearsal {
     /// Loads the models, scores a group, fills the replay and trains.
     ///
-    /// - Parameter epochCount: of the run; it bounds what is kept.
+    /// - Parameters:
+    ///   - settings: of the run.
+    ///   - engine: notes what it is asked for, and computes nothing.
+    ///   - epochCount: of the run; it bounds what is kept.
     /// - Returns: bytes of the discriminator's state as it travels to the learner.
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation` naming the file or key.
     public static func run(_ settings: Settings, engine: RehearsalEngine, epochCount: Int) throws -> Int {

@@ -52,10 +52,15 @@ public final class RolloutWorker: Sendable {
     /// Connects and loads the model.
     ///
     /// - Parameters:
+    ///   - settings: of the run.
     ///   - name: unique among the run's workers; a new process of the same name takes over.
-    ///   - learner, rewardServer: clients of the two servers.
+    ///   - engine: what computes.
+    ///   - learner: a client of the learner.
+    ///   - rewardServer: a client of the reward server.
     ///   - relay: of a relay that is asked for weights before the learner is.
     ///   - journal: of the groups that ended this worker before; nil for a worker that nobody starts again.
+    ///   - shutdown: the signal that ends it.
+    ///   - logger: of this process.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
         settings: Settings, name: String, engine: any Engine, learner: Client, rewardServer: Client,

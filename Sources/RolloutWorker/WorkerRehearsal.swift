@@ -11,6 +11,8 @@ public enum WorkerRehearsal {
     /// Loads the model, takes in two versions of the policy one after the other, and makes a group with each.
     ///
     /// - Parameters:
+    ///   - settings: of the run.
+    ///   - engine: notes what it is asked for, and computes nothing.
     ///   - prompts: of the run, at least one.
     ///   - promptCount: prompts whose embeddings it keeps in the end.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file; `NumericalFailure` never.

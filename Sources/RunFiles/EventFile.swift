@@ -52,6 +52,8 @@ public final class EventFile {
     /// Adds an image.
     ///
     /// - Parameters:
+    ///   - step: at which it is shown.
+    ///   - name: by which it is shown.
     ///   - png: the encoded image.
     ///   - width: its width in pixels.
     ///   - height: its height in pixels.

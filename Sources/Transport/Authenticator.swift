@@ -1,15 +1,8 @@
 import CZeroMQ
+import LibC
 import Platform
 import SafeTensors
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Answers libzmq's question whether somebody may connect to a server (ZAP, ZeroMQ RFC 27), on a thread of its own.
 ///

@@ -64,8 +64,10 @@ public final class Request: Sendable {
 
     /// Answers. Encoding happens on the calling thread; of several answers the first counts.
     ///
-    /// - Parameter isKept: whether the reply is kept for repetitions of the request; else they are handled again. False for large
-    ///   replies that are made at no cost.
+    /// - Parameters:
+    ///   - reply: the answer.
+    ///   - isKept: whether the reply is kept for repetitions of the request; else they are handled again. False for
+    ///     large replies that are made at no cost.
     public func reply(_ reply: some WireMessage, isKept: Bool = true) {
         guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
         do {

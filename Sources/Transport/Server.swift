@@ -13,6 +13,8 @@ public final class Server: Sendable {
     ///
     /// - Parameters:
     ///   - endpoint: the `ipc` folder is made (mode 0700) if its parent exists.
+    ///   - loop: whose thread serves it.
+    ///   - options: limits, keys.
     ///   - handler: called on the loop's thread, once for every request, not for repetitions. It must return at once: it
     ///     either replies with what it has or hands the request to somebody else.
     /// - Throws: `insecure` when other machines could connect and `options.security` is `.local`, `addressInUse`,

@@ -1,15 +1,8 @@
 import CZeroMQ
+import LibC
 import Protocol
 import SafeTensors
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// What other threads may read of a server.
 final class ServerShared: Sendable {

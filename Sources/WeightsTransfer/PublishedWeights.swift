@@ -25,6 +25,8 @@ public struct PublishedWeights: Sendable {
     /// Divides the bytes of a version.
     ///
     /// - Parameters:
+    ///   - version: of the policy.
+    ///   - digest: of all tensors.
     ///   - tensors: in the order of their names' UTF-8 bytes.
     ///   - bytes: of all tensors, one behind the other.
     ///   - pieceByteCount: 1 to `WeightsManifest.maximumPieceByteCount`.

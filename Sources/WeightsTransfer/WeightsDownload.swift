@@ -49,7 +49,10 @@ public final class WeightsDownload {
 
     /// Asks these servers.
     ///
-    /// - Parameter relay: asked first, if there is one.
+    /// - Parameters:
+    ///   - learner: a client of the learner.
+    ///   - relay: asked first, if there is one.
+    ///   - logger: where it says what it waits for.
     public init(learner: Client, relay: Client? = nil, logger: Logger) {
         self.learner = learner
         self.relay = relay

@@ -1,17 +1,10 @@
 import Configuration
 import Foundation
+import LibC
 import Raster
 import SafeTensors
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// A folder with a data set and settings in which a test runs the program; nothing in it outlives the test.
 final class Workspace: Sendable {

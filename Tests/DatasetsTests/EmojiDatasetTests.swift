@@ -2,6 +2,7 @@ import Datasets
 import Foundation
 import Raster
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("EmojiDataset")

@@ -1,5 +1,6 @@
 import Foundation
 import Raster
+import TestSupport
 import Testing
 
 @testable import Datasets
@@ -21,7 +22,7 @@ struct NotoFontTests {
         fingerprint(try Data(contentsOf: URL(filePath: path)))
     }
 
-    @Test("lists and all plain pixels equal the reference script's", .timeLimit(.minutes(10)))
+    @Test("lists and all plain pixels equal the reference script's", .optimized, .timeLimit(.minutes(10)))
     func wholeFont() throws {
         #expect(
             FileManager.default.fileExists(atPath: EmojiFont.defaultPath),

@@ -8,7 +8,7 @@ import Testing
 @testable import TensorCore
 
 /// Embeddings from disk are those of the text encoder, bit for bit, or are made again.
-@Suite(.serialized) final class EmbeddingCacheTests {
+@Suite(.optimized, .serialized) final class EmbeddingCacheTests {
     private let root = FileManager.default.temporaryDirectory.path + "/embeddings-\(UUID().uuidString.prefix(8))"
     private let model = Repository.models + "/emoji-sd3-tiny"
     private let prompts = ["a red apple", "a green square on a blue ground", "", "déjà vu / ../x"]

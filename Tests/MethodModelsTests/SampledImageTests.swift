@@ -9,7 +9,7 @@ import Testing
 @testable import MethodModels
 
 /// What `advgrpo sample` computes, against diffusers' StableDiffusion3Pipeline.
-@Suite struct SampledImageTests {
+@Suite(.optimized) struct SampledImageTests {
     private static let prompts = ["grinning face", "red heart", "Deciduous Tree!"]
 
     /// Final latents and image of one prompt, from the reference's noise.

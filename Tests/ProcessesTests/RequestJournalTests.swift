@@ -1,18 +1,11 @@
 import Foundation
+import LibC
 import Protocol
 import SafeTensors
 import TestSupport
 import Testing
 
 @testable import Processes
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Roles that end in the middle of a request, in processes of their own.
 @Suite("Requests that end a role", .timeLimit(.minutes(1)))

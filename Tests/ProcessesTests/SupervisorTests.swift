@@ -1,4 +1,5 @@
 import Foundation
+import LibC
 import Logging
 import Platform
 import Synchronization
@@ -6,14 +7,6 @@ import TestSupport
 import Testing
 
 @testable import Processes
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Real processes: small shell scripts in place of roles.
 @Suite("Supervisor", .timeLimit(.minutes(1)))

@@ -11,14 +11,7 @@ import Transport
 @testable import RunFiles
 
 /// The code of the error that `body` throws.
-func code(_ body: () throws -> Void) -> RuntimeError.Code? {
-    do {
-        try body()
-        return nil
-    } catch {
-        return (error as? RuntimeError)?.code
-    }
-}
+func code(_ body: () throws -> Void) -> RuntimeError.Code? { thrown(RuntimeError.self, body)?.code }
 
 @Suite("RunDirectory")
 struct RunDirectoryTests {

@@ -66,7 +66,10 @@ public struct DiscriminatorTrainer: Sendable {
 
     /// How the current version separates images it has not been trained on from held-out references, without training it.
     ///
-    /// - Parameter groups: scored and remembered.
+    /// - Parameters:
+    ///   - groups: scored and remembered.
+    ///   - references: of the run's prompts.
+    ///   - lanes: threads; the result does not depend on how many there are.
     /// - Throws: `MissingGroups`, or what reading references throws.
     public func measured(
         on groups: [GroupID], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
@@ -76,7 +79,10 @@ public struct DiscriminatorTrainer: Sendable {
 
     /// How the current version scores an epoch's images beside references of the same prompts: what the schedule `trigger` asks.
     ///
-    /// - Parameter groups: scored and remembered.
+    /// - Parameters:
+    ///   - groups: scored and remembered.
+    ///   - references: of the run's prompts.
+    ///   - lanes: threads; the result does not depend on how many there are.
     /// - Throws: `MissingGroups`, or what reading references throws.
     public func compared(
         on groups: [GroupID], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
@@ -88,8 +94,10 @@ public struct DiscriminatorTrainer: Sendable {
     ///
     /// - Parameters:
     ///   - groups: of one epoch, all scored and remembered.
+    ///   - references: of the run's prompts.
     ///   - steps: optimiser steps; the settings' number unless given.
-    ///   - lanes: pieces of what is scored, and of a batch of pairs, run on them; the result does not depend on how many there are.
+    ///   - lanes: pieces of what is scored, and of a batch of pairs, run on them; the result does not depend on how many
+    ///     there are.
     /// - Throws: `MissingGroups`, `MissingReferences`, `NumericalFailure`, or what reading references throws; the trainer is
     ///   then as it was before.
     public mutating func train(

@@ -14,8 +14,10 @@ public struct StableDiffusion3Pipeline: Sendable {
     /// Loads a pipeline.
     ///
     /// - Parameters:
+    ///   - files: of the pipeline.
+    ///   - engine: what computes.
     ///   - dtype: precision of the transformer; the autoencoder is fp32 and only decodes (method.md 4.9).
-    ///   - transformer: folder of another transformer, of the same inputs, in place of the pipeline's, or a file of one with
+    ///   - other: folder of another transformer, of the same inputs, in place of the pipeline's, or a file of one with
     ///     the configuration of the pipeline's; nil for its own.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(

@@ -17,6 +17,8 @@ public struct FrozenReward: Sendable {
     /// - Parameters:
     ///   - component: none of the discriminator's.
     ///   - folder: of its model; not read by rewards without one.
+    ///   - engine: what computes.
+    ///   - dtype: precision of weights and activations.
     ///   - chunks: images computed at once.
     ///   - references: called by rewards that read them.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
@@ -43,6 +45,7 @@ public struct FrozenReward: Sendable {
     /// - Parameters:
     ///   - images: of any sizes.
     ///   - prompts: one an image; read only by components that read prompts.
+    ///   - lanes: threads; the result does not depend on how many there are.
     /// - Throws: `ModelError` when tokenizer and model do not belong together; what reading references throws.
     public func scores(of images: [RGBImage], prompts: [String], lanes: Lanes) throws -> [Float] {
         precondition(images.count == prompts.count, "\(images.count) images, \(prompts.count) prompts")

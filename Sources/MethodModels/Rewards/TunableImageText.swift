@@ -22,7 +22,9 @@ public struct TunableImageText: Sendable {
     /// A folder of transformers' `CLIPModel` with tokenizer and, where present, image processor: PickScore_v1 for example.
     ///
     /// - Parameters:
+    ///   - folder: of the model.
     ///   - layerCount: last layers of the vision tower that are trained, in fp32 from the files.
+    ///   - engine: what computes.
     ///   - dtype: precision of everything before them and of the text tower.
     ///   - chunks: images computed at once.
     /// - Throws: `SettingViolation` when the tower has fewer layers; `ModelError`, `SafeTensorsError` naming the file.

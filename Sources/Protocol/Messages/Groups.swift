@@ -25,6 +25,13 @@ public struct GroupResult: WireRequest {
     /// Makes the message.
     ///
     /// - Parameters:
+    ///   - worker: its name.
+    ///   - leaseID: the lease it worked under.
+    ///   - group: the group.
+    ///   - policyVersion: the policy that was executed.
+    ///   - weightsDigest: of the weights that were executed.
+    ///   - discriminatorVersion: the discriminator that scored all members.
+    ///   - seconds: spent, by phase.
     ///   - latents: F32 [members, window + 1, C, H, W], the states before and after each recorded step.
     ///   - logProbabilities: F32 [members, window], of the steps taken, under the policy executed.
     ///   - rewards: F32 [members], combined.

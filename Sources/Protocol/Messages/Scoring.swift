@@ -18,7 +18,12 @@ public struct ScoreRequest: WireRequest {
 
     /// Makes the message.
     ///
-    /// - Parameter images: U8 [members, H, W, 3], RGB.
+    /// - Parameters:
+    ///   - group: the group.
+    ///   - prompt: what they were made from.
+    ///   - policyVersion: the policy that made them.
+    ///   - discriminatorVersion: the version that must score; nil for whichever is there.
+    ///   - images: U8 [members, H, W, 3], RGB.
     public init(
         group: GroupID, prompt: String, policyVersion: PolicyVersion,
         discriminatorVersion: DiscriminatorVersion? = nil, images: TensorPayload
@@ -54,6 +59,7 @@ public struct Scores: WireMessage {
     /// Makes the message.
     ///
     /// - Parameters:
+    ///   - discriminatorVersion: the version that scored.
     ///   - rewards: F32 [members], combined.
     ///   - components: F32 [members] each, the rewards that were combined, by name.
     public init(

@@ -15,14 +15,22 @@ import WeightsTransfer
 extension ProcessTests {
     /// A worker between a learner and a reward server that answer it with whatever is well formed, and a learner before
     /// such a reward server.
-    @Suite("Answers under fire", .timeLimit(.minutes(180)))
+    @Suite("Answers under fire", .optimized, .timeLimit(.minutes(180)))
     struct AnswerFuzzTests {
-        @Test("no lease, weights, score or acknowledgement ends a worker; told to stop, it leaves in good order")
-        func worker() async throws {
+        /// From the answer that `ADVGRPO_FUZZ_FIRST` numbers.
+        private func withLyingServers(_ body: (Workspace, LyingServers) async throws -> Void) async throws {
             let weights = try await LyingServers.weights()
             let first = ProcessInfo.processInfo.environment["ADVGRPO_FUZZ_FIRST"].flatMap(Int.init) ?? 0
             try await withWorkspace { workspace in
                 let servers = try LyingServers(weights, first: first)
+                try await body(workspace, servers)
+                servers.end()
+            }
+        }
+
+        @Test("no lease, weights, score or acknowledgement ends a worker; told to stop, it leaves in good order")
+        func worker() async throws {
+            try await withLyingServers { workspace, servers in
                 let worker = try workspace.start(
                     "rollout-worker", "settings.yaml", "--run-dir", "run", "--name", "w", "--connect",
                     servers.learner.endpoint.description, "--reward-server", servers.rewardServer.endpoint.description)
@@ -45,16 +53,12 @@ extension ProcessTests {
                 ] {
                     #expect(counts[kind, default: 0] > 0, "a worker was never brought to \(kind)")
                 }
-                servers.end()
             }
         }
 
         @Test("nothing that a reward server answers ends the learner")
         func learner() async throws {
-            let weights = try await LyingServers.weights()
-            let first = ProcessInfo.processInfo.environment["ADVGRPO_FUZZ_FIRST"].flatMap(Int.init) ?? 0
-            try await withWorkspace { workspace in
-                let servers = try LyingServers(weights, first: first)
+            try await withLyingServers { workspace, servers in
                 let learner = try workspace.start(
                     "learner", "settings.yaml", "--run-dir", "run", "--reward-server",
                     servers.rewardServer.endpoint.description)
@@ -77,7 +81,6 @@ extension ProcessTests {
                 ] {
                     #expect(counts[kind, default: 0] > 0, "the learner never asked for \(kind)")
                 }
-                servers.end()
             }
         }
     }
