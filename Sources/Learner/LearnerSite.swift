@@ -31,7 +31,7 @@ struct LearnerSite: EpochSite {
         run.enter(.training)
         (collected, policyDone) = (.now, .now)
         let prompts: [String]
-        (prompts, ledger) = run.monitor.withLock { state in
+        (prompts, ledger) = run.shared.withLock { state in
             state.ledger.train(now: monotonicMilliseconds())
             return (results.map { state.ledger.entries[$0.group.index].prompt }, state.ledger.counters)
         }

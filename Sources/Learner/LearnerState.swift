@@ -3,7 +3,7 @@ import MethodModels
 import Protocol
 import Runtime
 
-/// What the learner's sockets and its training thread share. Lives in a `Monitor`; nothing here blocks.
+/// What the learner's sockets and its training thread share. Lives in a `SharedState`; nothing here blocks.
 struct LearnerState {
     /// A worker as the learner knows it.
     struct Worker: Sendable {

@@ -71,7 +71,7 @@ extension TrainingRun {
     private var hello: Hello {
         RoleIdentity.hello(
             .learner, name: "learner", settings: settings, engine: policy.engine,
-            models: monitor.withLock { $0.models })
+            models: shared.withLock { $0.models })
     }
 
     /// Waits until the reward server answers at all; it may load for long, or be started again.

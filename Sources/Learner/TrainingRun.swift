@@ -38,7 +38,7 @@ final class TrainingRun {
     let policy: DiffusionPolicy
     let rollout: Rollout
     let lanes: Lanes
-    let monitor: Monitor<LearnerState>
+    let shared: SharedState<LearnerState>
     let rewardServer: Client
     let prompts: [String]
     /// Which of them an epoch samples.
@@ -51,7 +51,7 @@ final class TrainingRun {
 
     init(
         settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, rollout: Rollout, lanes: Lanes,
-        monitor: Monitor<LearnerState>, rewardServer: Client, prompts: [String], promptOrder: PromptOrder,
+        shared: SharedState<LearnerState>, rewardServer: Client, prompts: [String], promptOrder: PromptOrder,
         studio: Studio, shutdown: ShutdownSignal, logger: Logger
     ) throws {
         self.settings = settings
@@ -59,7 +59,7 @@ final class TrainingRun {
         self.policy = policy
         self.rollout = rollout
         self.lanes = lanes
-        self.monitor = monitor
+        self.shared = shared
         self.rewardServer = rewardServer
         self.prompts = prompts
         self.promptOrder = promptOrder
@@ -77,7 +77,7 @@ final class TrainingRun {
                 return try runFromSnapshot()
             } catch let reset as RewardServerReset {
                 logger.warning("\(reset.reason); going back to the last snapshot")
-                monitor.withLock { $0.isLeasing = false }
+                shared.withLock { $0.isLeasing = false }
             } catch is Interruption {
                 return .interrupted
             }
@@ -87,7 +87,7 @@ final class TrainingRun {
     private func runFromSnapshot() throws -> Ending {
         enter(.starting)
         var moment = try RunMoment.newest(in: snapshots, run: self)
-        monitor.withLock {
+        shared.withLock {
             $0.ledger.restore(moment.record.ledger)
             $0.results = [:]
         }
@@ -126,7 +126,7 @@ final class TrainingRun {
                 try studio.preview(moment.trainer, epoch: moment.record.epoch)
             }
         }
-        monitor.withLock { $0.stopReason = "the run is complete" }
+        shared.withLock { $0.stopReason = "the run is complete" }
         try studio.showAfter(moment.trainer, metrics: metrics.records, record: moment.record) { self.enter($0) }
         enter(.finished)
         progressLine.finish()
@@ -140,7 +140,7 @@ final class TrainingRun {
     }
 
     func enter(_ phase: RunStatus.Phase) {
-        monitor.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
+        shared.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
     }
 
     // MARK: Rollout
@@ -154,7 +154,7 @@ final class TrainingRun {
         try openAtRewardServer(epoch)
         let published = try moment.trainer.published()
         // The results of the epoch before are returned to be freed outside the lock: that takes a while for thousands.
-        _ = monitor.withLock { state in
+        _ = shared.withLock { state in
             defer { state.results = [:] }
             state.weights = published
             state.discriminatorVersion = version
@@ -172,11 +172,11 @@ final class TrainingRun {
     /// - Throws: `RewardServerReset`; `RuntimeError` when too many groups are quarantined.
     func collect(_ moment: RunMoment) throws -> [GroupResult]? {
         enter(.rollout)
-        defer { monitor.withLock { $0.isLeasing = false } }
+        defer { shared.withLock { $0.isLeasing = false } }
         var saysWaiting = ContinuousClock.now + .seconds(15)
         while true {
             if shutdown.isRequested { return nil }
-            let results = monitor.wait(for: "the groups of epoch \(moment.record.epoch)", limit: .seconds(1)) {
+            let results = shared.wait(for: "the groups of epoch \(moment.record.epoch)", limit: .seconds(1)) {
                 state -> [GroupResult]? in
                 guard state.ledger.isComplete else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
@@ -185,12 +185,12 @@ final class TrainingRun {
                 try checkQuarantine()
                 return results
             }
-            monitor.withLock { state in
+            shared.withLock { state in
                 for (group, worker) in state.ledger.expire(now: monotonicMilliseconds()) {
                     logger.warning("worker \(worker) did not deliver group \(group) in time; it goes to another")
                 }
             }
-            if ContinuousClock.now > saysWaiting, monitor.withLock({ $0.workers.isEmpty }) {
+            if ContinuousClock.now > saysWaiting, shared.withLock({ $0.workers.isEmpty }) {
                 logger.notice(
                     "no worker has joined: start one with advgrpo rollout-worker \(directory.path)/settings.yaml, --connect and --reward-server"
                 )
@@ -202,7 +202,7 @@ final class TrainingRun {
 
     /// A run that loses a fifth of an epoch's groups has something to be told about.
     private func checkQuarantine() throws {
-        let (bad, total) = monitor.withLock { ($0.ledger.quarantined, $0.ledger.entries.count) }
+        let (bad, total) = shared.withLock { ($0.ledger.quarantined, $0.ledger.entries.count) }
         for entry in bad { logger.error("group \(entry.group) is quarantined: \(entry.failures.last ?? "no cause")") }
         guard bad.count * 5 < total else {
             throw RuntimeError(
@@ -245,7 +245,7 @@ final class TrainingRun {
         let byTime = settings.run.minutes > 0 ? moment.record.trainingSeconds / (60 * settings.run.minutes) : 0
         let fraction = min(1, max(byTime, Double(moment.record.epoch) / Double(settings.run.epochs)))
         let left = fraction > 0 ? moment.record.trainingSeconds * (1 - fraction) / fraction : nil
-        monitor.withLock { state in
+        shared.withLock { state in
             state.progress.images = moment.record.images
             state.progress.imagesPerSecond = epoch.imagesPerSecond
             state.progress.reward = epoch.step.advantages.rewardMean

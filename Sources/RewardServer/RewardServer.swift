@@ -47,7 +47,7 @@ public final class RewardServer: Sendable {
     private let settings: Settings
     private let contract: RunContract
     private let queue = JobQueue()
-    private let view = Monitor(View())
+    private let view = SharedState(View())
     /// Told of the run this server belongs to.
     private let joining = Mutex<(@Sendable (RunID) -> Void)?>(nil)
     private let latency = LatencyHistogram()

@@ -61,7 +61,7 @@ struct RelayTests {
     func fanOut() throws {
         let published = try weights([3 << 20] + [Int](repeating: 1000, count: 50))
         let bench = try RelayBench(published)
-        let arrived = Monitor<[[PieceDigest: SharedBytes]]>([])
+        let arrived = SharedState<[[PieceDigest: SharedBytes]]>([])
         for _ in 0..<8 {
             let download = try bench.client()
             Thread.detachNewThread {
