@@ -5,26 +5,16 @@ import Transport
 
 /// Answers what arrives at the learner's socket. Runs on the socket's thread, under the shared state's lock, and never waits.
 final class LearnerDesk: Sendable {
-    private let shared: SharedState<LearnerState>
     private let router: Router
-    private let latency: LatencyHistogram
 
     /// - Parameter journal: of what ended the learner before.
     init(shared: SharedState<LearnerState>, shutdown: ShutdownSignal, journal: RequestJournal? = nil) {
-        let latency = LatencyHistogram()
-        let startedAt = ContinuousClock.now
-        self.shared = shared
-        self.latency = latency
-        router = Router(.learner, shutdown: shutdown, journal: journal, Self.routes(shared)) {
-            $0.reply(Self.health(shared, latency, startedAt: startedAt))
-        }
+        router = Router(
+            .learner, clock: shared.withLock { $0.clock }, shutdown: shutdown, journal: journal, Self.routes(shared)
+        ) { Self.health(shared) }
     }
 
-    func handle(_ request: Request) {
-        let begin = ContinuousClock.now
-        defer { latency.record(.now - begin) }
-        router.handle(request)
-    }
+    func handle(_ request: Request) { router.handle(request) }
 
     private static func routes(_ shared: SharedState<LearnerState>) -> [Route] {
         [
@@ -61,26 +51,20 @@ final class LearnerDesk: Sendable {
         return shared.withLock { $0.status(now: monotonicMilliseconds(), waits: waits) }
     }
 
-    private static func health(
-        _ shared: SharedState<LearnerState>, _ latency: LatencyHistogram, startedAt: ContinuousClock.Instant
-    ) -> Health {
+    private static func health(_ shared: SharedState<LearnerState>) -> RoleHealth {
         let status = status(shared)
         let weightsByteCount = shared.withLock { $0.weightsByteCount }
         let serving = status.phase != .starting && status.stopping == nil
-        return Health(
-            role: .learner, serving: serving,
+        return RoleHealth(
+            serving: serving,
             reason: serving ? "epoch \(status.epoch), \(status.phase.rawValue)" : status.stopping ?? "starting",
             runID: RunID(rawValue: status.runID), version: status.policyVersion,
-            uptimeSeconds: (ContinuousClock.now - startedAt).seconds, memoryBytes: ProcessMemory.residentByteCount,
             queueDepth: status.groups.count { $0.state == "open" },
             counters: [
                 "groupsTrained": Double(status.ledger.trained), "groupsRefused": Double(status.ledger.refused),
                 "leasesExpired": Double(status.ledger.expired), "workers": Double(status.workers.count),
                 "images": Double(status.progress.images), "weightsBytesSent": Double(weightsByteCount),
-            ],
-            latency: latency.p50.flatMap { p50 in
-                latency.p99.map { .init(p50Milliseconds: p50.seconds * 1000, p99Milliseconds: $0.seconds * 1000) }
-            })
+            ])
     }
 }
 

@@ -36,6 +36,8 @@ struct LearnerState {
     var results: [GroupID: GroupResult] = [:]
     var workers: [String: Worker] = [:]
     var phase = RunStatus.Phase.starting
+    /// Where the learner's time goes: the phases since the process began.
+    let clock = RoleClock(RunStatus.Phase.starting)
     var phaseSince = 0
     var epoch = 0
     var isLeasing = false
@@ -58,6 +60,7 @@ struct LearnerState {
     mutating func enter(_ phase: RunStatus.Phase, now: Int) {
         self.phase = phase
         phaseSince = now
+        clock.enter(phase)
     }
 }
 

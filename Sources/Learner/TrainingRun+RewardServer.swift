@@ -117,4 +117,25 @@ extension TrainingRun {
             )
         }
     }
+
+    /// Where the time of the roles went that the learner knows of: its own, the reward server's as that says, the workers' as
+    /// their last heartbeats said.
+    func roleSeconds() -> [Report.RoleTime] {
+        let (own, workers) = shared.withLock { state in
+            (
+                state.clock.seconds(),
+                state.workers.sorted { $0.key < $1.key }.compactMap { name, worker in
+                    worker.heartbeat.map { Report.RoleTime(name: name, seconds: $0.seconds) }
+                }
+            )
+        }
+        var roles = [Report.RoleTime(name: "learner", seconds: own)]
+        do {
+            let health = try rewardServer.requestBlocking(HealthRequest(), deadline: .seconds(5))
+            roles.append(Report.RoleTime(name: "reward server", seconds: health.seconds))
+        } catch {
+            logger.notice("the report lacks the reward server's time: \(error)")
+        }
+        return roles + workers
+    }
 }

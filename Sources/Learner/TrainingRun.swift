@@ -118,7 +118,8 @@ final class TrainingRun {
             moment = site.moment
             moment.schedule = schedule
             guard let epoch = site.report else { preconditionFailure("an epoch ended without a report") }
-            try metrics.append(epoch, policyVersion: moment.trainer.version.rawValue)
+            enter(.recording)
+            try metrics.append(epoch)
             report(epoch, moment)
             if moment.record.epoch % settings.run.snapshotEvery == 0 || isOver(moment) { try snapshot(&moment) }
             if settings.run.previewEvery > 0, moment.record.epoch % settings.run.previewEvery == 0 {
@@ -127,7 +128,9 @@ final class TrainingRun {
             }
         }
         shared.withLock { $0.stopReason = "the run is complete" }
-        try studio.showAfter(moment.trainer, metrics: metrics.records, record: moment.record) { self.enter($0) }
+        try studio.showAfter(
+            moment.trainer, metrics: metrics.records, record: moment.record, roles: { self.roleSeconds() }
+        ) { self.enter($0) }
         enter(.finished)
         progressLine.finish()
         return .completed
@@ -244,23 +247,17 @@ final class TrainingRun {
     private func report(_ epoch: EpochReport, _ moment: RunMoment) {
         let byTime = settings.run.minutes > 0 ? moment.record.trainingSeconds / (60 * settings.run.minutes) : 0
         let fraction = min(1, max(byTime, Double(moment.record.epoch) / Double(settings.run.epochs)))
+        let values = epoch.values
         let left = fraction > 0 ? moment.record.trainingSeconds * (1 - fraction) / fraction : nil
         shared.withLock { state in
             state.progress.images = moment.record.images
-            state.progress.imagesPerSecond = epoch.imagesPerSecond
-            state.progress.reward = epoch.step.advantages.rewardMean
-            state.progress.discriminatorAccuracy = epoch.discriminator?.accuracy ?? state.progress.discriminatorAccuracy
-            state.progress.discriminatorAUC = epoch.discriminator?.auc ?? state.progress.discriminatorAUC
             state.progress.secondsLeft = left
-            state.progress.stageSeconds = epoch.stageSeconds
-            state.progress.overlapCeiling = epoch.overlap.ceiling
-            state.progress.overlapReached = epoch.overlap.reached
+            state.progress.metrics.merge(values.filter { $0.value.isFinite }) { _, new in new }
         }
         progressLine.update(
             Progress(
                 epoch: moment.record.epoch, epochCount: settings.run.epochs,
                 phase: epoch.step.plan.trainsPolicy ? "training" : "warming up", fraction: fraction,
-                imagesPerSecond: epoch.imagesPerSecond, reward: epoch.step.advantages.rewardMean,
-                discriminatorAccuracy: epoch.discriminator?.accuracy, secondsLeft: left))
+                figures: RunMetrics.live(values), secondsLeft: left))
     }
 }
