@@ -1,6 +1,7 @@
 import AdvGRPO
 import ArgumentParser
 import Datasets
+import Foundation
 import ImageModels
 import Learner
 import MethodModels
@@ -58,12 +59,8 @@ struct Evaluate: ParsableCommand {
         let result = try evaluator.measure(loaded.transformer, lanes: loaded.lanes)
         if json { return try printJSON(result) }
         print("images            \(result.images) of \(result.prompts) prompts, features of \(folder)")
-        print("dinoSimilarity    \(result.dinoSimilarity)")
-        for (name, value) in [
-            ("frechetDistance   ", result.frechetDistance), ("diversity         ", result.diversity),
-            ("discriminatorAUC  ", result.discriminatorAUC),
-        ] {
-            if let value { print("\(name)\(value)") }
+        for (name, value) in result.figures {
+            print(name.padding(toLength: 18, withPad: " ", startingAt: 0) + "\(value)")
         }
         if !result.unmeasured.isEmpty { note("too few images to measure \(result.unmeasured.joined(separator: ", "))") }
     }

@@ -57,7 +57,7 @@ public enum LearnerService {
             ? try RunDirectory.resume(path: options.runDirectory, settings: settings)
             : try RunDirectory.create(path: options.runDirectory, settings: settings)
         let models = try ModelDigest.pipeline(settings.model)
-        let monitor = Monitor(
+        let shared = SharedState(
             LearnerState(
                 runID: try runID(in: directory, models: models), contract: RunContract(settings.method),
                 settingsDigest: settings.methodDigest, models: models,
@@ -66,10 +66,10 @@ public enum LearnerService {
         let loop = try SocketLoop()
         defer { loop.shutdownBlocking() }
         let journal = try RequestJournal(path: RequestJournal.path(of: "learner", logsFolder: directory.logsFolder))
-        let desk = LearnerDesk(monitor: monitor, shutdown: shutdown, journal: journal)
+        let desk = LearnerDesk(shared: shared, shutdown: shutdown, journal: journal)
         var serverOptions = try ServerOptions(
             keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
-        serverOptions.runID = monitor.withLock { $0.runID }
+        serverOptions.runID = shared.withLock { $0.runID }
         let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
         logger.info("ready at \(server.endpoint)")
 
@@ -87,7 +87,7 @@ public enum LearnerService {
             logger.warning("\(cuts.warning)")
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
-        monitor.withLock { $0.rollout = rollout }
+        shared.withLock { $0.rollout = rollout }
         let rewardServer = try Client(
             options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .learner))
         // A run that is to end does not wait for the answers of a reward server that nobody may start again.
@@ -98,7 +98,7 @@ public enum LearnerService {
             }
         }
         let run = try TrainingRun(
-            settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, monitor: monitor,
+            settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, shared: shared,
             rewardServer: rewardServer, prompts: prompts, promptOrder: promptOrder,
             studio: try Studio(
                 settings: settings, directory: directory, policy: policy, lanes: lanes, shutdown: shutdown,
@@ -112,14 +112,14 @@ public enum LearnerService {
             while !isDeserted, !shutdown.isRequested, .now < end {
                 // Silence is no event: it is looked for again and again.
                 isDeserted =
-                    monitor.wait(for: "the workers to leave", limit: .milliseconds(200)) { state in
+                    shared.wait(for: "the workers to leave", limit: .milliseconds(200)) { state in
                         // At once: a worker that came between the two would be taken in and then left alone.
                         state.isClosed = state.isDeserted(now: monotonicMilliseconds())
                         return state.isClosed || shutdown.isRequested ? true : nil
                     } ?? false
             }
             // The socket's thread may still hold the last answers; who comes meanwhile is refused.
-            let _: Bool? = monitor.wait(for: "the last answers to leave", limit: .milliseconds(500)) { _ in nil }
+            let _: Bool? = shared.wait(for: "the last answers to leave", limit: .milliseconds(500)) { _ in nil }
             logger.info("the run is complete")
         case .interrupted: logger.info("stopped after a snapshot")
         }

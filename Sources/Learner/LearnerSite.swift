@@ -32,7 +32,7 @@ struct LearnerSite: EpochSite {
         run.enter(.training)
         (collected, policyDone) = (.now, .now)
         let prompts: [String]
-        (prompts, ledger) = run.monitor.withLock { state in
+        (prompts, ledger) = run.shared.withLock { state in
             state.ledger.train(now: monotonicMilliseconds())
             return (results.map { state.ledger.entries[$0.group.index].prompt }, state.ledger.counters)
         }
@@ -40,6 +40,8 @@ struct LearnerSite: EpochSite {
     }
 
     mutating func compare(_ groups: [ScoredGroup]) throws -> Schedule.Evidence {
+        run.enter(.discriminator)
+        defer { run.enter(.training) }
         let measured = try TrainingRun.train(order(steps: 0), on: run.rewardServer)
         return Schedule.Evidence(realMean: measured.realMean, fakeMean: measured.fakeMean)
     }
@@ -50,7 +52,10 @@ struct LearnerSite: EpochSite {
             try TrainingRun.train(order, on: rewardServer)
         }
         discriminator = training
-        return { try training.value().auc }
+        return { [run] in
+            run.enter(.discriminator)
+            return try training.value().auc
+        }
     }
 
     /// The policy as it is now samples the next epoch while it is trained; the discriminator's next version scores it.
@@ -69,13 +74,16 @@ struct LearnerSite: EpochSite {
     }
 
     mutating func publish(_ step: StepReport) throws {
+        run.enter(.publishing)
         let scoredBy = moment.discriminatorVersion
         let trained = try discriminator?.value()
         if let trained { moment.discriminatorVersion = trained.version }
         let report = EpochReport(
-            step: step, results: results, discriminatorVersion: scoredBy, discriminator: trained,
-            imagesBefore: moment.record.images, rolloutSeconds: (collected - moment.epochBegan).seconds,
-            policySeconds: (policyDone - collected).seconds, trainingSeconds: (ContinuousClock.now - collected).seconds)
+            step: step, results: results, scoredBy: scoredBy, policyVersion: moment.trainer.version,
+            discriminator: trained, imagesBefore: moment.record.images,
+            seconds: .init(
+                rollout: (collected - moment.epochBegan).seconds, policy: (policyDone - collected).seconds,
+                training: (ContinuousClock.now - collected).seconds))
         moment.record.advance(by: report, ledger: ledger)
         self.report = report
         guard !run.settings.method.rollout.overlap else { return }

@@ -6,7 +6,7 @@ import Processes
 import Protocol
 import WeightsTransfer
 
-/// What the learner's sockets and its training thread share. Lives in a `Monitor`; nothing here blocks.
+/// What the learner's sockets and its training thread share. Lives in a `SharedState`; nothing here blocks.
 struct LearnerState {
     /// A worker as the learner knows it.
     struct Worker: Sendable {
@@ -39,6 +39,8 @@ struct LearnerState {
     var results: [GroupID: GroupResult] = [:]
     var workers: [String: Worker] = [:]
     var phase = RunStatus.Phase.starting
+    /// Where the learner's time goes: the phases since the process began.
+    let clock = RoleClock(RunStatus.Phase.starting)
     var phaseSince = 0
     var epoch = 0
     var isLeasing = false
@@ -61,6 +63,7 @@ struct LearnerState {
     mutating func enter(_ phase: RunStatus.Phase, now: Int) {
         self.phase = phase
         phaseSince = now
+        clock.enter(phase)
     }
 }
 

@@ -74,9 +74,9 @@ struct RunMoment {
         guard !store.steps().isEmpty else {
             return RunMoment(
                 record: Record(
-                    runID: run.monitor.withLock { $0.runID },
+                    runID: run.shared.withLock { $0.runID },
                     computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)",
-                    models: run.monitor.withLock { $0.models }),
+                    models: run.shared.withLock { $0.models }),
                 trainer: try PolicyTrainer(policy: run.policy, version: PolicyVersion(rawValue: 0)),
                 update: update, schedule: schedule(Schedule.State()),
                 discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet())

@@ -74,14 +74,15 @@ final class Studio {
     /// Shows and measures the trained policy and writes the report.
     func showAfter(
         _ trainer: PolicyTrainer, metrics: [[String: JSONValue]], record: RunMoment.Record,
-        enter: (RunStatus.Phase) -> Void
+        roles: () -> [Report.RoleTime], enter: (RunStatus.Phase) -> Void
     ) throws {
         enter(.preview)
         try preview(trainer, epoch: record.epoch)
         enter(.evaluation)
         try measure(trainer, "after")
         try writeComparison(epoch: record.epoch)
-        try directory.write("report.html", Array(report(metrics: metrics, record: record).html().utf8))
+        let report = try report(metrics: metrics, record: record, roles: roles())
+        try directory.write("report.html", Array(report.html().utf8))
     }
 
     /// Ends the work on images when the shutdown signal has come; all of it can be done again.
@@ -130,7 +131,9 @@ final class Studio {
 
     // MARK: Report
 
-    private func report(metrics: [[String: JSONValue]], record: RunMoment.Record) throws -> Report {
+    private func report(
+        metrics: [[String: JSONValue]], record: RunMoment.Record, roles: [Report.RoleTime]
+    ) throws -> Report {
         let summary = try RunSummary(runDirectory: directory.path)
         var report = Report(
             title: "advgrpo \(record.runID)",
@@ -144,21 +147,23 @@ final class Studio {
             report.sheets.append(
                 .init(caption: "\(name) (epoch \(epoch)): \(prompts.joined(separator: ", "))", png: Array(png)))
         }
-        report.charts = Self.charts.map { chart in
+        report.charts = RunMetrics.charts().map { chart in
             let series = chart.metrics.map { metric in
                 LineChart.Series(
-                    name: metric,
+                    name: metric.name,
                     points: metrics.compactMap { line in
-                        guard case .number(let step)? = line["step"], case .number(let value)? = line[metric] else {
-                            return nil
-                        }
+                        guard case .number(let step)? = line["step"], case .number(let value)? = line[metric.name]
+                        else { return nil }
                         return (x: step, y: value)
                     })
             }
             return .init(
-                title: chart.title, explanation: chart.explanation,
+                title: chart.title,
+                explanation: chart.metrics.map { "\($0.name): \($0.meaning)" }.joined(separator: "; "),
                 svg: LineChart(series: series, xLabel: "epoch", yLabel: chart.title).svg)
         }
+        report.figures = metrics.last.map(RunMetrics.figures) ?? []
+        report.roles = roles
         report.facts = [
             ("run", record.runID.rawValue), ("advgrpo", Program.version), ("computed by", record.computedBy),
             ("processor", Processor.description),
@@ -169,21 +174,6 @@ final class Studio {
         report.settings = settings.resolved()
         return report
     }
-
-    private static let charts: [(title: String, explanation: String, metrics: [String])] = [
-        ("Reward", "Mean reward of the epoch's images under the discriminator that scored them.", ["reward.mean"]),
-        (
-            "Discriminator", "Accuracy on its training images and area under the ROC curve on images it had not seen.",
-            ["discriminator.accuracy", "discriminator.auc"]
-        ),
-        ("Margin", "Mean logit of references minus mean logit of generated images.", ["discriminator.margin"]),
-        ("Policy", "Norm of the policy's gradient before clipping.", ["policy.gradientNorm"]),
-        ("Seconds", "Wall time of an epoch by stage.", ["seconds.rollout", "seconds.training"]),
-        (
-            "Overlap", "Stages one after the other over the epoch's wall time, and over the longest stage.",
-            ["overlap.reached", "overlap.ceiling"]
-        ),
-    ]
 
     private func path(_ name: String) -> String { directory.path + "/" + name }
 }

@@ -74,7 +74,7 @@ extension TrainingRun {
     private var hello: Hello {
         RoleIdentity.hello(
             .learner, name: "learner", settings: settings, engine: policy.engine,
-            models: monitor.withLock { $0.models })
+            models: shared.withLock { $0.models })
     }
 
     /// Waits until the reward server answers at all; it may load for long, or be started again.
@@ -119,5 +119,26 @@ extension TrainingRun {
                     "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)"
             )
         }
+    }
+
+    /// Where the time of the roles went that the learner knows of: its own, the reward server's as that says, the workers' as
+    /// their last heartbeats said.
+    func roleSeconds() -> [Report.RoleTime] {
+        let (own, workers) = shared.withLock { state in
+            (
+                state.clock.seconds(),
+                state.workers.sorted { $0.key < $1.key }.compactMap { name, worker in
+                    worker.heartbeat.map { Report.RoleTime(name: name, seconds: $0.seconds) }
+                }
+            )
+        }
+        var roles = [Report.RoleTime(name: "learner", seconds: own)]
+        do {
+            let health = try rewardServer.requestBlocking(HealthRequest(), deadline: .seconds(5))
+            roles.append(Report.RoleTime(name: "reward server", seconds: health.seconds))
+        } catch {
+            logger.notice("the report lacks the reward server's time: \(error)")
+        }
+        return roles + workers
     }
 }

@@ -41,7 +41,7 @@ final class TrainingRun {
     let policy: DiffusionPolicy
     let rollout: Rollout
     let lanes: Lanes
-    let monitor: Monitor<LearnerState>
+    let shared: SharedState<LearnerState>
     let rewardServer: Client
     let prompts: [String]
     /// Which of them an epoch samples.
@@ -54,7 +54,7 @@ final class TrainingRun {
 
     init(
         settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, rollout: Rollout, lanes: Lanes,
-        monitor: Monitor<LearnerState>, rewardServer: Client, prompts: [String], promptOrder: PromptOrder,
+        shared: SharedState<LearnerState>, rewardServer: Client, prompts: [String], promptOrder: PromptOrder,
         studio: Studio, shutdown: ShutdownSignal, logger: Logger
     ) throws {
         self.settings = settings
@@ -62,7 +62,7 @@ final class TrainingRun {
         self.policy = policy
         self.rollout = rollout
         self.lanes = lanes
-        self.monitor = monitor
+        self.shared = shared
         self.rewardServer = rewardServer
         self.prompts = prompts
         self.promptOrder = promptOrder
@@ -80,7 +80,7 @@ final class TrainingRun {
                 return try runFromSnapshot()
             } catch let reset as RewardServerReset {
                 logger.warning("\(reset.reason); going back to the last snapshot")
-                monitor.withLock { $0.isLeasing = false }
+                shared.withLock { $0.isLeasing = false }
             } catch is Interruption {
                 return .interrupted
             }
@@ -90,7 +90,7 @@ final class TrainingRun {
     private func runFromSnapshot() throws -> Ending {
         enter(.starting)
         var moment = try RunMoment.newest(in: snapshots, run: self)
-        monitor.withLock {
+        shared.withLock {
             $0.ledger.restore(moment.record.ledger)
             $0.results = [:]
         }
@@ -121,7 +121,8 @@ final class TrainingRun {
             moment = site.moment
             moment.schedule = schedule
             guard let epoch = site.report else { preconditionFailure("an epoch ended without a report") }
-            try metrics.append(epoch, policyVersion: moment.trainer.version.rawValue)
+            enter(.recording)
+            try metrics.append(epoch)
             report(epoch, moment)
             if moment.record.epoch % settings.run.snapshotEvery == 0 || isOver(moment) { try snapshot(&moment) }
             if settings.run.previewEvery > 0, moment.record.epoch % settings.run.previewEvery == 0 {
@@ -129,8 +130,10 @@ final class TrainingRun {
                 try studio.preview(moment.trainer, epoch: moment.record.epoch)
             }
         }
-        monitor.withLock { $0.stopReason = "the run is complete" }
-        try studio.showAfter(moment.trainer, metrics: metrics.records, record: moment.record) { self.enter($0) }
+        shared.withLock { $0.stopReason = "the run is complete" }
+        try studio.showAfter(
+            moment.trainer, metrics: metrics.records, record: moment.record, roles: { self.roleSeconds() }
+        ) { self.enter($0) }
         enter(.finished)
         progressLine.finish()
         return .completed
@@ -143,7 +146,7 @@ final class TrainingRun {
     }
 
     func enter(_ phase: RunStatus.Phase) {
-        monitor.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
+        shared.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
     }
 
     // MARK: Rollout
@@ -157,7 +160,7 @@ final class TrainingRun {
         try openAtRewardServer(epoch)
         let published = try moment.trainer.published()
         // The results of the epoch before are returned to be freed outside the lock: that takes a while for thousands.
-        _ = monitor.withLock { state in
+        _ = shared.withLock { state in
             defer { state.results = [:] }
             state.weights = published
             state.discriminatorVersion = version
@@ -175,11 +178,11 @@ final class TrainingRun {
     /// - Throws: `RewardServerReset`; `RuntimeError` when too many groups are quarantined.
     func collect(_ moment: RunMoment) throws -> [GroupResult]? {
         enter(.rollout)
-        defer { monitor.withLock { $0.isLeasing = false } }
+        defer { shared.withLock { $0.isLeasing = false } }
         var saysWaiting = ContinuousClock.now + .seconds(15)
         while true {
             if shutdown.isRequested { return nil }
-            let results = monitor.wait(for: "the groups of epoch \(moment.record.epoch)", limit: .seconds(1)) {
+            let results = shared.wait(for: "the groups of epoch \(moment.record.epoch)", limit: .seconds(1)) {
                 state -> [GroupResult]? in
                 guard state.ledger.isComplete else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
@@ -188,12 +191,12 @@ final class TrainingRun {
                 try checkQuarantine()
                 return results
             }
-            monitor.withLock { state in
+            shared.withLock { state in
                 for (group, worker) in state.ledger.expire(now: monotonicMilliseconds()) {
                     logger.warning("worker \(worker) did not deliver group \(group) in time; it goes to another")
                 }
             }
-            if ContinuousClock.now > saysWaiting, monitor.withLock({ $0.workers.isEmpty }) {
+            if ContinuousClock.now > saysWaiting, shared.withLock({ $0.workers.isEmpty }) {
                 logger.notice(
                     "no worker has joined: start one with advgrpo rollout-worker \(directory.path)/settings.yaml, --connect and --reward-server"
                 )
@@ -205,7 +208,7 @@ final class TrainingRun {
 
     /// A run that loses a fifth of an epoch's groups has something to be told about.
     private func checkQuarantine() throws {
-        let (bad, total) = monitor.withLock { ($0.ledger.quarantined, $0.ledger.entries.count) }
+        let (bad, total) = shared.withLock { ($0.ledger.quarantined, $0.ledger.entries.count) }
         for entry in bad { logger.error("group \(entry.group) is quarantined: \(entry.failures.last ?? "no cause")") }
         guard bad.count * 5 < total else {
             throw RuntimeError(
@@ -247,23 +250,17 @@ final class TrainingRun {
     private func report(_ epoch: EpochReport, _ moment: RunMoment) {
         let byTime = settings.run.minutes > 0 ? moment.record.trainingSeconds / (60 * settings.run.minutes) : 0
         let fraction = min(1, max(byTime, Double(moment.record.epoch) / Double(settings.run.epochs)))
+        let values = epoch.values
         let left = fraction > 0 ? moment.record.trainingSeconds * (1 - fraction) / fraction : nil
-        monitor.withLock { state in
+        shared.withLock { state in
             state.progress.images = moment.record.images
-            state.progress.imagesPerSecond = epoch.imagesPerSecond
-            state.progress.reward = epoch.step.advantages.rewardMean
-            state.progress.discriminatorAccuracy = epoch.discriminator?.accuracy ?? state.progress.discriminatorAccuracy
-            state.progress.discriminatorAUC = epoch.discriminator?.auc ?? state.progress.discriminatorAUC
             state.progress.secondsLeft = left
-            state.progress.stageSeconds = epoch.stageSeconds
-            state.progress.overlapCeiling = epoch.overlap.ceiling
-            state.progress.overlapReached = epoch.overlap.reached
+            state.progress.metrics.merge(values.filter { $0.value.isFinite }) { _, new in new }
         }
         progressLine.update(
             Progress(
                 epoch: moment.record.epoch, epochCount: settings.run.epochs,
                 phase: epoch.step.plan.trainsPolicy ? "training" : "warming up", fraction: fraction,
-                imagesPerSecond: epoch.imagesPerSecond, reward: epoch.step.advantages.rewardMean,
-                discriminatorAccuracy: epoch.discriminator?.accuracy, secondsLeft: left))
+                figures: RunMetrics.live(values), secondsLeft: left))
     }
 }

@@ -58,7 +58,7 @@ final class ChildProcess: Sendable {
     let started = ContinuousClock.now
     /// The writing end of the child's lifeline; nobody ever writes.
     private let lifeline: Int32
-    private let output: Monitor<Output>
+    private let output: SharedState<Output>
 
     private struct Output {
         var lastLines: [String] = []
@@ -96,7 +96,7 @@ final class ChildProcess: Sendable {
         name = command.name
         self.processID = processID
         lifeline = life.writing
-        let output = Monitor(Output())
+        let output = SharedState(Output())
         self.output = output
         OSThread.start("output") {
             Self.readLines(pipe.reading) { line in

@@ -11,27 +11,21 @@ public struct Progress: Codable, Sendable, Equatable {
     public var phase: String
     /// Share of the run that is done, by epochs or by time, whichever ends it first; 0...1.
     public var fraction: Double
-    /// Generated images a second, averaged over the last epochs.
-    public var imagesPerSecond: Double?
-    /// Mean reward of the last epoch.
-    public var reward: Double?
-    /// Accuracy of the discriminator after its last training; 0...1.
-    public var discriminatorAccuracy: Double?
+    /// The last epoch's figures that are worth a glance, each as it is shown.
+    public var figures: [String]
     /// Estimated time to the end.
     public var secondsLeft: Double?
 
     /// Makes a value.
     public init(
-        epoch: Int, epochCount: Int, phase: String, fraction: Double, imagesPerSecond: Double? = nil,
-        reward: Double? = nil, discriminatorAccuracy: Double? = nil, secondsLeft: Double? = nil
+        epoch: Int, epochCount: Int, phase: String, fraction: Double, figures: [String] = [],
+        secondsLeft: Double? = nil
     ) {
         self.epoch = epoch
         self.epochCount = epochCount
         self.phase = phase
         self.fraction = fraction
-        self.imagesPerSecond = imagesPerSecond
-        self.reward = reward
-        self.discriminatorAccuracy = discriminatorAccuracy
+        self.figures = figures
         self.secondsLeft = secondsLeft
     }
 
@@ -39,13 +33,7 @@ public struct Progress: Codable, Sendable, Equatable {
     ///
     /// - Parameter columns: width; nil leaves the bar out and cuts nothing.
     public func line(columns: Int?) -> String {
-        var parts = ["epoch \(epoch)/\(epochCount)", phase]
-        func add(_ value: Double?, _ format: String) {
-            if let value, value.isFinite { parts.append(String(format: format, value)) }
-        }
-        add(imagesPerSecond, "%.1f images/s")
-        add(reward, "reward %.3f")
-        add(discriminatorAccuracy.map { $0 * 100 }, "D accuracy %.0f%%")
+        var parts = ["epoch \(epoch)/\(epochCount)", phase] + figures
         if let secondsLeft, secondsLeft.isFinite { parts.append("\(Self.clock(secondsLeft)) left") }
         let text = parts.joined(separator: "  ")
         guard let columns else { return text }

@@ -1,64 +1,23 @@
-import Synchronization
+internal import Synchronization
 
-/// What a role does with its time; the four shares always sum to the time since its start.
-public enum RoleActivity: String, Sendable, CaseIterable {
-    /// Computing.
-    case busy
-    /// Nothing to do, by the learner's decision.
-    case idle
-    /// Waiting for input: weights, a lease, groups.
-    case starved
-    /// Waiting for somebody to take a finished result.
-    case blocked
+/// What a role does with its time: every second since its start counts for one of these.
+public protocol RoleActivity: RawRepresentable<String>, CaseIterable, Hashable, Sendable {
+    /// One phrase, for docs/metrics.md.
+    var meaning: String { get }
 }
 
-/// Divides a role's time into busy, idle, starved and blocked.
-public final class RoleClock: Sendable {
-    /// Time of every activity since the clock's start.
-    public struct Shares: Sendable, Equatable {
-        /// Time spent computing.
-        public var busy = Duration.zero
-        /// Time with nothing to do.
-        public var idle = Duration.zero
-        /// Time waiting for input.
-        public var starved = Duration.zero
-        /// Time waiting for an output to be taken.
-        public var blocked = Duration.zero
-
-        /// The time since the clock's start.
-        public var total: Duration { busy + idle + starved + blocked }
-
-        /// The time of one activity.
-        public subscript(activity: RoleActivity) -> Duration {
-            get {
-                switch activity {
-                case .busy: busy
-                case .idle: idle
-                case .starved: starved
-                case .blocked: blocked
-                }
-            }
-            set {
-                switch activity {
-                case .busy: busy = newValue
-                case .idle: idle = newValue
-                case .starved: starved = newValue
-                case .blocked: blocked = newValue
-                }
-            }
-        }
-    }
-
+/// Divides the time since a role's start among its activities.
+public final class RoleClock<Activity: RoleActivity>: Sendable {
     private struct State {
-        var shares = Shares()
-        var activity: RoleActivity
+        var times: [Activity: Duration] = [:]
+        var activity: Activity
         var since: ContinuousClock.Instant
     }
 
     private let state: Mutex<State>
 
     /// Starts the clock.
-    public init(_ activity: RoleActivity = .idle, now: ContinuousClock.Instant = .now) {
+    public init(_ activity: Activity, now: ContinuousClock.Instant = .now) {
         state = Mutex(State(activity: activity, since: now))
     }
 
@@ -66,30 +25,28 @@ public final class RoleClock: Sendable {
     ///
     /// - Returns: the activity before.
     @discardableResult
-    public func enter(_ activity: RoleActivity, now: ContinuousClock.Instant = .now) -> RoleActivity {
+    public func enter(_ activity: Activity, now: ContinuousClock.Instant = .now) -> Activity {
         state.withLock { state in
             let before = state.activity
-            state.shares[before] += max(.zero, now - state.since)
+            state.times[before, default: .zero] += max(.zero, now - state.since)
             state.since = max(now, state.since)
             state.activity = activity
             return before
         }
     }
 
-    /// Runs `body` as one activity, then returns to the one before.
-    public func during<Result>(_ activity: RoleActivity, _ body: () throws -> Result) rethrows -> Result {
-        let before = enter(activity)
-        defer { enter(before) }
-        return try body()
+    /// The time of every activity so far; all of them together are the time since the start.
+    public func times(now: ContinuousClock.Instant = .now) -> [Activity: Duration] {
+        state.withLock { state in
+            var times = state.times
+            times[state.activity, default: .zero] += max(.zero, now - state.since)
+            return times
+        }
     }
 
-    /// The shares until now; they sum to the time since the start.
-    public func shares(now: ContinuousClock.Instant = .now) -> Shares {
-        state.withLock { state in
-            var shares = state.shares
-            shares[state.activity] += max(.zero, now - state.since)
-            return shares
-        }
+    /// Seconds of every activity so far, by its name, as they travel.
+    public func seconds(now: ContinuousClock.Instant = .now) -> [String: Double] {
+        Dictionary(uniqueKeysWithValues: times(now: now).map { ($0.key.rawValue, $0.value.seconds) })
     }
 }
 

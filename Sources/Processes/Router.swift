@@ -1,5 +1,4 @@
 public import Protocol
-internal import Synchronization
 public import Transport
 
 /// The door of a role: what arrives at its socket is let through to a handler or answered here, and nothing behind the
@@ -20,19 +19,26 @@ public final class Router: Sendable {
     ///
     /// - Parameters:
     ///   - role: whose door it is.
+    ///   - clock: where the role's time goes.
     ///   - shutdown: asked for the end by an operator.
     ///   - journal: what ended the role before; nil where nothing is kept of that.
     ///   - routes: a handler for every kind of the role's own.
-    ///   - health: answers how the role is.
-    public init(
-        _ role: Role, shutdown: ShutdownSignal, journal: RequestJournal? = nil, _ routes: [Route],
-        health: @escaping Handler
+    ///   - health: what only the role knows of how it is.
+    public init<Activity: RoleActivity>(
+        _ role: Role, clock: RoleClock<Activity>, shutdown: ShutdownSignal, journal: RequestJournal? = nil,
+        _ routes: [Route], health: @escaping @Sendable () async -> RoleHealth
     ) {
         self.role = role
         self.shutdown = shutdown
         self.journal = journal
         var handlers = Dictionary(uniqueKeysWithValues: routes.map { ($0.kind, $0.handler) })
-        handlers[.healthRequest] = health
+        handlers[.healthRequest] = { request in
+            _ = try request.decoded(as: HealthRequest.self)
+            Task {
+                let health = await health()
+                request.reply(health.answer(of: role, seconds: clock.seconds(), request.serverStatistics))
+            }
+        }
         handlers[.stopRequest] = { request in
             let stop = try request.decoded(as: StopRequest.self)
             // The reply first: the role may close its socket as soon as it knows.

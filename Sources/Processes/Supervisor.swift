@@ -49,7 +49,7 @@ public final class Supervisor: Sendable {
     private let limits: Limits
     private let logger: Logger
     private let onProgress: @Sendable (Progress) -> Void
-    private let ends = Monitor<[Ended]>([])
+    private let ends = SharedState<[Ended]>([])
 
     /// A supervisor that has started nothing yet.
     ///
@@ -170,7 +170,7 @@ public final class Supervisor: Sendable {
         let log = try LogFile(path: "\(claim.logsFolder)/\(command.name).log")
         let isPrimary = command.name == commands[0].name
         let (ends, onProgress) = (ends, onProgress)
-        let holder = Monitor<ChildProcess?>(nil)
+        let holder = SharedState<ChildProcess?>(nil)
         let journal = RequestJournal.path(of: command.name, logsFolder: claim.logsFolder)
         let journalByteCount = RequestJournal.byteCount(of: journal)
         let child = try ChildProcess(command, isRestart: isRestart, inheriting: claim.roles.descriptor) { line in

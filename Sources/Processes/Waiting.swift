@@ -28,7 +28,7 @@ public func monotonicMilliseconds() -> Int {
 
 /// A blocking computation on a thread of its own.
 public final class Background<Value: Sendable>: Sendable {
-    private let result = Monitor<Result<Value, any Error>?>(nil)
+    private let result = SharedState<Result<Value, any Error>?>(nil)
     private let name: String
 
     /// Starts `body`.

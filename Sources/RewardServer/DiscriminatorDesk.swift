@@ -181,15 +181,17 @@ public struct DiscriminatorDesk {
             guard order.steps > 0 else {
                 let separation = try next.compared(
                     on: order.groups, references: referenceImages, lanes: scorer.lanes)
-                return DiscriminatorTrained(version: order.fromVersion, loss: 0, separation)
+                return DiscriminatorTrained(
+                    version: order.fromVersion, realMean: separation.realMean, fakeMean: separation.fakeMean,
+                    auc: separation.areaUnderCurve)
             }
             let report = try next.train(
                 groups: order.groups, references: referenceImages, steps: order.steps, lanes: scorer.lanes)
             trainer = next
             lastReport = report
             let answer = DiscriminatorTrained(
-                version: DiscriminatorVersion(rawValue: report.version), loss: report.loss, report.training,
-                auc: report.heldOut.areaUnderCurve)
+                version: DiscriminatorVersion(rawValue: report.version), realMean: report.training.realMean,
+                fakeMean: report.training.fakeMean, auc: report.heldOut.areaUnderCurve, metrics: report.figures)
             lastTraining = (order, answer)
             outgoing = nil
             return answer
@@ -251,12 +253,9 @@ public struct DiscriminatorDesk {
     }
 }
 
-extension DiscriminatorTrained {
-    init(version: DiscriminatorVersion, loss: Double, _ separation: Separation, auc: Double? = nil) {
-        self.init(
-            version: version, loss: loss, accuracy: separation.accuracy, realMean: separation.realMean,
-            fakeMean: separation.fakeMean, margin: separation.margin, auc: auc ?? separation.areaUnderCurve)
-    }
+extension DiscriminatorReport {
+    /// The figures as they travel: nil for what is not finite.
+    var figures: [String: Double?] { Self.metrics.values(of: self).mapValues { $0.isFinite ? $0 : nil } }
 }
 
 private let documentName = "document.json"

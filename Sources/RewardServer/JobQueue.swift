@@ -19,7 +19,7 @@ final class JobQueue: Sendable {
         var turns: [Request.Peer] = []
     }
 
-    private let waiting = Monitor(Waiting())
+    private let waiting = SharedState(Waiting())
 
     /// Puts a job behind its peer's others.
     func add(_ job: Job) {

@@ -49,11 +49,10 @@ public final class RewardServer: Sendable {
     private let settings: Settings
     private let contract: RunContract
     private let queue = JobQueue()
-    private let view = Monitor(View())
+    private let view = SharedState(View())
     /// Told of the run this server belongs to.
     private let joining = Mutex<(@Sendable (RunID) -> Void)?>(nil)
-    private let latency = LatencyHistogram()
-    private let startedAt = ContinuousClock.now
+    private let clock = RoleClock(RewardServerActivity.starting)
     private let shutdown: ShutdownSignal
     private let logger: Logger
     private let journal: RequestJournal?
@@ -89,7 +88,7 @@ public final class RewardServer: Sendable {
     /// What answers the requests of the server's socket, or queues them.
     public var router: Router {
         Router(
-            .rewardServer, shutdown: shutdown, journal: journal,
+            .rewardServer, clock: clock, shutdown: shutdown, journal: journal,
             [
                 Route(Hello.self) { [self] hello, request in
                     try hello.check(request.peer)
@@ -98,24 +97,22 @@ public final class RewardServer: Sendable {
                 Route(EpochOpening.self) { [self] in try open($0) },
                 Route(ScoreRequest.self) { [self] score, request in
                     try check(score)
-                    try queue(request, "scoring group \(score.group)") { [self] desk in
-                        let begin = ContinuousClock.now
-                        defer { latency.record(.now - begin) }
-                        return try scored(score, &desk)
-                    }
+                    try queue(request, .scoring, "scoring group \(score.group)") { [self] in try scored(score, &$0) }
                 },
                 Route(DiscriminatorTraining.self) { [self] order, request in
                     try check(order)
-                    try queue(request, "training on epoch \(order.epoch)") { [self] in try trained(order, &$0) }
+                    try queue(request, .training, "training on epoch \(order.epoch)") { [self] in
+                        try trained(order, &$0)
+                    }
                 },
                 Route(DiscriminatorStateRequest.self) { [self] state, request in
-                    try queue(request, "giving its state") { try $0.state(state) }
+                    try queue(request, .state, "giving its state") { try $0.state(state) }
                 },
                 Route(DiscriminatorRestore.self) { [self] restore, request in
-                    try queue(request, "taking a state") { [self] in try restored(restore, &$0) }
+                    try queue(request, .state, "taking a state") { [self] in try restored(restore, &$0) }
                 },
             ]
-        ) { [self] in $0.reply(health()) }
+        ) { [self] in health() }
     }
 
     /// Works through the queue until the shutdown signal. Blocks the calling thread.
@@ -124,6 +121,7 @@ public final class RewardServer: Sendable {
     public func run(onJoin: @escaping @Sendable (RunID) -> Void) {
         joining.withLock { $0 = onJoin }
         var desk = DiscriminatorDesk(scorer: scorer)
+        clock.enter(.idle)
         while !shutdown.isRequested {
             guard let job = queue.next(limit: .milliseconds(200)) else {
                 if shutdown.isDraining { return }
@@ -139,6 +137,7 @@ public final class RewardServer: Sendable {
                 logger.warning("\(job.request.kind): \(failure)")
             }
             view.withLock { $0.activity = "waiting for requests" }
+            clock.enter(.idle)
         }
     }
 
@@ -149,7 +148,7 @@ public final class RewardServer: Sendable {
     }
 
     private func queue(
-        _ request: Request, _ activity: String,
+        _ request: Request, _ activity: RewardServerActivity, _ description: String,
         _ work: @escaping @Sendable (inout DiscriminatorDesk) throws -> any WireMessage
     ) throws(Failure) {
         if let reason = shutdown.drainReason {
@@ -157,8 +156,9 @@ public final class RewardServer: Sendable {
                 code: .busy, message: "the reward server is about to end: \(reason)", remedy: "ask its successor")
         }
         queue.add(
-            Job(request: request) { [view] desk in
-                view.withLock { $0.activity = activity }
+            Job(request: request) { [view, clock] desk in
+                view.withLock { $0.activity = description }
+                clock.enter(activity)
                 return try work(&desk)
             })
     }
@@ -284,27 +284,15 @@ public final class RewardServer: Sendable {
         return Welcome(runID: runID, discriminatorVersion: view.version, epoch: view.epoch?.number)
     }
 
-    private func health() -> Health {
+    private func health() -> RoleHealth {
         let view = view.withLock { $0 }
-        let report = view.report
-        return Health(
-            role: .rewardServer, serving: view.version != nil, reason: view.activity, runID: view.runID,
-            version: view.version?.rawValue, uptimeSeconds: (ContinuousClock.now - startedAt).seconds,
-            memoryBytes: ProcessMemory.residentByteCount, queueDepth: queue.count,
+        return RoleHealth(
+            serving: view.version != nil, reason: view.activity, runID: view.runID, version: view.version?.rawValue,
+            queueDepth: queue.count,
             counters: [
                 "imagesScored": Double(view.scoredImages), "groupsScored": Double(view.scoredGroups),
                 "trainings": Double(view.trainings), "failures": Double(view.failures),
             ],
-            latency: latency.p50.flatMap { p50 in
-                latency.p99.map { .init(p50Milliseconds: p50.seconds * 1000, p99Milliseconds: $0.seconds * 1000) }
-            },
-            detail: .object([
-                "accuracy": report.map { .number($0.training.accuracy) } ?? .null,
-                "margin": report.map { .number($0.training.margin) } ?? .null,
-                "realMean": report.map { .number($0.training.realMean) } ?? .null,
-                "fakeMean": report.map { .number($0.training.fakeMean) } ?? .null,
-                "heldOutAUC": report.map { .number($0.heldOut.areaUnderCurve) } ?? .null,
-                "loss": report.map { .number($0.loss) } ?? .null,
-            ]))
+            detail: .object((view.report?.figures ?? [:]).mapValues { $0.map { .number($0) } ?? .null }))
     }
 }

@@ -47,7 +47,6 @@ public final class RolloutWorker: Sendable {
     private let journal: RequestJournal?
     private let shutdown: ShutdownSignal
     private let logger: Logger
-    private let startedAt = ContinuousClock.now
 
     /// Connects and loads the model.
     ///
@@ -68,6 +67,8 @@ public final class RolloutWorker: Sendable {
     ) throws {
         self.settings = settings
         self.name = name
+        // Its clock starts before the model is loaded.
+        reporter = WorkerReporter(name: name, learner: learner)
         self.learner = learner
         self.rewardServer = rewardServer
         self.relay = relay
@@ -82,14 +83,11 @@ public final class RolloutWorker: Sendable {
         rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
         chunks = Chunks(size: settings.method.rollout.chunkSize)
         lanes = Lanes(count: settings.cluster.threadsPerWorker)
-        reporter = WorkerReporter(name: name, learner: learner)
     }
 
     /// What answers the requests of the worker's own socket: how it is.
     public var router: Router {
-        Router(.rolloutWorker, shutdown: shutdown, []) { [reporter, startedAt] in
-            $0.reply(reporter.health(startedAt: startedAt))
-        }
+        Router(.rolloutWorker, clock: reporter.clock, shutdown: shutdown, []) { [reporter] in reporter.health() }
     }
 
     /// Works until stopped. Blocks the calling thread.
@@ -166,7 +164,7 @@ public final class RolloutWorker: Sendable {
     ///
     /// - Returns: why the learner says stop; nil when it does not.
     private func takeTurn(_ held: inout HeldWeights?, _ store: WeightsStore, _ patience: Duration) throws -> String? {
-        reporter.enter(.waiting, .starved)
+        reporter.enter(.waiting)
         let answer = try learner.requestBlocking(
             LeaseRequest(worker: name, policyVersion: held?.version, weightsDigest: held?.digest), deadline: patience)
         switch answer {
@@ -208,7 +206,7 @@ public final class RolloutWorker: Sendable {
                 deadline: patience)
             return
         }
-        reporter.enter(.reporting, .blocked)
+        reporter.enter(.reporting)
         let acknowledgement = try learner.requestBlocking(result, deadline: patience)
         reporter.count(delivered: acknowledgement.verdict == .accepted ? 1 : 0)
         if acknowledgement.verdict == .refused {
@@ -227,7 +225,7 @@ public final class RolloutWorker: Sendable {
 
     /// Fetches what is missing of a version and builds the transformer.
     private func fetch(_ lease: Lease, _ store: WeightsStore) throws -> HeldWeights {
-        reporter.enter(.loadingWeights, .blocked)
+        reporter.enter(.loadingWeights)
         let parameters = try store.parameters(lease.manifest, of: lease.weightsDigest, on: policy.engine)
         for (name, tensor) in policy.initialParameters.entries where parameters[name]?.dtype != tensor.dtype {
             throw Failure(
@@ -243,7 +241,7 @@ public final class RolloutWorker: Sendable {
     /// Samples, decodes and has the group scored.
     private func make(_ lease: Lease, weights: HeldWeights) throws -> GroupResult {
         let clock = ContinuousClock()
-        reporter.enter(.rollingOut, .busy, group: lease.group)
+        reporter.enter(.rollingOut, group: lease.group)
         logger.debug("group \(lease.group) begins with policy \(weights.version)")
         let begin = clock.now
         let sample = try rollout.sample(
@@ -253,7 +251,7 @@ public final class RolloutWorker: Sendable {
         let sampled = clock.now
         let images = TensorPayload(images: policy.images(sample.finalLatents_BCHW, lanes: lanes))
         let decoded = clock.now
-        reporter.enter(.scoring, .blocked, group: lease.group)
+        reporter.enter(.scoring, group: lease.group)
         let scores = try score(
             ScoreRequest(
                 group: lease.group, prompt: lease.prompt, policyVersion: weights.version,

@@ -21,7 +21,8 @@ final class WorkerReporter: Sendable {
 
     private let name: String
     private let learner: Client
-    private let clock = RoleClock(.idle)
+    /// Where the worker's time goes.
+    let clock = RoleClock(Heartbeat.State.starting)
     private let state = Mutex(State())
     private let interval = Duration.milliseconds(500)
 
@@ -30,9 +31,9 @@ final class WorkerReporter: Sendable {
         self.learner = learner
     }
 
-    /// What the worker does from now on, and how its time counts.
-    func enter(_ activity: Heartbeat.State, _ share: RoleActivity, group: GroupID? = nil) {
-        clock.enter(share)
+    /// What the worker does from now on.
+    func enter(_ activity: Heartbeat.State, group: GroupID? = nil) {
+        clock.enter(activity)
         state.withLock {
             $0.state = activity
             if $0.group != group { $0.lost = nil }
@@ -58,19 +59,13 @@ final class WorkerReporter: Sendable {
     }
 
     /// What `advgrpo health` shows.
-    func health(startedAt: ContinuousClock.Instant) -> Health {
+    func health() -> RoleHealth {
         let state = state.withLock { $0 }
-        let shares = clock.shares()
-        return Health(
-            role: .rolloutWorker, serving: state.runID != nil,
+        return RoleHealth(
+            serving: state.runID != nil,
             reason: state.state.rawValue + (state.group.map { " group \($0)" } ?? ""), runID: state.runID,
-            version: state.version?.rawValue, uptimeSeconds: (ContinuousClock.now - startedAt).seconds,
-            memoryBytes: ProcessMemory.residentByteCount, queueDepth: 0,
-            counters: [
-                "groupsDelivered": Double(state.delivered), "groupsFailed": Double(state.failed),
-                "busySeconds": shares.busy.seconds, "idleSeconds": shares.idle.seconds,
-                "starvedSeconds": shares.starved.seconds, "blockedSeconds": shares.blocked.seconds,
-            ])
+            version: state.version?.rawValue,
+            counters: ["groupsDelivered": Double(state.delivered), "groupsFailed": Double(state.failed)])
     }
 
     /// Begins to report; does nothing when it has begun.
@@ -94,10 +89,6 @@ final class WorkerReporter: Sendable {
 
     private func heartbeat() -> Heartbeat {
         let (activity, group) = state.withLock { ($0.state, $0.group) }
-        let shares = clock.shares()
-        return Heartbeat(
-            worker: name, state: activity, group: group, busySeconds: shares.busy.seconds,
-            idleSeconds: shares.idle.seconds,
-            starvedSeconds: shares.starved.seconds, blockedSeconds: shares.blocked.seconds)
+        return Heartbeat(worker: name, state: activity, group: group, seconds: clock.seconds())
     }
 }

@@ -6,7 +6,7 @@ public struct Report: Sendable {
     /// A figure before and after training.
     public struct Comparison: Sendable {
         /// In which direction a figure improves.
-        public enum Aim: Sendable { case lower, higher, neither }
+        public enum Aim: String, Sendable { case lower, higher, neither }
 
         /// What is measured.
         public var name: String
@@ -60,17 +60,44 @@ public struct Report: Sendable {
         }
     }
 
+    /// A figure of the last epoch.
+    public struct Figure: Sendable {
+        /// The metric's name.
+        public var name: String
+        /// nil where it is not finite.
+        public var value: Double?
+        /// As `MetricDescription` has them.
+        public var unit: String, meaning: String, healthy: String
+
+        /// Makes a figure.
+        public init(name: String, value: Double?, unit: String, meaning: String, healthy: String) {
+            self.name = name
+            self.value = value
+            self.unit = unit
+            self.meaning = meaning
+            self.healthy = healthy
+        }
+    }
+
     /// Where one role's time went.
-    public struct Stage: Sendable {
+    public struct RoleTime: Sendable {
         /// The role's name.
         public var name: String
-        /// Its time.
-        public var shares: RoleClock.Shares
+        /// Its seconds by what it did; together the role's wall time.
+        public var seconds: [String: Double]
 
-        /// Makes a stage.
-        public init(name: String, shares: RoleClock.Shares) {
+        /// Makes a division.
+        public init(name: String, seconds: [String: Double]) {
             self.name = name
-            self.shares = shares
+            self.seconds = seconds
+        }
+
+        /// Since its start.
+        public var total: Double { seconds.values.reduce(0, +) }
+
+        /// Its parts, the longest first.
+        var parts: [(activity: String, seconds: Double)] {
+            seconds.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { ($0.key, $0.value) }
         }
     }
 
@@ -84,8 +111,10 @@ public struct Report: Sendable {
     public var sheets: [Sheet] = []
     /// Curves.
     public var charts: [Chart] = []
+    /// The last epoch's metrics.
+    public var figures: [Figure] = []
     /// Where the roles' time went.
-    public var stages: [Stage] = []
+    public var roles: [RoleTime] = []
     /// Versions, machine, duration: names with values.
     public var facts: [(name: String, value: String)] = []
     /// The complete settings.
@@ -117,7 +146,7 @@ public struct Report: Sendable {
         <p>\(escaped(summary))</p>
         </header>
         <main>
-        \([comparisonSection, sheetSection, chartSection, stageSection, factSection, settingsSection].joined())
+        \([comparisonSection, sheetSection, chartSection, figureSection, roleSection, factSection, settingsSection].joined())
         </main>
         </body>
         </html>
@@ -154,34 +183,47 @@ public struct Report: Sendable {
     private var chartSection: String {
         let figures = charts.map { chart in
             "<figure><h3>\(escaped(chart.title))</h3>\(chart.svg)"
-                + "<figcaption>\(escaped(chart.explanation))</figcaption></figure>"
+                + "<figcaption>\(plain(chart.explanation))</figcaption></figure>"
         }
         let content = "<div class=\"pairs\">\(figures.joined(separator: "\n"))</div>"
         return section("Curves", content, isEmpty: charts.isEmpty)
     }
 
-    private var stageSection: String {
-        let rows = stages.map { stage in
-            let total = max(stage.shares.total.seconds, 1e-9)
-            let bars = RoleActivity.allCases.map { activity in
-                let share = stage.shares[activity].seconds / total * 100
-                let text = "\(activity.rawValue) \(String(format: "%.0f", share))%"
-                let label = share >= 14 ? text : ""
-                return String(
-                    format: "<span class=\"%@\" style=\"width:%.2f%%\" title=\"%@\">%@</span>", activity.rawValue,
-                    share,
-                    text, label)
-            }
-            return "<div class=\"stage\"><b>\(escaped(stage.name))</b><div class=\"bar\">\(bars.joined())</div>"
-                + "<i>\(String(format: "%.0f s", stage.shares.total.seconds))</i></div>"
+    private var figureSection: String {
+        let rows = figures.map { figure in
+            let note = "<small>\(plain(figure.meaning))</small>"
+            return "<tr><th scope=\"row\">\(escaped(figure.name))\(note)</th><td>\(Self.number(figure.value))</td>"
+                + "<td>\(escaped(figure.unit))</td><td>\(plain(figure.healthy))</td></tr>"
         }
-        let meanings: [(RoleActivity, String)] = [
-            (.busy, "computing"), (.idle, "nothing to do, by the learner's decision"), (.starved, "waiting for input"),
-            (.blocked, "waiting for somebody to take a result"),
-        ]
-        let keys = meanings.map { "<span class=\"key \($0.rawValue)\"></span>\($0.rawValue): \($1)" }
-        let explanation = "<p>\(keys.joined(separator: "; "))</p>"
-        return section("Where the time went", rows.joined(separator: "\n") + explanation, isEmpty: stages.isEmpty)
+        let head = "<tr><th>metric</th><th>value</th><th>unit</th><th>healthy</th></tr>"
+        let table = "<table><thead>\(head)</thead>\n<tbody>\(rows.joined(separator: "\n"))</tbody></table>"
+        let content =
+            "<details><summary>all \(figures.count), what they are, what is healthy</summary>\(table)</details>"
+        return section("The last epoch", content, isEmpty: figures.isEmpty)
+    }
+
+    private var roleSection: String {
+        let rows = roles.map { role in
+            let total = max(role.total, 1e-9)
+            let parts = role.parts.enumerated().map { index, part in
+                let share = part.seconds / total * 100
+                return String(
+                    format: "<span class=\"part%d\" style=\"width:%.2f%%\" title=\"%@ %.1f s\"></span>", index % 6,
+                    share,
+                    escaped(part.activity), part.seconds)
+            }
+            let shares = role.parts.enumerated().map { index, part in
+                "<span class=\"key part\(index % 6)\"></span>"
+                    + escaped(part.activity) + String(format: " %.1f%%", part.seconds / total * 100)
+            }
+            return "<tr><th scope=\"row\">\(escaped(role.name))</th>"
+                + String(format: "<td>%.1f s</td>", role.total)
+                + "<td><div class=\"bar\">\(parts.joined())</div><small>\(shares.joined(separator: ", "))</small></td></tr>"
+        }
+        let head = "<tr><th>role</th><th>since its start</th><th>share of it</th></tr>"
+        let table =
+            "<table class=\"roles\"><thead>\(head)</thead>\n<tbody>\(rows.joined(separator: "\n"))</tbody></table>"
+        return section("Where the time went", table, isEmpty: roles.isEmpty)
     }
 
     private var factSection: String {
@@ -219,14 +261,16 @@ public struct Report: Sendable {
         return "<td class=\"\(improves ? "better" : "worse")\">\(text) \(improves ? "better" : "worse")</td>"
     }
 
+    /// A phrase of Markdown without its code marks.
+    private func plain(_ markdown: String) -> String { escaped(markdown.replacing("`", with: "")) }
+
     private func escaped(_ text: String) -> String {
         text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
             .replacing("\"", with: "&quot;")
     }
 
     private static let style = """
-        :root { color-scheme: light; --ink: #1c1f24; --soft: #5b6472; --line: #dfe3e8; --paper: #ffffff; --page: #f5f6f8;
-          --busy: #1f6fb2; --idle: #9aa5b1; --starved: #c77700; --blocked: #8a3ea8; }
+        :root { color-scheme: light; --ink: #1c1f24; --soft: #5b6472; --line: #dfe3e8; --paper: #ffffff; --page: #f5f6f8; }
         * { box-sizing: border-box; }
         body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
         header, main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 0; }
@@ -257,14 +301,11 @@ public struct Report: Sendable {
         figure img, figure svg { display: block; width: 100%; height: auto; }
         figure img { image-rendering: pixelated; border: 1px solid var(--line); border-radius: 6px; }
         figcaption { font-size: .85rem; margin-top: .35rem; }
-        .stage { display: grid; grid-template-columns: 8.5rem 1fr 4.5rem; gap: .8rem; align-items: center; margin: .35rem 0; }
-        .stage b { font-weight: 600; overflow-wrap: anywhere; }
-        .stage i { font-style: normal; color: var(--soft); text-align: right; font-variant-numeric: tabular-nums; }
-        .bar { display: flex; height: 1.6rem; border-radius: 5px; overflow: hidden; background: var(--line); }
-        .bar span { color: #fff; font-size: .78rem; line-height: 1.6rem; padding: 0; text-align: center; overflow: hidden;
-          white-space: nowrap; }
-        .busy { background: var(--busy); } .idle { background: var(--idle); } .bar .idle { color: var(--ink); }
-        .starved { background: var(--starved); } .blocked { background: var(--blocked); }
+        .roles th[scope] { white-space: nowrap; width: 1%; } .roles td:last-child { width: 100%; padding-right: 0; }
+        .roles td:nth-child(2) { white-space: nowrap; font-variant-numeric: tabular-nums; }
+        .bar { display: flex; height: 1.1rem; border-radius: 5px; overflow: hidden; background: var(--line); }
+        .part0 { background: #1f6fb2; } .part1 { background: #c77700; } .part2 { background: #2e8b57; }
+        .part3 { background: #8a3ea8; } .part4 { background: #a4262c; } .part5 { background: #9aa5b1; }
         .key { display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .35em; }
         summary { cursor: pointer; }
         pre { font: .82rem/1.45 ui-monospace, monospace; overflow-x: auto; margin: .6rem 0 0; }

@@ -40,9 +40,11 @@ public final class Server: Sendable {
             let core = try ServerCore(
                 context: thread.context, endpoint: endpoint, options: options, shared: shared, domain: domain,
                 handler: handler,
-                submitReply: { key, reply, isKept in
+                submitReply: { key, reply, isKept, code in
                     // After the loop has ended nobody is left to reply to.
-                    _ = queue.submit { $0.participant(id, as: ServerCore.self)?.finish(key, reply, isKept: isKept) }
+                    _ = queue.submit {
+                        $0.participant(id, as: ServerCore.self)?.finish(key, reply, isKept: isKept, code)
+                    }
                 },
                 gate: { address, key in
                     let decision = Outcome<Door.Decision>()

@@ -26,17 +26,25 @@ final class ServerCore: LoopParticipant {
     private let options: ServerOptions
     private let shared: ServerShared
     private let handler: @Sendable (Request) -> Void
-    private let submitReply: @Sendable (ReplyCache.Key, EncodedMessage, Bool) -> Void
+    private let submitReply: SubmitReply
     private let admission: Admission
     private var cache: ReplyCache
-    private var arrivals: [ReplyCache.Key: ContinuousClock.Instant] = [:]
+    private var arrivals: [ReplyCache.Key: (kind: MessageKind, time: ContinuousClock.Instant)] = [:]
+    /// The begin of a round that left requests at the socket: they came during it at the latest.
+    private var leftSince: ContinuousClock.Instant?
     private var door: Door
     private var reports = ReportLimit()
+
+    /// Has a reply sent from the loop's thread; the code is that of the failure it is.
+    typealias SubmitReply =
+        @Sendable (
+            _ key: ReplyCache.Key, _ reply: EncodedMessage, _ isKept: Bool, _ code: FailureCode?
+        ) -> Void
 
     init(
         context: ContextPointer, endpoint: Endpoint, options: ServerOptions, shared: ServerShared, domain: String,
         handler: @escaping @Sendable (Request) -> Void,
-        submitReply: @escaping @Sendable (ReplyCache.Key, EncodedMessage, _ isKept: Bool) -> Void,
+        submitReply: @escaping SubmitReply,
         gate: @escaping Authenticator.Gate
     ) throws(TransportError) {
         // LINGER 3 s: the last replies of a process that ends still leave, also from a busy machine, and its end is not
@@ -83,12 +91,14 @@ final class ServerCore: LoopParticipant {
 
     func service(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         door.update()
+        let arrival = leftSince ?? now
         // Bounded, so that fast peers cannot keep the loop from other work: replies, for one, leave after the round.
         for _ in 0..<32 {
             guard let message = socket.receive(maximumFrameCount: Self.maximumFrameCount) else { break }
-            accept(message.frames, message.frameCount, message.properties, now)
+            accept(message.frames, message.frameCount, message.properties, arrival)
         }
-        return socket.has(ZMQ_POLLIN) ? now : nil
+        leftSince = socket.has(ZMQ_POLLIN) ? now : nil
+        return leftSince
     }
 
     func close() { socket.stopMonitor() }
@@ -104,12 +114,15 @@ final class ServerCore: LoopParticipant {
     }
 
     /// Sends a reply and, if it is to be kept, remembers it.
-    func finish(_ key: ReplyCache.Key, _ reply: EncodedMessage, isKept: Bool) {
+    func finish(_ key: ReplyCache.Key, _ reply: EncodedMessage, isKept: Bool, _ code: FailureCode?) {
         let route = cache.finish(key, reply, isKept: isKept)
-        let begin = arrivals.removeValue(forKey: key)
+        let arrival = arrivals.removeValue(forKey: key)
         shared.statistics.withLock { statistics in
             statistics.inProgressCount = cache.requests.held.count
-            if let begin { statistics.add(latency: ContinuousClock.now - begin) }
+            if let arrival {
+                statistics.kinds[arrival.kind, default: KindStatistics()].count(
+                    code, latency: ContinuousClock.now - arrival.time)
+            }
         }
         if !route.isEmpty { send(reply, to: route) }
     }
@@ -132,7 +145,7 @@ final class ServerCore: LoopParticipant {
             reject(error.description, connectionName(route[0]), properties)
             // A peer that speaks our protocol, if badly, is told; anything else is not worth an answer.
             if let requestID = Envelope.requestID(ofUnsupported: frames[frames.count - 3]) {
-                refuse(requestID, Failure(error), route)
+                refuse(requestID, nil, Failure(error), route)
             }
             return
         }
@@ -147,7 +160,7 @@ final class ServerCore: LoopParticipant {
                 message:
                     "the request says it comes from a \(said.rawValue), its key is that of a \(peer.role.rawValue)",
                 remedy: "use the key that `advgrpo keygen` made for the role")
-            return refuse(message.envelope.requestID, failure, route)
+            return refuse(message.envelope.requestID, message.envelope.kind, failure, route)
         }
         guard !message.envelope.isReply else { return reject("a reply came to a server", peer.id, properties) }
         let byteCount = frames.suffix(2).reduce(0) { $0 + $1.count }
@@ -172,38 +185,37 @@ final class ServerCore: LoopParticipant {
             let failure = Failure(
                 code: .badFraming, message: "request id \(key.requestID) was used before, for another kind of request",
                 remedy: "use every id once")
-            refuse(key.requestID, failure, route)
+            refuse(key.requestID, kind, failure, route)
         case .new:
             let runID = shared.runID.withLock { $0 }
-            if let failure = wrongRun(message, runID) { return refuse(key.requestID, failure, route) }
+            if let failure = wrongRun(message, runID) { return refuse(key.requestID, kind, failure, route) }
             let payer = [properties.peer, connectionName(route[0])]
             guard cache.begin(key, kind: kind, route: route, byteCount: byteCount, payer: payer) else {
-                return refuseBusy(key.requestID, peer, payer, properties, route)
+                return refuseBusy(key.requestID, kind, peer, payer, properties, route)
             }
-            arrivals[key] = now
+            arrivals[key] = (kind, now)
             shared.statistics.withLock { statistics in
                 statistics.requestCount += 1
                 statistics.inProgressCount = cache.requests.held.count
             }
             let submitReply = submitReply
             handler(
-                Request(message: message, peer: peer, arrival: now, runID: runID, limits: options.limits) {
-                    submitReply(key, $0, $1)
+                Request(message: message, peer: peer, arrival: now, shared: shared, limits: options.limits) {
+                    submitReply(key, $0, $1, $2)
                 })
         }
     }
 
     private func refuseBusy(
-        _ requestID: UInt64, _ peer: Request.Peer, _ payer: [String], _ properties: PeerProperties,
-        _ route: [SharedBytes]
+        _ requestID: UInt64, _ kind: MessageKind, _ peer: Request.Peer, _ payer: [String],
+        _ properties: PeerProperties, _ route: [SharedBytes]
     ) {
-        shared.statistics.withLock { $0.busyCount += 1 }
         let requests = cache.requests
         let reason =
             "a request too many: \(requests.held(by: payer).count) of this connection, \(requests.held(by: [payer[0]]).count) "
             + "of this peer and \(requests.held.count) of all are in progress"
         report(reason, peer.id, peer: properties.peer, address: properties.address)
-        refuse(requestID, Failure(code: .busy, message: reason, remedy: "ask again later"), route)
+        refuse(requestID, kind, Failure(code: .busy, message: reason, remedy: "ask again later"), route)
     }
 
     private func wrongRun(_ message: ReceivedMessage, _ own: RunID?) -> Failure? {
@@ -216,7 +228,15 @@ final class ServerCore: LoopParticipant {
             remedy: "restart the sender, or connect it to its own run")
     }
 
-    private func refuse(_ requestID: UInt64, _ failure: Failure, _ route: [SharedBytes]) {
+    /// Answers a request that no handler sees.
+    ///
+    /// - Parameter kind: nil where it could not be read; it has been counted then.
+    private func refuse(_ requestID: UInt64, _ kind: MessageKind?, _ failure: Failure, _ route: [SharedBytes]) {
+        if let kind {
+            shared.statistics.withLock {
+                $0.kinds[kind, default: KindStatistics()].count(failure.code, latency: nil)
+            }
+        }
         let runID = shared.runID.withLock { $0 }
         guard
             let reply = try? EncodedMessage(

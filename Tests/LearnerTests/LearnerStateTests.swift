@@ -74,7 +74,7 @@ struct LearnerStateTests {
         #expect(state.isDeserted(now: 0))
         for name in ["w", "dead"] { _ = try state.answer(hello(name), now: 0) }
         state.stopReason = "complete"
-        _ = state.answer(Heartbeat(worker: "w", state: .waiting, busySeconds: 0), now: 5000)
+        _ = state.answer(Heartbeat(worker: "w", state: .waiting), now: 5000)
         #expect(!state.isDeserted(now: 5001))
         let answer = try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 5002)
         #expect(answer == .stop(reason: "complete"))
@@ -99,7 +99,7 @@ struct LearnerStateTests {
             var state = try state()
             state.ledger = Ledger(leaseMilliseconds: lease)
             for index in 0..<workers { _ = try state.answer(hello("w\(index)"), now: 0) }
-            return state.answer(Heartbeat(worker: "w0", state: .waiting, busySeconds: 0), now: 1).nextInMilliseconds
+            return state.answer(Heartbeat(worker: "w0", state: .waiting), now: 1).nextInMilliseconds
         }
         #expect(try pace(workers: 2, lease: 20_000) == 500)
         #expect(try pace(workers: 1000, lease: 20_000) == 2000)
@@ -220,7 +220,7 @@ struct LearnerStateTests {
         for index in 0..<20_000 {
             _ = try state.answer(hello("stranger \(index)"), now: index + 1)
             _ = state.answer(
-                Heartbeat(worker: "w", state: .rollingOut, group: nil, step: 0, busySeconds: 0), now: index + 1)
+                Heartbeat(worker: "w", state: .rollingOut, group: nil, step: 0), now: index + 1)
         }
         #expect(state.workers.count <= LearnerState.workersKept && state.workers["w"] != nil)
         for _ in 0..<100 { _ = state.answer(result(0, policy: 1), now: 30_000) }

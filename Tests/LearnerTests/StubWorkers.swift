@@ -26,8 +26,8 @@ final class StubWorkers: Sendable {
             var report = ScaleTests.Report()
         }
         let state = Mutex(State())
-        let leases = LatencyHistogram()
-        let results = LatencyHistogram()
+        let leases = Mutex(LatencyHistogram())
+        let results = Mutex(LatencyHistogram())
 
         func fail(_ error: String) {
             state.withLock { if $0.report.errors.count < 5 { $0.report.errors.append(error) } }
@@ -64,10 +64,11 @@ final class StubWorkers: Sendable {
         try await wait(for: "the last replies", limit: .seconds(30)) { $0.busy == 0 }
         await loop.shutdown()
         return tally.state.withLock { state in
-            state.report.leaseRequests = tally.leases.count
-            state.report.leaseP50 = (tally.leases.p50 ?? .zero) / .milliseconds(1)
-            state.report.leaseP99 = (tally.leases.p99 ?? .zero) / .milliseconds(1)
-            state.report.resultP99 = (tally.results.p99 ?? .zero) / .milliseconds(1)
+            let (leases, results) = (tally.leases.withLock { $0 }, tally.results.withLock { $0 })
+            state.report.leaseRequests = leases.count
+            state.report.leaseP50 = (leases.p50 ?? .zero) / .milliseconds(1)
+            state.report.leaseP99 = (leases.p99 ?? .zero) / .milliseconds(1)
+            state.report.resultP99 = (results.p99 ?? .zero) / .milliseconds(1)
             return state.report
         }
     }
@@ -143,7 +144,7 @@ private final class StubWorker: LoopParticipant {
             if let wait, nextBeat != nil { nextBeat = now + .milliseconds(wait) }
         case .leaseAnswer:
             guard case .asking(let since) = doing else { return tally.fail("\(name): an answer to no question") }
-            tally.leases.record(.now - since)
+            tally.leases.withLock { $0.record(.now - since) }
             switch try reply.decoded(as: LeaseAnswer.self) {
             case .lease(let lease): doing = .sampling(lease, until: now + StubWorkers.think)
             case .wait(_, let milliseconds): rest(until: now + .milliseconds(min(milliseconds, 1000)), now)
@@ -151,7 +152,7 @@ private final class StubWorker: LoopParticipant {
             }
         case .groupAcknowledgement:
             guard case .delivering(let since) = doing else { return tally.fail("\(name): thanks for nothing") }
-            tally.results.record(.now - since)
+            tally.results.withLock { $0.record(.now - since) }
             let verdict = try reply.decoded(as: GroupAcknowledgement.self).verdict
             tally.state.withLock { if verdict == .accepted { $0.report.accepted += 1 } else { $0.report.other += 1 } }
             rest(until: now, now)
@@ -170,7 +171,7 @@ private final class StubWorker: LoopParticipant {
         }
         if let beat = nextBeat, beat <= now {
             nextBeat = now + StubWorkers.beat
-            send(Heartbeat(worker: name, state: .rollingOut, busySeconds: 1))
+            send(Heartbeat(worker: name, state: .rollingOut, seconds: ["rollingOut": 1]))
         }
         switch doing {
         case .waiting(let until) where until <= now:

@@ -41,8 +41,8 @@ struct LogsTests {
     }
 
     private let progress = Progress(
-        epoch: 12, epochCount: 100, phase: "rolling out", fraction: 0.5, imagesPerSecond: 8.25, reward: 0.41,
-        discriminatorAccuracy: 0.83, secondsLeft: 250)
+        epoch: 12, epochCount: 100, phase: "rolling out", fraction: 0.5,
+        figures: ["8.2 images/s", "reward 0.410", "D accuracy 83%"], secondsLeft: 250)
 
     @Test("the progress line names everything and fits the terminal")
     func progressLine() {
@@ -50,7 +50,7 @@ struct LogsTests {
         #expect(progress.line(columns: nil) == text)
         #expect(progress.line(columns: 120) == "[==========          ]  " + text)
         #expect(progress.line(columns: 40) == text.prefix(39))
-        let bare = Progress(epoch: 1, epochCount: 2, phase: "starting", fraction: .nan, reward: .nan)
+        let bare = Progress(epoch: 1, epochCount: 2, phase: "starting", fraction: .nan)
         #expect(bare.line(columns: nil) == "epoch 1/2  starting")
         #expect(bare.line(columns: 80).hasPrefix("[                    ]"))
     }

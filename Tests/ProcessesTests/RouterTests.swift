@@ -49,12 +49,10 @@ struct RouterTests {
         }
     }
 
-    private static func health(_ request: Request) {
-        request.reply(
-            Health(
-                role: .relay, serving: true, reason: "", runID: nil, version: nil, uptimeSeconds: 0, memoryBytes: 0,
-                queueDepth: 0))
-    }
+    private static let health: @Sendable () async -> RoleHealth = { RoleHealth(serving: true, reason: "") }
+
+    /// The clock of a role that does nothing.
+    private static var clock: RoleClock<RelayActivity> { RoleClock(.idle) }
 
     /// What becomes of a request: the failure's code, or "answered".
     private static func outcome(_ message: some WireRequest, _ client: Client) async throws -> String {
@@ -78,7 +76,7 @@ struct RouterTests {
         let loop = try SocketLoop()
         for receiver in Role.allCases where receiver != .operator {
             let own = Self.routes.filter { ![.healthRequest, .stopRequest].contains($0.kind) }
-            let router = Router(receiver, shutdown: ShutdownSignal(), own, health: Self.health)
+            let router = Router(receiver, clock: Self.clock, shutdown: ShutdownSignal(), own, health: Self.health)
             let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: router.handle)
             for sender in Role.allCases {
                 let client = try Self.client(server, loop, sender)
@@ -104,7 +102,7 @@ struct RouterTests {
             serverKeys, allowed: CurveAllowList([workerKeys.publicKey: .init(name: "w", role: .rolloutWorker)]))
         let own = Self.routes.filter { ![.healthRequest, .stopRequest].contains($0.kind) }
         let shutdown = ShutdownSignal()
-        let router = Router(.learner, shutdown: shutdown, own, health: Self.health)
+        let router = Router(.learner, clock: Self.clock, shutdown: shutdown, own, health: Self.health)
         let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, options: options, handler: router.handle)
         func client(_ said: Role) throws -> Client {
             var options = ClientOptions()
@@ -130,7 +128,7 @@ struct RouterTests {
         let loop = try SocketLoop()
         for drains in [false, true] {
             let shutdown = ShutdownSignal()
-            let router = Router(.relay, shutdown: shutdown, [], health: Self.health)
+            let router = Router(.relay, clock: Self.clock, shutdown: shutdown, [], health: Self.health)
             let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: router.handle)
             let client = try Self.client(server, loop, .operator)
             #expect(try await Self.outcome(StopRequest(drain: drains, reason: "night"), client) == "answered")
@@ -152,7 +150,7 @@ struct RouterTests {
     func introduction() async throws {
         let loop = try SocketLoop()
         let router = Router(
-            .rewardServer, shutdown: ShutdownSignal(),
+            .rewardServer, clock: Self.clock, shutdown: ShutdownSignal(),
             [
                 Route(Hello.self) { hello, request in
                     try hello.check(request.peer)
@@ -165,6 +163,99 @@ struct RouterTests {
         #expect(try await Self.outcome(hello, learner) == "reached")
         hello.role = .rolloutWorker
         #expect(try await Self.outcome(hello, learner) == "notAllowed")
+        await loop.shutdown()
+    }
+
+    /// A heartbeat as a broken worker would send it.
+    private struct BrokenHeartbeat: WireRequest {
+        typealias Reply = HeartbeatAcknowledgement
+        static let kind = MessageKind.heartbeat
+        var worker = 7
+    }
+
+    private static let acknowledgement = HeartbeatAcknowledgement(
+        runState: .running, policyVersion: PolicyVersion(rawValue: 0))
+
+    private static func requests(_ server: Server, _ loop: SocketLoop) async throws -> [String: Health.Requests] {
+        try await client(server, loop, .operator).request(HealthRequest(), deadline: .seconds(30)).requests
+    }
+
+    /// Sends many heartbeats at once.
+    ///
+    /// - Returns: seconds until all are answered.
+    private static func beat(_ count: Int, _ client: Client) async throws -> Double {
+        let begin = ContinuousClock.now
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<count {
+                group.addTask {
+                    _ = try await client.request(Heartbeat(worker: "w", state: .waiting), deadline: .seconds(30))
+                }
+            }
+            try await group.waitForAll()
+        }
+        return (ContinuousClock.now - begin).seconds
+    }
+
+    @Test(
+        "latency counts from arrival: what waits behind a slow handler, or in its role's queue, has waited",
+        arguments: [true, false])
+    func latency(isAtDoor: Bool) async throws {
+        let (loop, peers) = (try SocketLoop(), try SocketLoop())
+        let queue = DispatchQueue(label: "work")
+        let route = Route(Heartbeat.self) { (_: Heartbeat, request: Request) in
+            let work: @Sendable () -> Void = {
+                usleep(10_000)
+                request.reply(Self.acknowledgement)
+            }
+            if isAtDoor { work() } else { queue.async(execute: work) }
+        }
+        let router = Router(.learner, clock: Self.clock, shutdown: ShutdownSignal(), [route], health: Self.health)
+        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: router.handle)
+        let worker = try Self.client(server, peers, .rolloutWorker)
+        // More than the door takes in one round; the last has waited for all of them.
+        let passed = try await Self.beat(40, worker)
+        let beats = try #require(try await Self.requests(server, peers)["heartbeat"])
+        #expect(beats.answered == 40 && beats.busy + beats.refused + beats.rejected == 0)
+        let latency = try #require(beats.latency)
+        #expect((380...passed * 1050 + 1).contains(latency.p99Milliseconds), "\(latency), \(passed) s passed")
+        // Replies to what a round took in leave after it, so at the door they have all waited for the others.
+        let half = latency.p99Milliseconds * (isAtDoor ? 1 : 0.7)
+        #expect((150...half).contains(latency.p50Milliseconds), "\(latency)")
+        await peers.shutdown()
+        await loop.shutdown()
+    }
+
+    @Test("requests that are turned away, refused or malformed are counted by their kind, and wait for nobody")
+    func counts() async throws {
+        let (loop, peers) = (try SocketLoop(), try SocketLoop())
+        let routes = [
+            Route(Heartbeat.self) { _ in Self.acknowledgement },
+            Route(LeaseRequest.self) { (_: LeaseRequest, _: Request) in throw Failure(code: .busy, message: "") },
+            Route(GroupFailure.self) { (_: GroupFailure, _: Request) in throw Failure(code: .failed, message: "") },
+        ]
+        let router = Router(.learner, clock: Self.clock, shutdown: ShutdownSignal(), routes, health: Self.health)
+        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: router.handle)
+        let worker = try Self.client(server, peers, .rolloutWorker)
+        #expect(try await Self.outcome(Heartbeat(worker: "w", state: .waiting), worker) == "answered")
+        for _ in 0..<2 { #expect(try await Self.outcome(BrokenHeartbeat(), worker) == "malformedFields") }
+        #expect(try await Self.outcome(StopRequest(drain: false, reason: ""), worker) == "notAllowed")
+        #expect(
+            try await Self.outcome(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), worker) == "busy")
+        #expect(
+            try await Self.outcome(
+                GroupFailure(worker: "w", leaseID: LeaseID(rawValue: 0), group: Self.group, cause: ""), worker)
+                == "failed")
+        let requests = try await Self.requests(server, peers)
+        func counts(_ kind: MessageKind) -> [Int] {
+            requests["\(kind)"].map { [$0.answered, $0.busy, $0.refused, $0.rejected] } ?? []
+        }
+        #expect(counts(.heartbeat) == [1, 0, 0, 2])
+        #expect(counts(.stopRequest) == [0, 0, 1, 0])
+        #expect(counts(.leaseRequest) == [0, 1, 0, 0] && requests["leaseRequest"]?.latency == nil)
+        #expect(counts(.groupFailure) == [0, 0, 1, 0] && requests["groupFailure"]?.latency != nil)
+        // The question itself is answered after the counting.
+        #expect(Set(requests.keys) == ["heartbeat", "stopRequest", "leaseRequest", "groupFailure"])
+        await peers.shutdown()
         await loop.shutdown()
     }
 }

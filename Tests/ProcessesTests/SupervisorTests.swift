@@ -210,7 +210,7 @@ struct SupervisorTests {
     @Test("children see the end of their supervisor")
     func lifeline() throws {
         let folder = try TemporaryFolder()
-        let ended = Monitor(false)
+        let ended = SharedState(false)
         // Reads its lifeline as `Lifeline.bind` does; the file tells that the end was seen.
         let command = shell("role", "read line <&$ADVGRPO_LIFELINE; echo gone > \(folder.path)/gone")
         var child: ChildProcess? = try ChildProcess(command, isRestart: false, onLine: { _ in }) { _ in

@@ -148,9 +148,12 @@ struct RuleTests {
             } == .invalidValue)
     }
 
+    private func refused(_ message: some WireMessage) {
+        #expect(failure { _ = try encode(message) } == .invalidValue)
+    }
+
     @Test("every message refuses what its rules exclude")
     func others() {
-        func refused(_ message: some WireMessage) { #expect(failure { _ = try encode(message) } == .invalidValue) }
         let version = PolicyVersion(rawValue: 0)
         refused(LeaseRequest(worker: "", policyVersion: nil, weightsDigest: nil))
         refused(DiscriminatorStateRequest(version: DiscriminatorVersion(rawValue: 0), chunkIndex: -1))
@@ -173,7 +176,10 @@ struct RuleTests {
         unnamed.tensors = ["other": TensorPayload(uint8s: [1], shape: [1])]
         refused(unnamed)
         refused(LeaseAnswer.wait(reason: "", retryInMilliseconds: -1))
-        refused(Heartbeat(worker: "w", state: .waiting, busySeconds: .infinity))
+        refused(Heartbeat(worker: "w", state: .waiting, seconds: ["waiting": .infinity]))
+        refused(Heartbeat(worker: "w", state: .waiting, seconds: ["": 1]))
+        let names = (0...64).map { ("n\($0)", 1.0) }
+        refused(Heartbeat(worker: "w", state: .waiting, seconds: Dictionary(uniqueKeysWithValues: names)))
         refused(Heartbeat(worker: "w", state: .waiting, step: -1))
         refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 0))
         refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 60_001))
@@ -192,10 +198,50 @@ struct RuleTests {
             let chunk = TensorChunk(tensors: ["t": counting([4])], part: part)
             refused(DiscriminatorState(version: discriminator, chunkIndex: 0, chunkCount: 1, chunk: chunk))
         }
-        refused(
+    }
+
+    @Test("figures by name are few, named plainly and as the sender's, and finite or absent")
+    func figures() {
+        func trained(_ metrics: [String: Double?], realMean: Double = 0, auc: Double = 0) -> DiscriminatorTrained {
             DiscriminatorTrained(
-                version: DiscriminatorVersion(rawValue: 1), loss: .nan, accuracy: 0, realMean: 0, fakeMean: 0,
-                margin: 0, auc: 0))
+                version: DiscriminatorVersion(rawValue: 1), realMean: realMean, fakeMean: 0, auc: auc, metrics: metrics)
+        }
+        func accepted(_ message: DiscriminatorTrained) { #expect(throws: Never.self) { try message.validate() } }
+        accepted(trained([:]))
+        accepted(trained(["discriminator.a_1.b": 0, "discriminator.x": nil]))
+        refused(trained([:], realMean: .nan))
+        refused(trained([:], auc: 1.5))
+        refused(trained(["discriminator.x": .nan]))
+        refused(trained(["discriminator.x": -.infinity]))
+        for name in [
+            "", "epoch", "discriminator.", "reward.mean", "discriminator.a b", "discriminator.\n", "discriminator.é",
+            "discriminator." + String(repeating: "a", count: 51),
+        ] {
+            refused(trained([name: 1]))
+        }
+        accepted(trained(["discriminator." + String(repeating: "a", count: 50): 1]))
+        let many = (0...256).map { ("discriminator.n\($0)", Double?(1)) }
+        refused(trained(Dictionary(uniqueKeysWithValues: many)))
+        accepted(trained(Dictionary(uniqueKeysWithValues: many.dropLast())))
+    }
+
+    @Test("health counts nothing negative and times nothing endless")
+    func health() {
+        func health(_ requests: Health.Requests, seconds: Double = 0, unreadable: Int = 0) -> Health {
+            Health(
+                role: .relay, serving: true, reason: "", runID: nil, version: nil, uptimeSeconds: 0, memoryBytes: 0,
+                queueDepth: 0, seconds: ["idle": seconds], requests: ["scoreRequest": requests],
+                unreadableMessages: unreadable)
+        }
+        #expect(throws: Never.self) { try health(.init()).validate() }
+        refused(health(.init(answered: -1)))
+        refused(health(.init(busy: -1)))
+        refused(health(.init(refused: -1)))
+        refused(health(.init(rejected: -1)))
+        refused(health(.init(latency: .init(p50Milliseconds: .nan, p99Milliseconds: 1))))
+        refused(health(.init(latency: .init(p50Milliseconds: 1, p99Milliseconds: -1))))
+        refused(health(.init(), seconds: .infinity))
+        refused(health(.init(), unreadable: -1))
     }
 
     @Test("a message without tensors refuses tensors")

@@ -65,7 +65,10 @@ let samples: [(name: String, message: any WireMessage)] = [
         GroupFailure(worker: "worker-1", leaseID: LeaseID(rawValue: 77), group: group, cause: "no memory")
     ),
     ("groupAcknowledgement", GroupAcknowledgement(.refused, reason: "weights digest differs")),
-    ("heartbeat", Heartbeat(worker: "worker-1", state: .rollingOut, group: group, step: 3, busySeconds: 12.5)),
+    (
+        "heartbeat",
+        Heartbeat(worker: "worker-1", state: .rollingOut, group: group, step: 3, seconds: ["rollingOut": 12.5])
+    ),
     (
         "heartbeatAcknowledgement",
         HeartbeatAcknowledgement(runState: .running, policyVersion: PolicyVersion(rawValue: 5))
@@ -90,9 +93,8 @@ let samples: [(name: String, message: any WireMessage)] = [
     (
         "discriminatorTrained",
         DiscriminatorTrained(
-            version: DiscriminatorVersion(rawValue: 5), loss: 0.75, accuracy: 0.875, realMean: 0.5, fakeMean: -0.5,
-            margin: 1,
-            auc: 0.9375)
+            version: DiscriminatorVersion(rawValue: 5), realMean: 0.5, fakeMean: -0.5, auc: 0.9375,
+            metrics: ["discriminator.loss": 0.75, "discriminator.broken": nil])
     ),
     ("discriminatorStateRequest", DiscriminatorStateRequest(version: DiscriminatorVersion(rawValue: 5), chunkIndex: 0)),
     (
@@ -117,8 +119,14 @@ let samples: [(name: String, message: any WireMessage)] = [
         "health",
         Health(
             role: .rewardServer, serving: true, reason: "scoring", runID: run, version: 5, uptimeSeconds: 12.25,
-            memoryBytes: 123_456_789, queueDepth: 2, counters: ["scored": 40],
-            latency: Health.Latency(p50Milliseconds: 3.5, p99Milliseconds: 20),
+            memoryBytes: 123_456_789, queueDepth: 2, seconds: ["scoring": 8, "idle": 4.25], counters: ["scored": 40],
+            requests: [
+                "scoreRequest": Health.Requests(
+                    answered: 40, busy: 1, refused: 2, rejected: 3,
+                    latency: Health.Latency(p50Milliseconds: 3.5, p99Milliseconds: 20)),
+                "healthRequest": Health.Requests(),
+            ],
+            unreadableMessages: 1, refusedConnections: 2,
             detail: ["references": 64, "list": [1.5, nil, true, "x"], "nested": ["a": [:]]])
     ),
     ("statusRequest", StatusRequest()),

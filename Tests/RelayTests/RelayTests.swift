@@ -62,7 +62,7 @@ struct RelayTests {
     func fanOut() throws {
         let published = try weights([3 << 20] + [Int](repeating: 1000, count: 50))
         let bench = try RelayBench(published)
-        let arrived = Monitor<[[PieceDigest: SharedBytes]]>([])
+        let arrived = SharedState<[[PieceDigest: SharedBytes]]>([])
         for _ in 0..<8 {
             let download = try bench.client()
             Thread.detachNewThread {
@@ -83,7 +83,10 @@ struct RelayTests {
         let record = bench.origin.record.withLock { $0 }
         #expect(record.manifestCount == 1)
         #expect(Set(record.given.keys) == expected && record.given.values.allSatisfy { $0 == 1 })
-        let counters = try bench.health().counters
+        let health = try bench.health()
+        #expect(health.seconds["serving"] ?? 0 > 0 && health.seconds["idle"] ?? 0 > 0, "\(health.seconds)")
+        #expect(health.requests["manifestRequest"]?.answered == 8)
+        let counters = health.counters
         let byteCount = Double(published.manifest.pieces.reduce(0) { $0 + $1.byteCount })
         #expect(counters["bytesFetched"] == byteCount + Double(published.manifest.text.count))
         #expect(counters["bytesServed"] == 8 * (byteCount + Double(published.manifest.text.count)))

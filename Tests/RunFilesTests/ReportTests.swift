@@ -19,9 +19,10 @@ struct ReportTests {
         let png = try RGBImage(width: 8, height: 4, color: RGBColor(red: 255, green: 120, blue: 0)).pngBytes()
         report.sheets = [.init(caption: "before", png: png), .init(caption: "after", png: png)]
         report.charts = [.init(title: "reward", explanation: "mean", svg: "<svg viewBox=\"0 0 2 1\"></svg>")]
-        var shares = RoleClock.Shares()
-        (shares.busy, shares.idle, shares.starved) = (.seconds(75), .seconds(20), .seconds(5))
-        report.stages = [.init(name: "learner", shares: shares)]
+        report.roles = [.init(name: "learner", seconds: ["idle": 20, "training": 75, "<odd>": 5])]
+        report.figures = [
+            .init(name: "reward.mean", value: .nan, unit: "reward", meaning: "mean of `r`", healthy: "rises > 0")
+        ]
         report.facts = [("engine", "onednn <3>")]
         report.settings = Settings().resolved()
         return report
@@ -34,7 +35,26 @@ struct ReportTests {
         #expect(html.contains("<td>0.5</td><td>0.45</td><td class=\"worse\">-10.0% worse</td>"))
         #expect(html.contains("<td>0.25</td><td>0.25</td><td>+0.0%</td>"))
         #expect(html.contains("<td>&ndash;</td><td>&ndash;</td><td>&ndash;</td>"))
-        #expect(html.contains("width:75.00%") && html.contains("busy 75%") && html.contains("<i>100 s</i>"))
+    }
+
+    @Test("a role's seconds are a table of shares, the longest first, of its wall time")
+    func roles() throws {
+        let html = try report().html()
+        let row = try #require(
+            html.split(separator: "<th scope=\"row\">learner</th>").last?.split(separator: "</tr>").first)
+        #expect(row.contains("<td>100.0 s</td>"))
+        let places = ["training 75.0%", "idle 20.0%", "&lt;odd&gt; 5.0%"].map { row.ranges(of: $0).first?.lowerBound }
+        #expect(places.allSatisfy { $0 != nil } && places.compactMap { $0 } == places.compactMap { $0 }.sorted())
+        let widths = row.matches(of: /width:([0-9.]+)%/).compactMap { Double($0.output.1) }
+        #expect(widths == [75, 20, 5])
+    }
+
+    @Test("a figure stands with its unit, meaning and healthy range; one that is not finite has no value")
+    func figures() throws {
+        let html = try report().html()
+        #expect(
+            html.contains(
+                "reward.mean<small>mean of r</small></th><td>&ndash;</td><td>reward</td><td>rises &gt; 0</td>"))
     }
 
     @Test("text is escaped and nothing is loaded from elsewhere")

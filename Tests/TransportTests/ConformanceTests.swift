@@ -16,7 +16,9 @@ struct ConformanceTests {
         #expect(try client.requestBlocking(request, deadline: .seconds(100)) == scores(for: request))
         #expect(bench.server.statistics.requestCount == 3)
         #expect(await eventually { bench.server.statistics.replyCount == 3 })
-        #expect(bench.server.statistics.latencyMilliseconds != nil)
+        let kinds = bench.server.statistics.kinds
+        #expect(kinds.mapValues(\.answeredCount) == [.healthRequest: 1, .scoreRequest: 2])
+        #expect(kinds.values.allSatisfy { $0.latencies.count == $0.answeredCount })
         await bench.end()
     }
 

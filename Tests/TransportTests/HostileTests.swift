@@ -154,6 +154,7 @@ struct HostileTests {
         #expect(try await first.value == health())
         #expect(try await second.value == health())
         #expect(try await third.value == health())
+        #expect(bench.server.statistics.kinds[.healthRequest]?.busyCount == 1)
         #expect(bench.server.statistics.busyCount == 1)
         await bench.end()
     }

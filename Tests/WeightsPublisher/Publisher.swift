@@ -23,12 +23,12 @@ public final class Publisher: Sendable {
     public let loop: SocketLoop
     public let server: Server
     /// Shared with its socket.
-    public let record: Monitor<Record>
+    public let record: SharedState<Record>
 
     /// On a loopback port of the system's choice.
     public init(_ weights: PublishedWeights) throws {
         loop = try SocketLoop()
-        let record = Monitor(Record(weights: weights))
+        let record = SharedState(Record(weights: weights))
         self.record = record
         server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop) { request in
             do {

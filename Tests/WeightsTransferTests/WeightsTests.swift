@@ -297,7 +297,7 @@ struct WeightsTests {
     func interleaving() throws {
         let weights = try published(parameters([16 << 20]))
         let publisher = try Publisher(weights)
-        let running = Monitor(4)
+        let running = SharedState(4)
         for _ in 0..<4 {
             let client = try Client(publisher.server.endpoint, on: try SocketLoop())
             Thread.detachNewThread {

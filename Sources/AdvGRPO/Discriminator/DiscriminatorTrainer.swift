@@ -7,6 +7,8 @@ public struct DiscriminatorReport: Sendable, Equatable {
     public let version: Int
     /// Mean loss of its steps.
     public let loss: Double
+    /// Mean norm of its steps' gradients.
+    public let gradientNorm: Double
     /// Separation of the images it trained on, logits of the last step before that step's update.
     public let training: Separation
     /// Separation of images that the previous version had never seen: the epoch's new images, which it scored, and held-out
@@ -125,7 +127,7 @@ public struct DiscriminatorTrainer: Sendable {
         let fakes = FeatureTable(joining: entries.map(\.features))
         let partners = discriminator.readsPairs ? try partners(of: entries, references) : []
         let ownReferences = try self.partners(of: fresh, references).map(\.reference)
-        var lossSum = 0.0
+        var (lossSum, normSum) = (0.0, 0.0)
         var separation: Separation?
         for step in 0..<steps {
             let fakeStream = Philox(seed: seed, purpose: .discriminatorBatches, version, step, 0)
@@ -139,13 +141,15 @@ public struct DiscriminatorTrainer: Sendable {
                 realImages: realImages)
             let result = try update(batch, references, step: step, lanes)
             lossSum += result.loss
+            normSum += result.gradientNorm
             separation = result.separation
         }
         replay.trim()
         discriminator.version = version + 1
         guard let separation else { preconditionFailure("discriminator: no step") }
         return DiscriminatorReport(
-            version: version + 1, loss: lossSum / Double(steps), training: separation, heldOut: heldOut)
+            version: version + 1, loss: lossSum / Double(steps), gradientNorm: normSum / Double(steps),
+            training: separation, heldOut: heldOut)
     }
 
     /// The first `count` of a permutation, or all in order when there are no more.

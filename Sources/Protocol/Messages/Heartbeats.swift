@@ -4,7 +4,7 @@ public struct Heartbeat: WireRequest {
     public static let kind = MessageKind.heartbeat
 
     /// What a worker does at this moment.
-    public enum State: String, Sendable, Hashable, Codable {
+    public enum State: String, Sendable, Hashable, Codable, CaseIterable {
         case starting, loadingWeights, waiting, rollingOut, scoring, reporting, draining
     }
 
@@ -16,38 +16,25 @@ public struct Heartbeat: WireRequest {
     public var group: GroupID?
     /// The denoising step it has reached.
     public var step: Int?
-    /// Seconds since start spent computing.
-    public var busySeconds: Double
-    /// Seconds since start with nothing to do, by the learner's decision.
-    public var idleSeconds: Double
-    /// Seconds since start waiting for weights or a lease.
-    public var starvedSeconds: Double
-    /// Seconds since start waiting for somebody to take a finished result.
-    public var blockedSeconds: Double
+    /// Seconds since start by what the worker did in them, named as its states; they add up to its uptime.
+    public var seconds: [String: Double]
 
     /// Makes the message.
     public init(
-        worker: String, state: State, group: GroupID? = nil, step: Int? = nil, busySeconds: Double = 0,
-        idleSeconds: Double = 0, starvedSeconds: Double = 0, blockedSeconds: Double = 0
+        worker: String, state: State, group: GroupID? = nil, step: Int? = nil, seconds: [String: Double] = [:]
     ) {
         self.worker = worker
         self.state = state
         self.group = group
         self.step = step
-        self.busySeconds = busySeconds
-        self.idleSeconds = idleSeconds
-        self.starvedSeconds = starvedSeconds
-        self.blockedSeconds = blockedSeconds
+        self.seconds = seconds
     }
 
     /// Times are finite and not negative.
     public func validate() throws(WireError) {
         try Check.name(worker, "worker")
         if let step { try Check.notNegative(step, "step") }
-        try Check.seconds(busySeconds, "busySeconds")
-        try Check.seconds(idleSeconds, "idleSeconds")
-        try Check.seconds(starvedSeconds, "starvedSeconds")
-        try Check.seconds(blockedSeconds, "blockedSeconds")
+        try Check.activities(seconds, "seconds")
     }
 }
 

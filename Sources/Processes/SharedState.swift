@@ -8,7 +8,7 @@
 /// Whoever changes the state looks, for those who wait, whether it is what they wait for: most changes are not, and waking a
 /// thread to find that out costs more than the look.
 /// `@unchecked Sendable`: the state is only touched under the lock.
-public final class Monitor<State>: @unchecked Sendable {
+public final class SharedState<State>: @unchecked Sendable {
     /// One thread's wait.
     public struct Wait: Sendable {
         /// What for.
