@@ -105,6 +105,9 @@ let package = Package(
         .target(
             name: "FaultyNetwork", dependencies: ["TestSupport"], path: "Tests/FaultyNetwork", swiftSettings: strict),
         .target(
+            name: "TinyRun", dependencies: ["TestSupport", "Raster", "Runtime"], path: "Tests/TinyRun",
+            swiftSettings: strict),
+        .target(
             name: "WeightsPublisher", dependencies: ["Protocol", "Runtime", "Transport"],
             path: "Tests/WeightsPublisher", swiftSettings: strict),
         tests("Platform"), tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
@@ -118,14 +121,29 @@ let package = Package(
                 "Protocol", "Runtime", "SafeTensors", "Transport", "WeightsPublisher",
                 .product(name: "Logging", package: "swift-log"),
             ]),
-        tests("RolloutWorker", ["Protocol", "Transport"]),
-        tests("RewardServer", ["AdvGRPO", "Datasets", "Protocol", "TensorCore", "Transport"]),
-        tests("Learner", ["AdvGRPO", "CZeroMQ", "Protocol", "Runtime", "SafeTensors", "Transport"]),
+        tests(
+            "RolloutWorker",
+            [
+                "AdvGRPO", "MethodModels", "NeuralNetworks", "Protocol", "Runtime", "TensorCore", "TinyRun",
+                "Transport", .product(name: "Logging", package: "swift-log"),
+            ]),
+        tests(
+            "RewardServer",
+            [
+                "AdvGRPO", "Datasets", "MethodModels", "Protocol", "Runtime", "TensorCore", "TinyRun", "Transport",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        tests(
+            "Learner",
+            [
+                "AdvGRPO", "CZeroMQ", "MethodModels", "Protocol", "Runtime", "SafeTensors", "TensorCore", "TinyRun",
+                "Transport",
+            ]),
         tests(
             "Command",
             [
                 "FaultyNetwork", "NeuralNetworks", "Protocol", "Runtime", "Raster", "SafeTensors", "TensorCore",
-                "Transport",
+                "TinyRun", "Transport",
             ]),
         tests(
             "Runtime",

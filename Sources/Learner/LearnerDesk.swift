@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import Protocol
 import Runtime
 import Transport
@@ -10,12 +11,17 @@ final class LearnerDesk: Sendable {
     private let latency: LatencyHistogram
 
     /// - Parameter journal: of what ended the learner before.
-    init(monitor: Monitor<LearnerState>, shutdown: ShutdownSignal, journal: RequestJournal? = nil) {
+    init(
+        monitor: Monitor<LearnerState>, shutdown: ShutdownSignal, journal: RequestJournal? = nil,
+        logger: Logger = Logger(label: "learner")
+    ) {
         let latency = LatencyHistogram()
         let startedAt = ContinuousClock.now
         self.monitor = monitor
         self.latency = latency
-        router = Router(.learner, shutdown: shutdown, journal: journal, Self.routes(monitor)) {
+        router = Router(
+            .learner, shutdown: shutdown, journal: journal, Self.routes(monitor, ProgramVersions(logger: logger))
+        ) {
             $0.reply(Self.health(monitor, latency, startedAt: startedAt))
         }
     }
@@ -26,11 +32,12 @@ final class LearnerDesk: Sendable {
         router.handle(request)
     }
 
-    private static func routes(_ monitor: Monitor<LearnerState>) -> [Route] {
+    private static func routes(_ monitor: Monitor<LearnerState>, _ versions: ProgramVersions) -> [Route] {
         [
             Route(Hello.self) { hello, request in
                 try hello.check(request.peer)
                 request.reply(try monitor.withLock { try $0.answer(hello, now: monotonicMilliseconds()) })
+                versions.note(hello.process.program, of: "worker \(hello.name) on \(hello.process.host)")
             },
             Route(LeaseRequest.self) { lease, request in
                 let answer = try monitor.withLock { try $0.answer(lease, now: monotonicMilliseconds()) }

@@ -63,7 +63,7 @@ public enum LearnerService {
         let loop = try SocketLoop()
         defer { loop.shutdownBlocking() }
         let journal = try RequestJournal(path: RequestJournal.path(of: "learner", logsFolder: directory.logsFolder))
-        let desk = LearnerDesk(monitor: monitor, shutdown: shutdown, journal: journal)
+        let desk = LearnerDesk(monitor: monitor, shutdown: shutdown, journal: journal, logger: logger)
         var serverOptions = try ServerOptions(settings.cluster, logger: logger)
         serverOptions.runID = monitor.withLock { $0.runID }
         let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)

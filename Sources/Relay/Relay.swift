@@ -16,21 +16,27 @@ public final class Relay: Sendable {
     private let learner: Client
     private let store: RelayStore
     private let shutdown: ShutdownSignal
+    private let journal: RequestJournal?
     private let startedAt = ContinuousClock.now
 
     /// A relay of the weights that `learner`'s server has: a learner's, or another relay's.
     ///
-    /// - Parameter maximumByteCount: what it keeps at most.
-    public init(learner: Client, maximumByteCount: Int, shutdown: ShutdownSignal) {
+    /// - Parameters:
+    ///   - maximumByteCount: what it keeps at most.
+    ///   - journal: of what ended a relay here before; nil where nothing is kept of that.
+    public init(
+        learner: Client, maximumByteCount: Int, shutdown: ShutdownSignal, journal: RequestJournal? = nil
+    ) {
         self.learner = learner
         self.shutdown = shutdown
+        self.journal = journal
         store = RelayStore(learner: learner, maximumByteCount: maximumByteCount)
     }
 
     /// What answers the requests of the relay's socket.
     public var router: Router {
         Router(
-            .relay, shutdown: shutdown,
+            .relay, shutdown: shutdown, journal: journal,
             [
                 Route(ManifestRequest.self) { [self] asked, request in
                     answer(request) { [store] in Manifest(text: try await store.manifest(asked.manifest)) }

@@ -85,8 +85,10 @@ extension SimulatedCluster {
         ask(
             .hello(
                 Hello(
-                    role: .rolloutWorker, name: workers[index].name, host: "", processID: workers[index].processID,
-                    processor: "", engine: "", precision: "fp32", settingsDigest: "settings",
+                    role: .rolloutWorker, name: workers[index].name,
+                    process: ProcessDescription(
+                        host: "", processID: workers[index].processID, processor: "", engine: "", program: "1.0.0"),
+                    settingsDigest: "settings",
                     models: ["model/transformer": "a"])), worker: index)
     }
 
@@ -123,16 +125,17 @@ extension SimulatedCluster {
         guard let version = rewardVersion else {
             return queue.push(.done(worker: index, processID: worker.processID, lease), at: now + 50)
         }
-        let policy = lease.policyVersion.rawValue
+        let policy = lease.weights.version.rawValue
+        var executed = lease
+        executed.weights.digest = Self.digest(worker.kind == .foreign ? policy + 1 : policy)
+        let scoredBy = DiscriminatorVersion(rawValue: worker.kind == .misjudging ? version + 1 : version)
         ask(
             .result(
                 GroupResult(
-                    worker: worker.name, leaseID: lease.leaseID, group: lease.group, policyVersion: lease.policyVersion,
-                    weightsDigest: Self.digest(worker.kind == .foreign ? policy + 1 : policy),
-                    discriminatorVersion: DiscriminatorVersion(
-                        rawValue: worker.kind == .misjudging ? version + 1 : version),
-                    seconds: [:], latents: Self.number, logProbabilities: Self.number, rewards: Self.number,
-                    components: [:], stepIndices: Self.number)), worker: index)
+                    of: executed, by: worker.name,
+                    GroupResult.Trajectory(
+                        latents: Self.number, logProbabilities: Self.number, stepIndices: Self.number),
+                    Scores(discriminatorVersion: scoredBy, rewards: Self.number), seconds: [:])), worker: index)
     }
 
     private static let number = TensorPayload(floats: [1])
@@ -146,7 +149,7 @@ extension SimulatedCluster {
             return .welcome
         case .lease:
             do {
-                let request = LeaseRequest(worker: name, policyVersion: nil, weightsDigest: nil)
+                let request = LeaseRequest(worker: name)
                 guard let answer = try learner?.answer(request, now: now) else { return .unknown }
                 if case .lease(let lease) = answer {
                     note("\(name) gets \(lease.group), lease \(lease.leaseID)")

@@ -50,8 +50,8 @@ extension SimulatedCluster {
 
     /// A lease that was just given.
     mutating func checkGiven(_ lease: Lease, to worker: String) throws {
-        guard lease.policyVersion.rawValue == epoch, lease.group.epoch == epoch,
-            lease.weightsDigest == Self.digest(epoch)
+        guard lease.weights.version.rawValue == epoch, lease.group.epoch == epoch,
+            lease.weights.digest == Self.digest(epoch)
         else { throw Violation(description: "\(worker) was sent to \(lease) in epoch \(epoch)") }
         if held[lease.leaseID.rawValue] != nil { return }
         guard numbers.insert(lease.leaseID.rawValue).inserted else {
