@@ -93,7 +93,7 @@ let package = Package(
             "ComputeRoles",
             [
                 "AdvGRPO", "Configuration", "NeuralNetworks", "Platform", "Processes", "Protocol", "Raster",
-                "WeightsTransfer",
+                "WeightsTransfer", .product(name: "Logging", package: "swift-log"),
             ]
         ),
         module("RolloutWorker", ["Platform", "ComputeRoles", "MethodModels"]),
@@ -116,6 +116,9 @@ let package = Package(
         .target(
             name: "FaultyNetwork", dependencies: ["TestSupport"], path: "Tests/FaultyNetwork", swiftSettings: strict),
         .target(
+            name: "TinyRun", dependencies: ["TestSupport", "Raster", "Configuration"], path: "Tests/TinyRun",
+            swiftSettings: strict),
+        .target(
             name: "WeightsPublisher", dependencies: ["Protocol", "WeightsTransfer", "Transport"],
             path: "Tests/WeightsPublisher", swiftSettings: strict),
         tests("Platform"), tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
@@ -129,21 +132,31 @@ let package = Package(
                 "Protocol", "Processes", "SafeTensors", "Transport", "WeightsPublisher", "WeightsTransfer",
                 .product(name: "Logging", package: "swift-log"),
             ]),
-        tests("RolloutWorker", ["Protocol", "Transport"]),
-        tests("RewardServer", ["AdvGRPO", "Datasets", "Protocol", "TensorCore", "Transport"]),
+        tests(
+            "RolloutWorker",
+            [
+                "AdvGRPO", "ComputeRoles", "MethodModels", "NeuralNetworks", "Processes", "Protocol", "TensorCore",
+                "TinyRun",
+                "Transport", "WeightsTransfer", .product(name: "Logging", package: "swift-log"),
+            ]),
+        tests(
+            "RewardServer",
+            [
+                "AdvGRPO", "ComputeRoles", "Datasets", "MethodModels", "Processes", "Protocol", "TensorCore", "TinyRun",
+                "Transport", .product(name: "Logging", package: "swift-log"),
+            ]),
         tests(
             "Learner",
             [
-                "AdvGRPO", "CZeroMQ", "ComputeRoles", "NeuralNetworks", "Processes", "Protocol", "SafeTensors",
-                "TensorCore", "Transport", "WeightsTransfer",
+                "AdvGRPO", "CZeroMQ", "ComputeRoles", "MethodModels", "NeuralNetworks", "Processes", "Protocol",
+                "SafeTensors",
+                "TensorCore", "TinyRun", "Transport", "WeightsTransfer",
             ]),
         tests(
             "Command",
             [
                 "ComputeRoles", "FaultyNetwork", "NeuralNetworks", "Processes", "Protocol", "Raster", "RunFiles",
-                "SafeTensors",
-                "TensorCore", "WeightsTransfer",
-                "Transport",
+                "SafeTensors", "TensorCore", "TinyRun", "Transport", "WeightsTransfer",
             ]),
         tests(
             "Processes",

@@ -104,7 +104,7 @@ struct StatusCommand: AsyncParsableCommand {
             if options.json { return try printJSON(status.document) }
             let status = try runStatus(status.document)
             print(
-                "run \(status.runID): epoch \(status.epoch) of \(status.progress.epochs), \(status.phase.rawValue) "
+                "run \(status.runID), advgrpo \(status.program): epoch \(status.epoch) of \(status.progress.epochs), \(status.phase.rawValue) "
                     + String(format: "for %.1f s", status.phaseSeconds))
             print(
                 "  policy \(status.policyVersion) (\(status.weightsDigest.prefix(12))), discriminator \(status.discriminatorVersion)"
@@ -117,7 +117,9 @@ struct StatusCommand: AsyncParsableCommand {
             print("  learner: \(seconds(status.seconds))")
             for worker in status.workers {
                 print(
-                    "  \(worker.name) on \(worker.host): \(worker.state) \(worker.group ?? ""), \(worker.delivered) groups, "
+                    "  \(worker.name) on \(worker.host)"
+                        + (worker.program == status.program ? "" : ", advgrpo \(worker.program)")
+                        + ": \(worker.state) \(worker.group ?? ""), \(worker.delivered) groups, "
                         + seconds(worker.seconds))
             }
             for group in status.groups {

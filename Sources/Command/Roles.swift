@@ -25,6 +25,17 @@ struct RoleOptions: ParsableArguments {
     func endpoint(_ given: String?, _ configured: String, role: String) throws -> Endpoint {
         try Endpoint(of: role, given ?? configured, in: runDir)
     }
+
+    /// The journal of a role that keeps no other file: a request that ended it does not end the process that is started after it.
+    /// Where none can be kept, on a machine whose disk takes no files for example, it works without and says so.
+    func journal(of name: String, logger: Logger) -> RequestJournal? {
+        do {
+            return try RequestJournal(path: RequestJournal.path(of: name, logsFolder: runDir + "/logs"))
+        } catch {
+            logger.warning("\(error); a request that ends this process may end the next one, too")
+            return nil
+        }
+    }
 }
 
 extension Endpoint {
@@ -160,7 +171,9 @@ struct RelayCommand: AsyncParsableCommand {
         let logger = Logger(label: "relay")
         let loop = try SocketLoop()
         let client = try Client(learner, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .relay))
-        let relay = Relay(learner: client, maximumByteCount: memory << 20, shutdown: shutdown)
+        let relay = Relay(
+            learner: client, maximumByteCount: memory << 20, shutdown: shutdown,
+            journal: role.journal(of: "relay", logger: logger))
         let socket = try Server(
             endpoint, on: loop,
             options: try ServerOptions(
@@ -192,8 +205,17 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
     @Option(help: "Name of this worker, unique in the run; host and process id unless given.")
     var name: String?
 
+    func validate() throws {
+        guard let name else { return }
+        guard (1...128).contains(name.utf8.count), !name.contains("/"), !name.hasPrefix(".") else {
+            throw ValidationError("--name must be 1 to 128 bytes that name a file, without / and a leading dot")
+        }
+    }
+
     func run() async throws {
         let settings = try settings.load()
+        // A name of its own process means nothing to the next one: workers without a name keep one journal.
+        let journal = name ?? "rollout-worker"
         let name = name ?? "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)"
         try Logs.bootstrap(file: nil)
         let learner = try role.endpoint(connect, settings.cluster.endpoints.learner, role: "learner")
@@ -211,12 +233,11 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
             let options = try ClientOptions(keys: settings.cluster.keys, as: .rolloutWorker)
             let worker = try RolloutWorker(
                 settings: settings, name: name, engine: try settings.engine.engine(),
-                learner: try Client(learner, on: loop, options: options),
-                rewardServer: try Client(rewardServer, on: loop, options: options),
-                relay: try relay.map { try Client($0, on: loop, options: options) },
-                journal: Lifeline.isSupervised
-                    ? try RequestJournal(path: RequestJournal.path(of: name, logsFolder: role.runDir + "/logs")) : nil,
-                shutdown: shutdown, logger: logger)
+                peers: RolloutWorker.Peers(
+                    learner: try Client(learner, on: loop, options: options),
+                    rewardServer: try Client(rewardServer, on: loop, options: options),
+                    relay: try relay.map { try Client($0, on: loop, options: options) }),
+                journal: role.journal(of: journal, logger: logger), shutdown: shutdown, logger: logger)
             let serverOptions =
                 isLocal
                 ? ServerOptions()

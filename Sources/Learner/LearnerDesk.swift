@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import Processes
 import Protocol
 import RunFiles
@@ -9,19 +10,24 @@ final class LearnerDesk: Sendable {
     private let router: Router
 
     /// - Parameter journal: of what ended the learner before.
-    init(shared: SharedState<LearnerState>, shutdown: ShutdownSignal, journal: RequestJournal? = nil) {
+    init(
+        shared: SharedState<LearnerState>, shutdown: ShutdownSignal, journal: RequestJournal? = nil,
+        logger: Logger = Logger(label: "learner")
+    ) {
         router = Router(
-            .learner, clock: shared.withLock { $0.clock }, shutdown: shutdown, journal: journal, Self.routes(shared)
+            .learner, clock: shared.withLock { $0.clock }, shutdown: shutdown, journal: journal,
+            Self.routes(shared, ProgramVersions(logger: logger))
         ) { Self.health(shared) }
     }
 
     func handle(_ request: Request) { router.handle(request) }
 
-    private static func routes(_ shared: SharedState<LearnerState>) -> [Route] {
+    private static func routes(_ shared: SharedState<LearnerState>, _ versions: ProgramVersions) -> [Route] {
         [
             Route(Hello.self) { hello, request in
                 try hello.check(request.peer)
                 request.reply(try shared.withLock { try $0.answer(hello, now: monotonicMilliseconds()) })
+                versions.note(hello.process.program, of: "worker \(hello.name) on \(hello.process.host)")
             },
             Route(LeaseRequest.self) { lease, request in
                 let answer = try shared.withLock { try $0.answer(lease, now: monotonicMilliseconds()) }

@@ -66,7 +66,7 @@ public enum LearnerService {
         let loop = try SocketLoop()
         defer { loop.shutdownBlocking() }
         let journal = try RequestJournal(path: RequestJournal.path(of: "learner", logsFolder: directory.logsFolder))
-        let desk = LearnerDesk(shared: shared, shutdown: shutdown, journal: journal)
+        let desk = LearnerDesk(shared: shared, shutdown: shutdown, journal: journal, logger: logger)
         var serverOptions = try ServerOptions(
             keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
         serverOptions.runID = shared.withLock { $0.runID }

@@ -31,12 +31,11 @@ struct LearnerSite: EpochSite {
         self.results = results
         run.enter(.training)
         (collected, policyDone) = (.now, .now)
-        let prompts: [String]
-        (prompts, ledger) = run.shared.withLock { state in
+        ledger = run.shared.withLock { state in
             state.ledger.train(now: monotonicMilliseconds())
-            return (results.map { state.ledger.entries[$0.group.index].prompt }, state.ledger.counters)
+            return state.ledger.counters
         }
-        return try zip(results, prompts).map { try moment.trainer.scored($0, prompt: $1) }
+        return try results.map { try moment.trainer.scored($0) }
     }
 
     mutating func compare(_ groups: [ScoredGroup]) throws -> Schedule.Evidence {

@@ -296,6 +296,9 @@ public struct Ledger: Sendable, Equatable {
         set(index, .open, now: now)
     }
 
+    /// The prompt of a group of the epoch; nil when it has no such group.
+    public func prompt(of group: GroupID) -> String? { index(of: group).map { entries[$0].prompt } }
+
     private func index(of group: GroupID) -> Int? {
         guard entries.indices.contains(group.index), entries[group.index].group == group else { return nil }
         return group.index

@@ -34,8 +34,7 @@ struct PolicyTrainer {
         func read(_ name: String) throws -> Parameters {
             try Parameters(path: "\(folder)/\(name).safetensors", engine: policy.engine)
         }
-        let counts = try JSONDecoder().decode(
-            Counts.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/policy.json")))
+        let counts = try Self.counts(in: folder, version: version)
         let parameters = try read("policy")
         _ = try policy.transformer(parameters)
         state = PolicyState(
@@ -56,10 +55,10 @@ struct PolicyTrainer {
     mutating func sampleWithCurrent() { sampling = (version, state.parameters) }
 
     /// A group as the update consumes it.
-    func scored(_ result: GroupResult, prompt: String) throws -> ScoredGroup {
+    func scored(_ result: GroupResult) throws -> ScoredGroup {
         ScoredGroup(
             group: result.group,
-            prompt: try policy.conditioning(prompt),
+            prompt: try policy.conditioning(result.prompt),
             trajectory: Trajectory(
                 stepIndices: result.stepIndices.int32s.map(Int.init),
                 latents: try result.latents.tensor(on: policy.engine),
@@ -91,6 +90,26 @@ struct PolicyTrainer {
         var optimizerUpdates: Int
         var averageUpdates: Int
         var samplingVersion: Int
+    }
+
+    /// The counts of a snapshot.
+    ///
+    /// - Throws: `corruptSnapshot` for numbers that no run has: it samples with its version or the one before.
+    private static func counts(in folder: String, version: PolicyVersion) throws -> Counts {
+        let path = folder + "/policy.json"
+        let counts = try JSONDecoder().decode(Counts.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+        let ranges = [
+            ("optimizerUpdates", counts.optimizerUpdates, 0...Int(UInt32.max)),
+            ("averageUpdates", counts.averageUpdates, 0...Int(UInt32.max)),
+            ("samplingVersion", counts.samplingVersion, max(0, version.rawValue - 1)...version.rawValue),
+        ]
+        for (name, value, range) in ranges where !range.contains(value) {
+            throw RuntimeError(
+                code: .corruptSnapshot, subject: path,
+                message: "has \(name) \(value), expected \(range.lowerBound) to \(range.upperBound)",
+                remedy: "remove the snapshot and continue from the one before")
+        }
+        return counts
     }
 
     /// Writes everything a resumed run needs, and what was trained, averaged, for other programs: the adapter as PEFT and diffusers

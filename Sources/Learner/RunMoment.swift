@@ -83,6 +83,11 @@ struct RunMoment {
         }
         let snapshot = try store.newest { run.logger.warning("\($0)") }
         let record = try Self.record(in: snapshot.path)
+        if let program = record.program, program != Program.version {
+            run.logger.warning(
+                "\(snapshot.path) was written by advgrpo \(program), this is \(Program.version); the run may go on with other bits"
+            )
+        }
         let file = try SafeTensorsFile(path: snapshot.path + "/discriminator.safetensors")
         var state = TensorSet()
         for entry in file.entries {

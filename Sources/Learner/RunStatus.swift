@@ -1,3 +1,4 @@
+import Platform
 public import Processes
 import Protocol
 import WeightsTransfer
@@ -64,6 +65,8 @@ public struct RunStatus: Codable, Sendable, Equatable {
         public var processID: Int
         public var processor: String
         public var engine: String
+        /// Version of the program.
+        public var program: String
         /// What it does, for which group.
         public var state: String
         public var group: String?
@@ -99,6 +102,8 @@ public struct RunStatus: Codable, Sendable, Equatable {
     }
 
     public var runID: String
+    /// Version of the learner's program.
+    public var program: String
     public var phase: Phase
     public var phaseSeconds: Double
     public var epoch: Int
@@ -119,15 +124,16 @@ extension LearnerState {
     /// The view at `now`, milliseconds.
     func status(now: Int, waits: [(what: String, seconds: Double)]) -> RunStatus {
         RunStatus(
-            runID: runID.rawValue, phase: phase, phaseSeconds: Double(now - phaseSince) / 1000, epoch: epoch,
+            runID: runID.rawValue, program: Program.version, phase: phase,
+            phaseSeconds: Double(now - phaseSince) / 1000, epoch: epoch,
             policyVersion: weights?.version.rawValue ?? 0, weightsDigest: weights?.digest.hexadecimal ?? "",
             discriminatorVersion: discriminatorVersion.rawValue, stopping: stopReason,
             seconds: clock.seconds(), progress: progress,
             workers: workers.sorted { $0.key < $1.key }.map { name, worker in
                 RunStatus.Worker(
-                    name: name, host: worker.hello.host, processID: worker.hello.processID,
-                    processor: worker.hello.processor,
-                    engine: worker.hello.engine, state: worker.heartbeat?.state.rawValue ?? "unknown",
+                    name: name, host: worker.hello.process.host, processID: worker.hello.process.processID,
+                    processor: worker.hello.process.processor, engine: worker.hello.process.engine,
+                    program: worker.hello.process.program, state: worker.heartbeat?.state.rawValue ?? "unknown",
                     group: worker.heartbeat?.group?.description, lastSeenSeconds: Double(now - worker.lastSeen) / 1000,
                     delivered: worker.delivered, refusals: Array(worker.refusals.suffix(5)),
                     seconds: worker.heartbeat?.seconds ?? [:])

@@ -106,6 +106,7 @@ extension TrainingRun {
         let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
             try rewardServer.requestBlocking(hello, deadline: .seconds(15))
         }
+        versions.note(welcome.program, of: "the reward server at \(rewardServer.endpoint)")
         guard welcome.runID == moment.record.runID else {
             throw RewardServerReset(reason: "the reward server serves run \(welcome.runID)")
         }

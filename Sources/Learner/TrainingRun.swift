@@ -49,6 +49,7 @@ final class TrainingRun {
     let studio: Studio
     let shutdown: ShutdownSignal
     let logger: Logger
+    let versions: ProgramVersions
     let progressLine: ProgressLine
     let snapshots: SnapshotStore
 
@@ -69,6 +70,7 @@ final class TrainingRun {
         self.studio = studio
         self.shutdown = shutdown
         self.logger = logger
+        versions = ProgramVersions(logger: logger)
         progressLine = ProgressLine()
         snapshots = try SnapshotStore(folder: directory.checkpointsFolder, keptCount: settings.run.snapshotsKept)
     }

@@ -26,7 +26,8 @@ public struct RequestFingerprint: Sendable, Hashable, CustomStringConvertible {
     public init(of lease: Lease) {
         self.init(
             kind: .leaseAnswer,
-            text: "\(lease.group) \(lease.prompt) \(lease.memberCount) \(lease.weightsDigest.hexadecimal)", tensors: [])
+            text: "\(lease.group) \(lease.prompt) \(lease.memberCount) \(lease.weights.digest.hexadecimal)", tensors: []
+        )
     }
 
     private init(kind: MessageKind, text: String, tensors: [(name: String, bytes: SharedBytes)]) {
@@ -53,7 +54,7 @@ public final class RequestJournal: Sendable {
     /// Where a request is carried out; one at a time at each.
     public enum Place: Int, Sendable, CaseIterable {
         /// On the thread that takes requests in.
-        case door
+        case admission
         /// On the compute thread, and threads that work for it.
         case work
     }
@@ -62,11 +63,12 @@ public final class RequestJournal: Sendable {
     public let path: String
     private let refused: Set<RequestFingerprint>
 
-    /// Reads what ended this role before, and watches over what it does from now on.
+    /// Reads what ended this role before, and watches over what it does from now on. The file's folder is made if it is missing.
     ///
     /// - Throws: `RuntimeError` when the file cannot be read or written.
     public init(path: String) throws(RuntimeError) {
         self.path = path
+        try FileStore.createFolder(FileStore.parent(of: path))
         let file = try OpenFile(path, .append)
         let text = try FileStore.read(try OpenFile(path, .read), byteLimit: 64 << 20)
         refused = Set(String(decoding: text, as: UTF8.self).split(separator: "\n").map { .init(line: String($0)) })
@@ -180,12 +182,12 @@ private enum LastWords {
     private static func say() {
         let address = lastWordsMemory.load(ordering: .acquiring)
         guard let memory = UnsafeRawPointer(bitPattern: address) else { return }
-        let door = memory
+        let admission = memory
         let work = memory.advanced(by: stride)
-        let isAtDoor =
-            door.load(fromByteOffset: 8, as: Int32.self) > 0
-            && door.load(as: UInt.self) == UInt(bitPattern: threadNumber())
-        let place = isAtDoor ? door : work
+        let isAdmitting =
+            admission.load(fromByteOffset: 8, as: Int32.self) > 0
+            && admission.load(as: UInt.self) == UInt(bitPattern: threadNumber())
+        let place = isAdmitting ? admission : work
         let count = place.load(fromByteOffset: 8, as: Int32.self)
         if count > 0 { _ = write(lastWordsFile.load(ordering: .acquiring), place.advanced(by: lineOffset), Int(count)) }
     }

@@ -49,7 +49,6 @@ extension Heartbeat.State: RoleActivity {
         case .rollingOut: "samples and decodes"
         case .scoring: "waits for scores"
         case .reporting: "delivers a group"
-        case .draining: "ends"
         }
     }
 }

@@ -1,8 +1,8 @@
 public import Protocol
 public import Transport
 
-/// The door of a role: what arrives at its socket is let through to a handler or answered here, and nothing behind the
-/// door sees a request that its sender may not send, that ended the role before, or that cannot be read.
+/// The admission of a role: what arrives at its socket is let through to a handler or answered here, and no handler sees a
+/// request that its sender may not send, that ended the role before, or that cannot be read.
 ///
 /// Health, stop, failures and kinds that the role has no handler for are the same for all roles. Handlers run on the
 /// socket's thread and return at once; one that must wait hands the request on.
@@ -15,10 +15,10 @@ public final class Router: Sendable {
     private let journal: RequestJournal?
     private let handlers: [MessageKind: Handler]
 
-    /// A door with these handlers.
+    /// A router with these handlers.
     ///
     /// - Parameters:
-    ///   - role: whose door it is.
+    ///   - role: whose requests it admits.
     ///   - clock: where the role's time goes.
     ///   - shutdown: asked for the end by an operator.
     ///   - journal: what ended the role before; nil where nothing is kept of that.
@@ -56,7 +56,7 @@ public final class Router: Sendable {
                 throw Failure(code: .wrongServer, message: "\(role.rawValue) does not answer \(request.kind)")
             }
             guard let journal else { return try handler(request) }
-            try journal.during(RequestFingerprint(of: request.message), at: .door) { try handler(request) }
+            try journal.during(RequestFingerprint(of: request.message), at: .admission) { try handler(request) }
         }
     }
 }

@@ -19,6 +19,7 @@ public final class Relay: Sendable {
     private let shutdown: ShutdownSignal
     private let clock = RoleClock(RelayActivity.idle)
     private let inProgress = Mutex(0)
+    private let journal: RequestJournal?
 
     /// A relay of the weights that `learner`'s server has: a learner's, or another relay's.
     ///
@@ -26,16 +27,20 @@ public final class Relay: Sendable {
     ///   - learner: a client of that server.
     ///   - maximumByteCount: what it keeps at most.
     ///   - shutdown: the signal that ends it.
-    public init(learner: Client, maximumByteCount: Int, shutdown: ShutdownSignal) {
+    ///   - journal: of what ended a relay here before; nil where nothing is kept of that.
+    public init(
+        learner: Client, maximumByteCount: Int, shutdown: ShutdownSignal, journal: RequestJournal? = nil
+    ) {
         self.learner = learner
         self.shutdown = shutdown
+        self.journal = journal
         store = RelayStore(learner: learner, maximumByteCount: maximumByteCount)
     }
 
     /// What answers the requests of the relay's socket.
     public var router: Router {
         Router(
-            .relay, clock: clock, shutdown: shutdown,
+            .relay, clock: clock, shutdown: shutdown, journal: journal,
             [
                 Route(ManifestRequest.self) { [self] asked, request in
                     answer(request) { [store] in Manifest(text: try await store.manifest(asked.manifest)) }

@@ -12,11 +12,22 @@ final class WorkerReporter: Sendable {
         var group: GroupID?
         /// The group that the learner said is not this worker's any more.
         var lost: GroupID?
+        /// How long a lease lasts without an answered heartbeat, and when this one ends.
+        var lease: (duration: Duration, end: ContinuousClock.Instant)?
         var isRunning = false
         var runID: RunID?
         var version: PolicyVersion?
         var delivered = 0
         var failed = 0
+
+        /// An answer to a heartbeat on the group that the worker is still at prolongs its lease, or says that it is lost.
+        mutating func note(
+            _ answer: HeartbeatAcknowledgement, to heartbeat: Heartbeat, sent: ContinuousClock.Instant
+        ) {
+            guard heartbeat.group == group else { return }
+            lost = answer.lost
+            if lost == nil, let duration = lease?.duration { lease?.end = sent + duration }
+        }
     }
 
     private let name: String
@@ -36,13 +47,22 @@ final class WorkerReporter: Sendable {
         clock.enter(activity)
         state.withLock {
             $0.state = activity
-            if $0.group != group { $0.lost = nil }
+            if $0.group != group { ($0.lost, $0.lease) = (nil, nil) }
             $0.group = group
         }
     }
 
-    /// Whether the learner has said that a group is not this worker's any more.
-    func hasLost(_ group: GroupID) -> Bool { state.withLock { $0.lost == group } }
+    /// The worker begins to make a group.
+    func begin(_ lease: Lease) {
+        enter(.rollingOut, group: lease.group)
+        let duration = Duration.milliseconds(lease.expiresInMilliseconds)
+        state.withLock { $0.lease = (duration, .now + duration) }
+    }
+
+    /// Whether a group is not this worker's any more: the learner has said so, or has not answered for as long as a lease lasts.
+    func hasLost(_ group: GroupID) -> Bool {
+        state.withLock { $0.lost == group || $0.group == group && $0.lease.map { $0.end < .now } ?? false }
+    }
 
     /// The run this worker has joined.
     func joined(_ runID: RunID) { state.withLock { $0.runID = runID } }
@@ -77,9 +97,11 @@ final class WorkerReporter: Sendable {
         if wasRunning { return }
         OSThread.start("heartbeat") { [self] in
             while state.withLock({ $0.isRunning }) {
+                let begin = ContinuousClock.now
+                let heartbeat = heartbeat()
                 // A lost heartbeat is made up for by the next one.
-                let answer = try? learner.requestBlocking(heartbeat(), deadline: interval * 4)
-                if let answer { state.withLock { $0.lost = answer.lost } }
+                let answer = try? learner.requestBlocking(heartbeat, deadline: interval * 4)
+                if let answer { state.withLock { $0.note(answer, to: heartbeat, sent: begin) } }
                 sleepBriefly(answer?.nextInMilliseconds.map { .milliseconds($0) } ?? interval)
             }
         }

@@ -1,5 +1,5 @@
 internal import Foundation
-public import Processes
+import Processes
 
 /// What a finished run shows: one HTML page that needs no other file and no network.
 public struct Report: Sendable {

@@ -19,6 +19,10 @@ public struct PublishedWeights: Sendable {
     public let manifest: WeightsManifest
     /// SHA-256 of the manifest's text, by which it is asked for.
     public let manifestDigest: ManifestDigest
+    /// What a lease says of it.
+    public var reference: WeightsReference {
+        WeightsReference(version: version, digest: digest, manifest: manifestDigest)
+    }
     private let text: SharedBytes
     private let pieces: [PieceDigest: SharedBytes]
 

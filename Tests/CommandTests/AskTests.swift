@@ -93,7 +93,8 @@ extension ProcessTests {
         private func checkStatus(_ workspace: Workspace) async throws {
             let status = try await ask(workspace, "status", "learner")
             for name in [
-                "runID", "phase", "epoch", "policyVersion", "weightsDigest", "discriminatorVersion", "progress",
+                "runID", "program", "phase", "epoch", "policyVersion", "weightsDigest", "discriminatorVersion",
+                "progress",
                 "waits",
             ] {
                 #expect(status[name] != nil, "\(name)")
@@ -102,6 +103,7 @@ extension ProcessTests {
             let workers = try #require(status["workers"] as? [[String: Any]])
             #expect(workers.compactMap { $0["name"] as? String } == ["worker-0", "worker-1"])
             for worker in workers {
+                #expect(worker["program"] as? String == status["program"] as? String)
                 let seconds = try #require(worker["seconds"] as? [String: Double])
                 #expect(seconds["rollingOut"] ?? 0 > 0 && seconds["scoring"] ?? 0 > 0, "\(seconds)")
                 #expect(worker["lastSeenSeconds"] as? Double ?? 100 < 10)

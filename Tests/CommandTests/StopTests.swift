@@ -56,6 +56,7 @@ extension ProcessTests {
                     ).finish()
                     #expect(stopped.exit == .status(0), "\(stopped.errors)")
                     #expect(try await process.finish().exit == .status(0), "\(name): \(process.errors)")
+                    #expect(workspace.exists("run/logs/\(name).requests"))
                 }
             }
         }

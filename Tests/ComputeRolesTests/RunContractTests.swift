@@ -29,7 +29,7 @@ struct RunContractTests {
 
     private static func score(_ shape: [Int], index: Int = 0) -> ScoreRequest {
         ScoreRequest(
-            group: GroupID(epoch: 1, index: index), prompt: "p", policyVersion: PolicyVersion(rawValue: 0),
+            group: GroupID(epoch: 1, index: index), prompt: "p",
             images: TensorPayload(uint8s: [UInt8](repeating: 0, count: shape.reduce(1, *)), shape: shape))
     }
 
@@ -38,14 +38,24 @@ struct RunContractTests {
             TensorPayload(floats: [Float](repeating: 0, count: shape.reduce(1, *)), shape: shape)
         }
         var result = GroupResult(
-            worker: "w", leaseID: LeaseID(rawValue: 0), group: GroupID(epoch: 1, index: 2),
-            policyVersion: PolicyVersion(rawValue: 0),
-            weightsDigest: WeightsDigest(bytes: [UInt8](repeating: 0, count: 32)),
-            discriminatorVersion: DiscriminatorVersion(rawValue: 0), seconds: [:], latents: floats([2, 2, 1, 2, 2]),
-            logProbabilities: floats([2, 1]), rewards: floats([2]), components: ["a": floats([2]), "b": floats([2])],
-            stepIndices: TensorPayload(int32s: [1]))
+            of: lease(2, GroupID(epoch: 1, index: 2)), by: "w",
+            GroupResult.Trajectory(
+                latents: floats([2, 2, 1, 2, 2]), logProbabilities: floats([2, 1]),
+                stepIndices: TensorPayload(int32s: [1])),
+            Scores(
+                discriminatorVersion: DiscriminatorVersion(rawValue: 0), rewards: floats([2]),
+                components: ["a": floats([2]), "b": floats([2])]), seconds: [:])
         change(&result)
         return result
+    }
+
+    private static func lease(_ members: Int, _ group: GroupID) -> Lease {
+        let zeros = [UInt8](repeating: 0, count: 32)
+        return Lease(
+            leaseID: LeaseID(rawValue: 0), group: group, prompt: "p", memberCount: members,
+            weights: WeightsReference(
+                version: PolicyVersion(rawValue: 0), digest: WeightsDigest(bytes: zeros),
+                manifest: ManifestDigest(bytes: zeros)), expiresInMilliseconds: 1)
     }
 
     /// The message of the refusal, or nil.
@@ -129,12 +139,7 @@ struct RunContractTests {
         #expect(refusal { try contract.check(scores(2, ["a"])) } != nil)
 
         func lease(_ members: Int, index: Int = 0) -> Lease {
-            Lease(
-                group: GroupID(epoch: 0, index: index), prompt: "p", memberCount: members,
-                policyVersion: PolicyVersion(rawValue: 0),
-                weightsDigest: WeightsDigest(bytes: [UInt8](repeating: 0, count: 32)),
-                manifest: ManifestDigest(bytes: [UInt8](repeating: 0, count: 32)), leaseID: LeaseID(rawValue: 0),
-                expiresInMilliseconds: 1)
+            Self.lease(members, GroupID(epoch: 0, index: index))
         }
         #expect(refusal { try contract.check(lease(2)) } == nil)
         #expect(refusal { try contract.check(lease(4096)) } != nil)

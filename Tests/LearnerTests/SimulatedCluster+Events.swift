@@ -80,8 +80,10 @@ extension SimulatedCluster {
         ask(
             .hello(
                 Hello(
-                    role: .rolloutWorker, name: workers[index].name, host: "", processID: workers[index].processID,
-                    processor: "", engine: "", precision: "fp32", settingsDigest: "settings",
+                    role: .rolloutWorker, name: workers[index].name,
+                    process: ProcessDescription(
+                        host: "", processID: workers[index].processID, processor: "", engine: "", program: "1.0.0"),
+                    settingsDigest: "settings",
                     models: ["model/transformer": "a"])), worker: index)
     }
 
@@ -115,23 +117,25 @@ extension SimulatedCluster {
                 worker: worker.name, leaseID: lease.leaseID, group: lease.group, cause: "cannot be made")
             return ask(.failure(failure), worker: index)
         }
-        guard let scorer = rewardServer, var policy = policies[lease.weightsDigest] else {
+        guard let scorer = rewardServer, var policy = policies[lease.weights.digest] else {
             return queue.push(.done(worker: index, processID: worker.processID, lease), at: now + 50)
         }
         if worker.kind == .foreign { policy += 1 }
         let misjudges = worker.kind == .misjudging
         let images = SimulatedPlayers.images(lease.group, by: policy)
         let rewards = SimulatedPlayers.rewards(images, by: scorer.discriminator + (misjudges ? 1 : 0))
+        var executed = lease
+        executed.weights.digest = SimulatedPlayers.digest(of: policy)
+        let scoredBy = DiscriminatorVersion(rawValue: scorer.discriminatorVersion + (misjudges ? 1 : 0))
         ask(
             .result(
                 GroupResult(
-                    worker: worker.name, leaseID: lease.leaseID, group: lease.group, policyVersion: lease.policyVersion,
-                    weightsDigest: SimulatedPlayers.digest(of: policy),
-                    discriminatorVersion: DiscriminatorVersion(
-                        rawValue: scorer.discriminatorVersion + (misjudges ? 1 : 0)),
-                    seconds: [:], latents: TensorPayload(floats: images),
-                    logProbabilities: TensorPayload(floats: [0, 0, 0]), rewards: TensorPayload(floats: rewards),
-                    components: [:], stepIndices: TensorPayload(int32s: [0]))), worker: index)
+                    of: executed, by: worker.name,
+                    GroupResult.Trajectory(
+                        latents: TensorPayload(floats: images), logProbabilities: TensorPayload(floats: [0, 0, 0]),
+                        stepIndices: TensorPayload(int32s: [0])),
+                    Scores(discriminatorVersion: scoredBy, rewards: TensorPayload(floats: rewards)), seconds: [:])),
+            worker: index)
     }
 
     // MARK: Learner
@@ -143,7 +147,7 @@ extension SimulatedCluster {
             return .welcome
         case .lease:
             do {
-                let request = LeaseRequest(worker: name, policyVersion: nil, weightsDigest: nil)
+                let request = LeaseRequest(worker: name)
                 guard let answer = try learner?.answer(request, now: now) else { return .unknown }
                 if case .lease(let lease) = answer {
                     note("\(name) gets \(lease.group), lease \(lease.leaseID)")

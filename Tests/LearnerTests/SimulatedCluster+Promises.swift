@@ -52,8 +52,8 @@ extension SimulatedCluster {
 
     /// A lease that was just given.
     func checkGiven(_ lease: Lease, to worker: String) throws {
-        guard lease.policyVersion.rawValue == players.policyVersion, lease.group.epoch == epoch,
-            lease.weightsDigest == players.digest
+        guard lease.weights.version.rawValue == players.policyVersion, lease.group.epoch == epoch,
+            lease.weights.digest == players.digest
         else { throw Violation(description: "\(worker) was sent to \(lease) in epoch \(epoch)") }
         if held[lease.leaseID.rawValue] != nil { return }
         guard numbers.insert(lease.leaseID.rawValue).inserted else {

@@ -115,8 +115,10 @@ private final class StubWorker: LoopParticipant {
         self.tally = tally
         send(
             Hello(
-                role: .rolloutWorker, name: name, host: "here", processID: index, processor: "", engine: "",
-                precision: "fp32", settingsDigest: "settings", models: ["model/transformer": "a"]))
+                role: .rolloutWorker, name: name,
+                process: ProcessDescription(
+                    host: "here", processID: index, processor: "", engine: "", program: "1.0.0"),
+                settingsDigest: "settings", models: ["model/transformer": "a"]))
     }
 
     func close() {}
@@ -176,7 +178,7 @@ private final class StubWorker: LoopParticipant {
         switch doing {
         case .waiting(let until) where until <= now:
             doing = .asking(since: .now)
-            send(LeaseRequest(worker: name, policyVersion: nil, weightsDigest: nil))
+            send(LeaseRequest(worker: name))
         case .sampling(let lease, let until) where until <= now:
             doing = .delivering(since: .now)
             send(result(lease))
@@ -200,9 +202,10 @@ private final class StubWorker: LoopParticipant {
     private func send(_ message: some WireRequest) {
         requestID += 1
         do {
-            let encoded = try EncodedMessage(
+            var encoded = try EncodedMessage(
                 message, runID: RunID(rawValue: "run-1"), clientID: clientID, sender: .rolloutWorker,
-                requestID: requestID, deadlineMilliseconds: 60_000)
+                requestID: requestID)
+            encoded.envelope.deadlineMilliseconds = 60_000
             if socket.send(encoded.frames) != .sent { tally.fail("\(name): its socket is full") }
         } catch {
             tally.fail("\(name): \(error)")
@@ -212,14 +215,16 @@ private final class StubWorker: LoopParticipant {
     /// As large as a group of deploy/settings/tiny.yaml: 32 KiB of latents.
     private func result(_ lease: Lease) -> GroupResult {
         GroupResult(
-            worker: name, leaseID: lease.leaseID, group: lease.group,
-            policyVersion: lease.policyVersion, weightsDigest: lease.weightsDigest,
-            discriminatorVersion: lease.discriminatorVersion ?? DiscriminatorVersion(rawValue: 0),
-            seconds: ["sample": 0.3, "score": 0.1],
-            latents: Self.latents,
-            logProbabilities: TensorPayload(floats: [Float](repeating: -0.5, count: 4), shape: [4, 1]),
-            rewards: TensorPayload(floats: [1, 2, 3, 4]),
-            components: ["dino_patch": TensorPayload(floats: [1, 2, 3, 4])], stepIndices: TensorPayload(int32s: [0]))
+            of: lease, by: name,
+            GroupResult.Trajectory(
+                latents: Self.latents,
+                logProbabilities: TensorPayload(floats: [Float](repeating: -0.5, count: 4), shape: [4, 1]),
+                stepIndices: TensorPayload(int32s: [0])),
+            Scores(
+                discriminatorVersion: lease.discriminatorVersion ?? DiscriminatorVersion(rawValue: 0),
+                rewards: TensorPayload(floats: [1, 2, 3, 4]),
+                components: ["dino_patch": TensorPayload(floats: [1, 2, 3, 4])]),
+            seconds: ["sample": 0.3, "score": 0.1])
     }
 
     private static let latents = TensorPayload(

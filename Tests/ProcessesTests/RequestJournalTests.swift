@@ -34,7 +34,7 @@ struct RequestJournalTests {
         #expect(try Self.request("a") != Self.request("b"))
         func score(_ value: UInt8) throws -> RequestFingerprint {
             let request = ScoreRequest(
-                group: GroupID(epoch: 0, index: 0), prompt: "p", policyVersion: PolicyVersion(rawValue: 0),
+                group: GroupID(epoch: 0, index: 0), prompt: "p",
                 images: TensorPayload(uint8s: [0, 0, value], shape: [1, 1, 1, 3]))
             let encoded = try EncodedMessage(request, runID: nil, requestID: 1)
             return RequestFingerprint(of: try ReceivedMessage(frames: encoded.frames))
@@ -51,7 +51,7 @@ struct RequestJournalTests {
         await #expect(processExitsWith: .failure) { [path = path as String] in
             let journal = try RequestJournal(path: path)
             try journal.during(try RequestJournalTests.request("harmless"), at: .work) {}
-            try journal.during(try RequestJournalTests.request("at the door"), at: .door) {
+            try journal.during(try RequestJournalTests.request("on arrival"), at: .admission) {
                 // Not this thread's work: a trap on another is the compute thread's.
                 try journal.during(try RequestJournalTests.request("harmful"), at: .work) {
                     Thread.detachNewThread { fatalError("the middle") }
@@ -60,21 +60,21 @@ struct RequestJournalTests {
             }
         }
         #expect(try isRefused(try Self.request("harmful", client: "another"), path))
-        for text in ["harmless", "at the door", "never seen"] { #expect(try !isRefused(try Self.request(text), path)) }
+        for text in ["harmless", "on arrival", "never seen"] { #expect(try !isRefused(try Self.request(text), path)) }
     }
 
-    @Test("a trap at the door is the door's, whatever is computed meanwhile")
-    func door() async throws {
+    @Test("a trap on arrival is the arrival's, whatever is computed meanwhile")
+    func arrival() async throws {
         let folder = try TemporaryFolder()
         let path = folder.path + "/requests"
         await #expect(processExitsWith: .failure) { [path = path as String] in
             let journal = try RequestJournal(path: path)
-            let (work, door) = (try RequestJournalTests.request("work"), try RequestJournalTests.request("door"))
+            let (work, arrival) = (try RequestJournalTests.request("work"), try RequestJournalTests.request("arrival"))
             Thread.detachNewThread { _ = try? journal.during(work, at: .work) { sleep(60) } }
             sleep(1)
-            try journal.during(door, at: .door) { abort() }
+            try journal.during(arrival, at: .admission) { abort() }
         }
-        #expect(try isRefused(try Self.request("door"), path))
+        #expect(try isRefused(try Self.request("arrival"), path))
         #expect(try !isRefused(try Self.request("work"), path))
     }
 

@@ -6,37 +6,42 @@ import Testing
 @testable import Processes
 @testable import Transport
 
-/// The door, over real sockets.
+/// Over real sockets.
 @Suite("Router", .timeLimit(.minutes(1)))
 struct RouterTests {
     private static let group = GroupID(epoch: 0, index: 0)
-    private static let digest = WeightsDigest(bytes: [UInt8](repeating: 0, count: 32))
+    private static let zeros = [UInt8](repeating: 0, count: 32)
     private static let version = DiscriminatorVersion(rawValue: 0)
 
     /// A request of every kind that there is.
     private static let requests: [any WireRequest] = [
         Hello(
-            role: .learner, name: "n", host: "", processID: 0, processor: "", engine: "", precision: "",
+            role: .learner, name: "n",
+            process: ProcessDescription(host: "", processID: 0, processor: "", engine: "", program: ""),
             settingsDigest: "", models: [:]),
-        LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil),
+        LeaseRequest(worker: "w"),
         GroupResult(
-            worker: "w", leaseID: LeaseID(rawValue: 0), group: group, policyVersion: PolicyVersion(rawValue: 0),
-            weightsDigest: digest, discriminatorVersion: version, seconds: [:],
-            latents: TensorPayload(floats: [0, 0], shape: [1, 2, 1, 1, 1]),
-            logProbabilities: TensorPayload(floats: [0], shape: [1, 1]), rewards: TensorPayload(floats: [0]),
-            components: [:], stepIndices: TensorPayload(int32s: [0])),
+            of: Lease(
+                leaseID: LeaseID(rawValue: 0), group: group, prompt: "p", memberCount: 1,
+                weights: WeightsReference(
+                    version: PolicyVersion(rawValue: 0), digest: WeightsDigest(bytes: zeros),
+                    manifest: ManifestDigest(bytes: zeros)), expiresInMilliseconds: 1),
+            by: "w",
+            GroupResult.Trajectory(
+                latents: TensorPayload(floats: [0, 0], shape: [1, 2, 1, 1, 1]),
+                logProbabilities: TensorPayload(floats: [0], shape: [1, 1]), stepIndices: TensorPayload(int32s: [0])),
+            Scores(discriminatorVersion: version, rewards: TensorPayload(floats: [0])), seconds: [:]),
         GroupFailure(worker: "w", leaseID: LeaseID(rawValue: 0), group: group, cause: ""),
         Heartbeat(worker: "w", state: .waiting),
         ScoreRequest(
-            group: group, prompt: "p", policyVersion: PolicyVersion(rawValue: 0),
-            images: TensorPayload(uint8s: [0, 0, 0], shape: [1, 1, 1, 3])),
+            group: group, prompt: "p", images: TensorPayload(uint8s: [0, 0, 0], shape: [1, 1, 1, 3])),
         DiscriminatorTraining(epoch: 0, fromVersion: version, groups: [group], steps: 1),
         DiscriminatorStateRequest(version: version, chunkIndex: 0),
         DiscriminatorRestore(
             version: version, chunkIndex: 0, chunkCount: 1, runID: RunID(rawValue: "r")!,
             chunk: TensorChunk(tensors: TensorSet())),
         HealthRequest(), StatusRequest(), StopRequest(drain: false, reason: "test"),
-        ManifestRequest(manifest: ManifestDigest(bytes: [UInt8](repeating: 0, count: 32))),
+        ManifestRequest(manifest: ManifestDigest(bytes: zeros)),
         PiecesRequest(pieces: [PieceDigest(bytes: [UInt8](repeating: 0, count: 16))]), EpochOpening(epoch: 0),
     ]
 

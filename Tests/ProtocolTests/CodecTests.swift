@@ -49,7 +49,7 @@ struct CodecTests {
     @Test("a single tensor is sent from where it lies")
     func noCopy() throws {
         let images = TensorPayload(uint8s: [UInt8](repeating: 1, count: 12), shape: [1, 2, 2, 3])
-        let request = ScoreRequest(group: group, prompt: "a", policyVersion: PolicyVersion(rawValue: 0), images: images)
+        let request = ScoreRequest(group: group, prompt: "a", images: images)
         let encoded = try encode(request)
         #expect(encoded.data.retained.bytes.baseAddress == images.bytes.retained.bytes.baseAddress)
     }

@@ -46,7 +46,7 @@ struct RuleTests {
             #expect(error.description == "tensor latents is F32 [3], expected F32 [2, 3, any, any, any]")
         }
         let header = try SafeTensorsHeader(
-            describing: [], metadata: ["message": #"{"lease":{"group":{"epoch":1}},"answer":"lease"}"#])
+            describing: [], metadata: ["message": #"{"lease":{"leaseID":1,"group":{"epoch":1}},"answer":"lease"}"#])
         let received = try ReceivedMessage(
             frames: [
                 Envelope(kind: .leaseAnswer, requestID: 1).bytes, SharedBytes(copying: header.encoded()), SharedBytes(),
@@ -117,7 +117,7 @@ struct RuleTests {
     func sizes() throws {
         func score(members: Int, prompt: String = "p") -> ScoreRequest {
             ScoreRequest(
-                group: group, prompt: prompt, policyVersion: PolicyVersion(rawValue: 0),
+                group: group, prompt: prompt,
                 images: TensorPayload(uint8s: [UInt8](repeating: 0, count: members * 3), shape: [members, 1, 1, 3]))
         }
         #expect(failure { _ = try encode(score(members: 4096)) } == nil)
@@ -143,9 +143,15 @@ struct RuleTests {
             failure {
                 _ = try encode(
                     Hello(
-                        role: .rolloutWorker, name: "w", host: host, processID: 1, processor: "", engine: "",
-                        precision: "", settingsDigest: "", models: [:]))
+                        role: .rolloutWorker, name: "w",
+                        process: ProcessDescription(
+                            host: host, processID: 1, processor: "", engine: "", program: ""),
+                        settingsDigest: "", models: [:]))
             } == .invalidValue)
+        var untold = sampleResult
+        untold.prompt = ""
+        #expect(failure { _ = try encode(untold) } == .invalidValue)
+        #expect(failure { _ = try encode(Welcome(runID: run, program: host)) } == .invalidValue)
     }
 
     private func refused(_ message: some WireMessage) {
@@ -154,8 +160,7 @@ struct RuleTests {
 
     @Test("every message refuses what its rules exclude")
     func others() {
-        let version = PolicyVersion(rawValue: 0)
-        refused(LeaseRequest(worker: "", policyVersion: nil, weightsDigest: nil))
+        refused(LeaseRequest(worker: ""))
         refused(DiscriminatorStateRequest(version: DiscriminatorVersion(rawValue: 0), chunkIndex: -1))
         refused(PiecesRequest(pieces: []))
         refused(PiecesRequest(pieces: [pieceDigest, pieceDigest]))
@@ -180,13 +185,12 @@ struct RuleTests {
         refused(Heartbeat(worker: "w", state: .waiting, seconds: ["": 1]))
         let names = (0...64).map { ("n\($0)", 1.0) }
         refused(Heartbeat(worker: "w", state: .waiting, seconds: Dictionary(uniqueKeysWithValues: names)))
-        refused(Heartbeat(worker: "w", state: .waiting, step: -1))
-        refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 0))
-        refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 60_001))
-        refused(ScoreRequest(group: group, prompt: "a", policyVersion: version, images: counting([1, 2, 2, 3])))
+        refused(HeartbeatAcknowledgement(nextInMilliseconds: 0))
+        refused(HeartbeatAcknowledgement(nextInMilliseconds: 60_001))
+        refused(ScoreRequest(group: group, prompt: "a", images: counting([1, 2, 2, 3])))
         refused(
             ScoreRequest(
-                group: group, prompt: "", policyVersion: version,
+                group: group, prompt: "",
                 images: TensorPayload(uint8s: [0, 0], shape: [1, 1, 1, 2])))
         refused(Scores(discriminatorVersion: DiscriminatorVersion(rawValue: 0), rewards: TensorPayload(floats: [.nan])))
         let discriminator = DiscriminatorVersion(rawValue: 0)

@@ -3,6 +3,7 @@ import Logging
 import Processes
 import Protocol
 import SafeTensors
+import TestSupport
 import Testing
 import Transport
 import WeightsPublisher
@@ -19,12 +20,12 @@ private final class RelayBench: Sendable {
     let relay: Relay
     let server: Server
 
-    init(_ weights: PublishedWeights, maximumByteCount: Int = 1 << 30) throws {
+    init(_ weights: PublishedWeights, maximumByteCount: Int = 1 << 30, journal: RequestJournal? = nil) throws {
         origin = try Publisher(weights)
         loop = try SocketLoop()
         relay = Relay(
             learner: try Client(origin.server.endpoint, on: loop), maximumByteCount: maximumByteCount,
-            shutdown: ShutdownSignal())
+            shutdown: ShutdownSignal(), journal: journal)
         server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: relay.router.handle)
     }
 
@@ -149,8 +150,30 @@ struct RelayTests {
         #expect(
             failure {
                 _ = try client.requestBlocking(
-                    LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), deadline: .seconds(30))
+                    LeaseRequest(worker: "w"), deadline: .seconds(30))
             }?.code == .notAllowed)
         bench.end()
+    }
+
+    @Test("a request that ended a relay before is not carried out again, others are")
+    func journal() throws {
+        try withTemporaryFolder { folder in
+            let published = try weights([1 << 10])
+            let request = ManifestRequest(manifest: published.manifestDigest)
+            let message = try ReceivedMessage(frames: EncodedMessage(request, runID: nil, requestID: 1).frames)
+            let path = folder + "/logs/relay.requests"
+            try FileManager.default.createDirectory(atPath: folder + "/logs", withIntermediateDirectories: true)
+            try Data("\(RequestFingerprint(of: message))\n".utf8).write(to: URL(fileURLWithPath: path))
+            let bench = try RelayBench(published, journal: RequestJournal(path: path))
+            do {
+                _ = try bench.client().requestBlocking(request, deadline: .seconds(30))
+                Issue.record("it was carried out")
+            } catch let failure as Failure {
+                #expect(failure.code == .endedRole && failure.remedy?.contains(path) == true)
+            }
+            let pieces = PiecesRequest(pieces: [published.manifest.pieces[0].digest])
+            #expect(try bench.client().requestBlocking(pieces, deadline: .seconds(30)).pieces.count == 1)
+            bench.end()
+        }
     }
 }

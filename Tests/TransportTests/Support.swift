@@ -136,7 +136,7 @@ func scoreRequest(seed: UInt8 = 1, members: Int = 2, side: Int = 4) -> ScoreRequ
         }
     }
     return ScoreRequest(
-        group: GroupID(epoch: 0, index: Int(seed)), prompt: "p", policyVersion: PolicyVersion(rawValue: 0),
+        group: GroupID(epoch: 0, index: Int(seed)), prompt: "p",
         images: TensorPayload(dtype: .uint8, shape: [members, side, side, 3], bytes: bytes))
 }
 

@@ -13,7 +13,7 @@ import TensorCore
 ///
 /// - `sample`: a worker takes over the policy's newest parameters and samples (`DiffusionPolicy.sampling`, `Rollout.sample`).
 /// - `decode`: it decodes and rounds to 8 bits (`DiffusionPolicy.images`, `TensorPayload`).
-/// - `score`, `discriminator`: the reward server's own desk answers (`DiscriminatorDesk`).
+/// - `score`, `discriminator`: the reward server's own `CurrentDiscriminator` answers.
 /// - `policy`: the learner's part of the method (`PolicyUpdate`).
 struct BenchEpoch {
     let engine: any Engine
@@ -25,7 +25,7 @@ struct BenchEpoch {
     private let prompt: PromptConditioning
     private let update: PolicyUpdate
     private var state: PolicyState
-    private var desk: DiscriminatorDesk
+    private var discriminator: CurrentDiscriminator
     private var discriminatorVersion = DiscriminatorVersion(rawValue: 0)
     private var number = 0
     private var sampled: RolloutSample?
@@ -62,11 +62,11 @@ struct BenchEpoch {
         prompt = PromptConditioning(positive: conditioning(1), negative: conditioning(0))
         update = PolicyUpdate(settings: method.policy, rollout: rollout, chunks: chunks)
         state = PolicyState(parameters: policy.initialParameters, settings: method.policy)
-        desk = DiscriminatorDesk(scorer: try Scorer(settings: settings, engine: engine))
+        discriminator = CurrentDiscriminator(scorer: try Scorer(settings: settings, engine: engine))
         guard let run = RunID(rawValue: "bench"), let nothing = TensorChunk.divide(TensorSet()).first else {
             preconditionFailure("bench: no run to restore the discriminator of")
         }
-        _ = try desk.restore(
+        _ = try discriminator.restore(
             DiscriminatorRestore(
                 version: discriminatorVersion, chunkIndex: 0, chunkCount: 1, runID: run, chunk: nothing))
     }
@@ -86,12 +86,11 @@ struct BenchEpoch {
             let latents = try made(sampled).finalLatents_BCHW
             images = TensorPayload(images: policy.images(latents, lanes: lanes))
         case .score:
-            scores = try desk.score(
+            scores = try discriminator.score(
                 ScoreRequest(
-                    group: group, prompt: BenchWork.prompt, policyVersion: PolicyVersion(rawValue: number),
-                    images: try made(images)))
+                    group: group, prompt: BenchWork.prompt, images: try made(images)))
         case .discriminator:
-            discriminatorVersion = try desk.train(
+            discriminatorVersion = try discriminator.train(
                 DiscriminatorTraining(
                     epoch: number, fromVersion: discriminatorVersion, groups: [group],
                     steps: settings.method.discriminator.stepsPerTraining)

@@ -9,8 +9,6 @@ public struct ScoreRequest: WireRequest {
     public var group: GroupID
     /// Its prompt.
     public var prompt: String
-    /// The policy that made the images.
-    public var policyVersion: PolicyVersion
     /// The discriminator that must score them; nil: whichever is current.
     public var discriminatorVersion: DiscriminatorVersion?
     /// See `images`.
@@ -25,13 +23,11 @@ public struct ScoreRequest: WireRequest {
     ///   - discriminatorVersion: the version that must score; nil for whichever is there.
     ///   - images: U8 [members, H, W, 3], RGB.
     public init(
-        group: GroupID, prompt: String, policyVersion: PolicyVersion,
-        discriminatorVersion: DiscriminatorVersion? = nil, images: TensorPayload
+        group: GroupID, prompt: String, discriminatorVersion: DiscriminatorVersion? = nil, images: TensorPayload
     ) {
         self.discriminatorVersion = discriminatorVersion
         self.group = group
         self.prompt = prompt
-        self.policyVersion = policyVersion
         tensors = ["images": images]
     }
 

@@ -175,9 +175,7 @@ private final class LyingServers: Sendable {
             let runID = request.message.runID ?? RunID(rawValue: "run-1")!
             return try Utterance(
                 Welcome(
-                    runID: runID, policyVersion: weights.version,
-                    discriminatorVersion: DiscriminatorVersion(rawValue: 0),
-                    epoch: 0))
+                    runID: runID, program: "", discriminatorVersion: DiscriminatorVersion(rawValue: 0), epoch: 0))
         case .discriminatorRestore:
             let version = try request.decoded(as: DiscriminatorRestore.self).version
             return try Utterance(DiscriminatorRestored(version: version, models: [:]))
@@ -191,14 +189,14 @@ private final class LyingServers: Sendable {
             return try Utterance(
                 LeaseAnswer.lease(
                     Lease(
+                        leaseID: LeaseID(rawValue: 1),
                         group: GroupID(epoch: random.below(3), index: random.below(2)), prompt: "a red circle",
-                        memberCount: 2, policyVersion: weights.version, weightsDigest: weights.digest,
-                        manifest: weights.manifestDigest, discriminatorVersion: DiscriminatorVersion(rawValue: 0),
-                        leaseID: LeaseID(rawValue: 1), expiresInMilliseconds: 1000)))
+                        memberCount: 2, weights: weights.reference,
+                        discriminatorVersion: DiscriminatorVersion(rawValue: 0), expiresInMilliseconds: 1000)))
         case .manifestRequest: return try Utterance(weights.answer(request.decoded(as: ManifestRequest.self)))
         case .piecesRequest: return try Utterance(weights.answer(request.decoded(as: PiecesRequest.self)))
         case .heartbeat:
-            return try Utterance(HeartbeatAcknowledgement(runState: .running, policyVersion: weights.version))
+            return try Utterance(HeartbeatAcknowledgement())
         case .groupResult, .groupFailure: return try Utterance(GroupAcknowledgement(.accepted))
         case .scoreRequest:
             return try Utterance(

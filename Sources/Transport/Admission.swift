@@ -9,7 +9,7 @@ import CZeroMQ
 /// connections that have said nothing yet, only the number of those let in is known: it grows with every admission, falls when
 /// one speaks, and is never larger than the number of those that are there. That is never too small, and right when no
 /// handshake is under way.
-struct Door: ~Copyable {
+struct Admission: ~Copyable {
     /// What becomes of a connection.
     enum Decision: Sendable, Equatable {
         /// It is let in under this name, which is empty without keys.

@@ -1,108 +1,13 @@
 import AdvGRPO
 import ComputeRoles
-public import Configuration
-import Datasets
-import ImageModels
 import MethodModels
 import NeuralNetworks
 public import Protocol
-import Raster
 import SafeTensors
-public import TensorCore
-
-/// What scoring needs and never changes: backbone, frozen rewards, references, the untrained discriminator.
-public struct Scorer: Sendable {
-    let method: MethodSettings
-    let engine: any Engine
-    /// The frozen networks on all lanes, for the images of a group.
-    let networks: FrozenNetworks
-    /// The frozen networks on the calling thread, for references that are computed side by side.
-    let referenceNetworks: FrozenNetworks
-    let lanes: Lanes
-    private let frozen: [FrozenReward]
-    let references: ReferenceFeatures
-    let untrained: Discriminator
-    let seed: UInt64
-    /// A sentence that names what of the backbone's folder was not read; nil where all was.
-    let leftOut: String?
-    /// Prompts that are longer than a frozen reward reads; nil where none is.
-    let promptCuts: PromptCuts?
-
-    /// Loads the backbone and the frozen rewards and checks the references.
-    ///
-    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation` naming the file or key.
-    public init(settings: Settings, engine: any Engine) throws {
-        method = settings.method
-        self.engine = engine
-        seed = UInt64(settings.seed)
-        lanes = Lanes(count: settings.cluster.rewardServerThreads, engine: engine)
-        let chunks = Chunks(size: settings.method.rollout.chunkSize)
-        let vision = try VisionBackbone(
-            folder: settings.rewardBackbone, engine: engine, dtype: settings.precision.dtype,
-            resize: settings.method.reward.resize, chunks: chunks)
-        leftOut = vision.leftOut
-        let prompts = try PromptList(
-            path: settings.data.prompts, without: settings.data.evaluationPrompts
-        ).prompts
-        let library = try ReferenceLibrary(path: settings.data.references, required: prompts)
-        frozen = try settings.method.reward.weights.active.filter(\.isFrozen).map { component in
-            try FrozenReward(
-                component, folder: settings.modelFolder(of: component), engine: engine,
-                dtype: settings.precision.dtype, chunks: chunks
-            ) { try library.references(of: $0, width: $1, height: $2) }
-        }
-        let tunable: TunableImageText? =
-            settings.method.reward.weights[.pickScoreAdversarial] > 0
-            ? try TunableImageText(
-                folder: settings.modelFolder(of: .pickScoreAdversarial),
-                layerCount: settings.method.discriminator.tunedLayers, engine: engine, dtype: settings.precision.dtype,
-                chunks: chunks) : nil
-        func networks(_ lanes: Lanes) -> FrozenNetworks {
-            FrozenNetworks(backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes))
-        }
-        self.networks = networks(lanes)
-        referenceNetworks = networks(Lanes(count: 1))
-        promptCuts = PromptCuts(prompts, readers: frozen.compactMap(\.promptReader))
-        // What is not drawn is the epoch's own prompts' references, whichever these are.
-        references = ReferenceFeatures(
-            library: library, prompts: prompts,
-            holdsOut: method.discriminator.realBatch > 0, side: settings.method.rollout.resolution, engine: engine,
-            autoencoder: settings.method.reward.references == .decoded
-                ? try PipelineFiles(path: settings.model).autoencoder(engine: engine) : nil)
-        if method.reward.relativeToReferences, let single = references.prompts.first(where: { $0.imageCount < 2 }) {
-            throw SettingViolation(
-                path: "reward.relativeToReferences",
-                message:
-                    "needs two references for every prompt; \"\(single.text)\" has one in \(settings.data.references)")
-        }
-        untrained = try Discriminator(
-            reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape,
-            encoder: tunable?.encoder, seed: seed, engine: engine)
-    }
-
-    /// Scores of the active frozen rewards.
-    ///
-    /// - Parameter images: uint8 [B, H, W, 3].
-    func frozenScores(_ images: TensorPayload, prompt: String) throws -> [RewardComponent: [Float]] {
-        guard !frozen.isEmpty else { return [:] }
-        let (B, H, W) = (images.shape[0], images.shape[1], images.shape[2])
-        let (bytes, size) = (images.bytes.array, H * W * 3)
-        let pictures = (0..<B).map {
-            RGBImage(width: W, height: H, pixels: Array(bytes[$0 * size..<($0 + 1) * size]))
-        }
-        let prompts = [String](repeating: prompt, count: B)
-        return Dictionary(
-            try frozen.map { ($0.component, try $0.scores(of: pictures, prompts: prompts, lanes: lanes)) }
-        ) { first, _ in first }
-    }
-
-    var freshTrainer: DiscriminatorTrainer {
-        DiscriminatorTrainer(untrained, settings: method.discriminator, seed: seed)
-    }
-}
+import TensorCore
 
 /// The discriminator in the hands of the one thread that may change it.
-public struct DiscriminatorDesk {
+public struct CurrentDiscriminator {
     private let scorer: Scorer
     private let referenceImages: ReferenceImages
     private let reward: AdversarialReward
@@ -115,7 +20,7 @@ public struct DiscriminatorDesk {
     private var incoming: (order: DiscriminatorRestore, assembler: TensorAssembler)?
     private var outgoing: (version: DiscriminatorVersion, chunks: [TensorChunk])?
 
-    /// A desk without a discriminator until one is restored.
+    /// None yet: a learner restores it.
     public init(scorer: Scorer) {
         self.init(
             scorer: scorer,
@@ -256,28 +161,4 @@ public struct DiscriminatorDesk {
 extension DiscriminatorReport {
     /// The figures as they travel: nil for what is not finite.
     var figures: [String: Double?] { Self.metrics.values(of: self).mapValues { $0.isFinite ? $0 : nil } }
-}
-
-private let documentName = "document.json"
-
-extension TensorSet {
-    /// A state on its way: its tensors, and its document as bytes.
-    init(_ state: AdvGRPO.DiscriminatorState) {
-        self.init(state.tensors)
-        let bytes = Array(state.document.utf8)
-        self[documentName] = TensorPayload(uint8s: bytes, shape: [bytes.count])
-    }
-}
-
-extension AdvGRPO.DiscriminatorState {
-    /// - Throws: `Failure` when the document is missing, `WireError` when a tensor is not floating point.
-    init(_ tensors: TensorSet, engine: any Engine) throws {
-        guard let document = tensors[documentName] else {
-            throw Failure(code: .invalidState, message: "the discriminator's state has no \(documentName)")
-        }
-        var rest = tensors
-        rest[documentName] = nil
-        self.init(
-            tensors: try rest.parameters(on: engine), document: String(decoding: document.bytes.array, as: UTF8.self))
-    }
 }
