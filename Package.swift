@@ -84,7 +84,7 @@ let package = Package(
         module(
             "MethodModels",
             [
-                "AdvGRPO", "ImageModels", "Platform", "Raster", "SafeTensors", "CXXHash",
+                "AdvGRPO", "Datasets", "ImageModels", "Platform", "Raster", "SafeTensors", "CXXHash",
             ]),
         module("RolloutWorker", ["Platform", "Runtime", "MethodModels"]),
         module("RewardServer", ["Runtime", "MethodModels", "Datasets"]),

@@ -1,4 +1,5 @@
 import Foundation
+public import MethodModels
 public import Runtime
 
 /// Before and after of a finished run, as its evaluation files say.

@@ -66,8 +66,8 @@ public struct Scorer: Sendable {
         references = ReferenceFeatures(
             library: library, prompts: prompts,
             holdsOut: method.discriminator.realBatch > 0, side: settings.method.rollout.resolution, engine: engine,
-            autoencoder: settings.method.reward.references == .decoded
-                ? try PipelineFiles(path: settings.model).autoencoder(engine: engine) : nil)
+            reconstruction: settings.method.reward.references == .decoded
+                ? try PolicySource(path: settings.model, engine: engine).reconstruction() : nil)
         if method.reward.relativeToReferences, let single = references.prompts.first(where: { $0.imageCount < 2 }) {
             throw SettingViolation(
                 path: "reward.relativeToReferences",
@@ -149,7 +149,7 @@ public struct DiscriminatorDesk {
                     ? "ask again when it is trained" : "ask the learner for a new lease")
         }
         let payload = request.images
-        let images = payload.images(on: scorer.engine)
+        let images = payload.bytes.withUnsafeBytes { scorer.engine.pixels(levels: $0, shape: payload.shape) }
         let features = try reward.features(
             of: images, prompt: request.prompt, discriminator: discriminator, networks: scorer.networks)
         let scores = try reward.score(

@@ -253,7 +253,7 @@ public final class RewardServer: Sendable {
                 folder, additional: FrozenReward.additionalFiles(of: component))
         }
         if settings.method.reward.references == .decoded {
-            digests.merge(try ModelDigest.pipeline(settings.model, parts: ["vae"])) { $1 }
+            digests.merge(try ModelDigest.pipeline(settings.model, [.autoencoder])) { $1 }
         }
         return digests
     }

@@ -68,8 +68,8 @@ public final class RolloutWorker: Sendable {
         self.shutdown = shutdown
         self.logger = logger
         policy = try DiffusionPolicy(
-            model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
-            seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
+            PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+            settings: settings.method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         models = try ModelDigest.pipeline(settings.model)
         rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
         chunks = Chunks(size: settings.method.rollout.chunkSize)
@@ -243,13 +243,14 @@ public final class RolloutWorker: Sendable {
             lanes: lanes,
             velocity: weights.sampling.velocity, windowVelocity: weights.sampling.windowVelocity)
         let sampled = clock.now
-        let images = TensorPayload(images: policy.images(sample.finalLatents_BCHW, lanes: lanes))
+        let images = policy.images(sample.finalLatents_BCHW, lanes: lanes)
         let decoded = clock.now
         reporter.enter(.scoring, .blocked, group: lease.group)
         let scores = try score(
             ScoreRequest(
                 group: lease.group, prompt: lease.prompt, policyVersion: weights.version,
-                discriminatorVersion: lease.discriminatorVersion, images: images))
+                discriminatorVersion: lease.discriminatorVersion,
+                images: TensorPayload(uint8s: images.levels(), shape: images.shape)))
         try contract.check(scores)
         let scored = clock.now
         return GroupResult(
