@@ -87,7 +87,7 @@ let package = Package(
         module(
             "MethodModels",
             [
-                "AdvGRPO", "ImageModels", "Platform", "Raster", "SafeTensors", "CXXHash",
+                "AdvGRPO", "Datasets", "ImageModels", "Platform", "Raster", "SafeTensors", "CXXHash",
             ]),
         module(
             "ComputeRoles",

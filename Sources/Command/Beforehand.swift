@@ -43,7 +43,7 @@ enum Beforehand {
     ///
     /// - Throws: `ModelError` when a tokenizer cannot be loaded.
     static func notePromptCuts(_ prompts: [String], model: String) throws {
-        if let cuts = PromptCuts(prompts, readers: try PromptReader.all(pipeline: model)) {
+        if let cuts = PromptCuts(prompts, readers: try PolicyFiles(path: model).promptReaders()) {
             note("warning: \(cuts.warning)")
         }
     }

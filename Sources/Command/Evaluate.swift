@@ -2,7 +2,6 @@ import AdvGRPO
 import ArgumentParser
 import Datasets
 import Foundation
-import ImageModels
 import Learner
 import MethodModels
 import TensorCore
@@ -56,7 +55,7 @@ struct Evaluate: ParsableCommand {
         let evaluator = try Evaluator(
             generator: loaded.generator, backbone: backbone, library: library, prompts: texts, imagesPerPrompt: count,
             side: loaded.side)
-        let result = try evaluator.measure(loaded.transformer, lanes: loaded.lanes)
+        let result = try evaluator.measure(loaded.velocity, lanes: loaded.lanes)
         if json { return try printJSON(result) }
         print("images            \(result.images) of \(result.prompts) prompts, features of \(folder)")
         for (name, value) in result.figures {
@@ -67,7 +66,7 @@ struct Evaluate: ParsableCommand {
 
     /// - Throws: `CommandFailure` where nothing was named and the model's folder has none.
     private func backboneFolder() throws -> String {
-        let own = try ["dino-evaluation", "dino"].map(PipelineFiles(path: options.model).file)
+        let own = try ["dino-evaluation", "dino"].map(PolicyFiles(path: options.model).file)
         guard let folder = backbone ?? own.first(where: PromptFile.exists) else {
             throw CommandFailure(
                 "\(options.model) has no vision backbone in it: name a DINOv2 or DINOv3 folder with --backbone.")

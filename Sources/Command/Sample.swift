@@ -4,7 +4,6 @@ import ComputeRoles
 import Configuration
 import Datasets
 import Foundation
-import ImageModels
 import MethodModels
 import NeuralNetworks
 import Platform
@@ -16,7 +15,7 @@ import TensorCore
 /// A model, an adapter and how to compute with them; shared by `sample` and `evaluate`.
 struct ModelOptions: ParsableArguments {
     @Option(
-        help: "Folder of a diffusers StableDiffusion3Pipeline, or a single-file checkpoint in such a folder.",
+        help: "Folder of a pipeline as diffusers saves it, or a single-file checkpoint in such a folder.",
         transform: expandingHome)
     var model: String
 
@@ -57,26 +56,19 @@ struct ModelOptions: ParsableArguments {
     func load() throws -> Loaded {
         let engine = try compute.engine.engine()
         let policy = try DiffusionPolicy(
-            model: model, engine: engine, dtype: compute.precision.dtype, settings: PolicySettings(fidelity: .fixed),
-            seed: 0,
-            transformer: transformer)
-        var transformer = policy.pipeline.transformer
-        if let lora { transformer = try transformer.merged(LoRAAdapter(path: lora, engine: engine)) }
-        let factor = policy.pipeline.autoencoder.configuration.spatialFactor
-        let side = size ?? policy.pipeline.defaultLatentSide * factor
-        // Products are efficient from a few hundred rows on; larger pieces would only leave threads without work.
-        let tokenSide = max(1, side / (factor * transformer.configuration.patchSize))
-        let chunks = Chunks(size: max(1, min(4, 256 / (tokenSide * tokenSide))))
+            PolicySource(path: model, engine: engine, dtype: compute.precision.dtype, network: transformer),
+            settings: PolicySettings(fidelity: .fixed), seed: 0)
+        let velocity = try policy.velocity(merging: lora.map { try LoRAAdapter(path: $0, engine: engine) })
+        let side = size ?? policy.model.defaultSide
         let generator = try ImageGenerator(
-            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed, chunks: chunks)
+            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed)
         return Loaded(
-            policy: policy, transformer: transformer, generator: generator, side: side,
-            lanes: compute.lanes)
+            policy: policy, velocity: velocity, generator: generator, side: side, lanes: compute.lanes)
     }
 
     struct Loaded {
         var policy: DiffusionPolicy
-        var transformer: MMDiT
+        var velocity: VelocityFunction
         var generator: ImageGenerator
         var side: Int
         var lanes: Lanes
@@ -125,9 +117,8 @@ struct Sample: ParsableCommand {
             try Self.readLatents($0, shape: loaded.generator.latentShape, count: orders.count, loaded)
         }
         let final = try loaded.generator.latents(
-            orders, transformer: loaded.transformer, initialLatents: initial, lanes: loaded.lanes)
-        let images = RGBImage.images(
-            of: loaded.policy.images(final, lanes: loaded.lanes))
+            orders, velocity: loaded.velocity, initialLatents: initial, lanes: loaded.lanes)
+        let images = RGBImage.images(of: loaded.policy.images(final, lanes: loaded.lanes))
         try Files<RuntimeError>.createFolder(out)
         for (order, image) in zip(orders, images) {
             let path = "\(out)/" + String(format: "%04d-%02d.png", order.promptIndex, order.imageIndex)

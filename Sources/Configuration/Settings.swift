@@ -76,7 +76,7 @@ public struct Settings: Codable, Sendable, Equatable {
         + [
             .path(
                 "model", \.model,
-                "Folder of the StableDiffusion3 pipeline that is fine-tuned, or a single-file checkpoint in such a folder.",
+                "Folder of the pipeline that is fine-tuned, as diffusers saves it, or a single-file checkpoint in such a folder.",
                 source: "own"),
             .path("rewardBackbone", \.rewardBackbone, "Folder of the vision backbone of the reward.", source: "own"),
             .path(

@@ -1,4 +1,5 @@
 import AdvGRPO
+public import MethodModels
 
 extension Evaluator.Result {
     /// Figures of an evaluation, each declared once; the names are those of its JSON.

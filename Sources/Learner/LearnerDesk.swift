@@ -1,3 +1,4 @@
+import ComputeRoles
 import Foundation
 import Logging
 import Processes

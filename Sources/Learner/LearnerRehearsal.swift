@@ -25,8 +25,8 @@ public enum LearnerRehearsal {
         let method = settings.method
         let policy = try trace.noting(.weights) {
             try DiffusionPolicy(
-                model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: method.policy,
-                seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
+                PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+                settings: method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         }
         let lanes = Lanes(count: settings.cluster.learnerThreads, engine: engine)
         let images = try trace.noting(.weights) {
@@ -164,9 +164,9 @@ private struct ImageRehearsal {
     func show(_ parameters: Parameters) throws {
         if !prompts.isEmpty {
             _ = try generator.images(
-                ImageGenerator.Order.all(prompts: prompts, count: 2), transformer: policy.transformer(parameters),
+                ImageGenerator.Order.all(prompts: prompts, count: 2), velocity: policy.velocity(parameters),
                 lanes: lanes)
         }
-        _ = try evaluator?.measure(policy.transformer(parameters), lanes: lanes)
+        _ = try evaluator?.measure(policy.velocity(parameters), lanes: lanes)
     }
 }

@@ -76,14 +76,14 @@ public enum LearnerService {
         let engine = try settings.engine.engine()
         logger.info("engine \(engine.name): \(engine.kernel), \(Processor.description)")
         let policy = try DiffusionPolicy(
-            model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
-            seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
+            PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+            settings: settings.method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         let lanes = Lanes(count: settings.cluster.learnerThreads)
         let prompts = try PromptList(
             path: settings.data.prompts, without: settings.data.evaluationPrompts
         ).prompts
         let promptOrder = try PromptOrder(settings, promptCount: prompts.count)
-        if let cuts = PromptCuts(prompts, readers: try PromptReader.all(pipeline: settings.model)) {
+        if let cuts = PromptCuts(prompts, readers: try PolicyFiles(path: settings.model).promptReaders()) {
             logger.warning("\(cuts.warning)")
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))

@@ -2,9 +2,9 @@ import AdvGRPO
 import ComputeRoles
 import Configuration
 import Foundation
-import ImageModels
 import MethodModels
 import NeuralNetworks
+import Processes
 import Protocol
 import SafeTensors
 import TensorCore
@@ -36,7 +36,7 @@ struct PolicyTrainer {
         }
         let counts = try Self.counts(in: folder, version: version)
         let parameters = try read("policy")
-        _ = try policy.transformer(parameters)
+        _ = try policy.velocity(parameters)
         state = PolicyState(
             parameters: parameters,
             optimizer: AdamW(
@@ -113,7 +113,7 @@ struct PolicyTrainer {
     }
 
     /// Writes everything a resumed run needs, and what was trained, averaged, for other programs: the adapter as PEFT and diffusers
-    /// read it, or the whole transformer as diffusers saves it.
+    /// read it, or the whole network as diffusers saves it.
     func write(to folder: String, baseModel: String) throws {
         try state.parameters.write(to: folder + "/policy.safetensors")
         try state.average.parameters.write(to: folder + "/policy-average.safetensors")
@@ -129,17 +129,16 @@ struct PolicyTrainer {
         if let adapter = policy.adapter(averaged) {
             try adapter.write(folder: folder + "/adapter", baseModel: baseModel)
         }
-        if let transformer = policy.wholeTransformer(averaged) {
-            try Self.write(
-                transformer, to: folder + "/transformer", base: PipelineFiles(path: baseModel).folder(of: .transformer))
+        if let network = policy.wholeNetwork(averaged), let part = try policy.networkPart() {
+            try Self.write(network, to: folder + "/" + part.name, configuration: part.configuration)
         }
     }
 
-    /// Weights with the base's configuration: what diffusers' `SD3Transformer2DModel.from_pretrained` reads.
-    private static func write(_ transformer: Parameters, to folder: String, base: String) throws {
-        let configuration = try ConfigurationFile.text(path: base + "/config.json")
+    /// Weights with the base's configuration: what `from_pretrained` of the network's class in diffusers reads.
+    private static func write(_ network: Parameters, to folder: String, configuration path: String) throws {
+        let configuration = try ConfigurationFile.text(path: path)
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        try transformer.write(to: folder + "/diffusion_pytorch_model.safetensors")
+        try network.write(to: folder + "/diffusion_pytorch_model.safetensors")
         try DurableFile.write([SharedBytes(copying: Array(configuration.utf8))], to: folder + "/config.json")
     }
 }

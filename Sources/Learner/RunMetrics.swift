@@ -1,5 +1,6 @@
 public import AdvGRPO
 import Foundation
+import MethodModels
 import Protocol
 import Processes
 import RunFiles

@@ -1,5 +1,6 @@
 import AdvGRPO
 import Foundation
+public import MethodModels
 public import RunFiles
 
 /// Before and after of a finished run, as its evaluation files say.

@@ -3,7 +3,6 @@ import ComputeRoles
 import Configuration
 import Datasets
 import Foundation
-import ImageModels
 import Logging
 import MethodModels
 import Platform
@@ -92,7 +91,7 @@ final class Studio {
 
     private func measure(_ trainer: PolicyTrainer, _ moment: String) throws {
         guard let evaluator else { return }
-        let result = try evaluator.measure(policy.transformer(trainer.averaged), lanes: lanes, progress: goOn)
+        let result = try evaluator.measure(policy.velocity(trainer.averaged), lanes: lanes, progress: goOn)
         logger.info(
             "evaluation \(moment): Fréchet distance \(result.frechetDistance.map { "\($0)" } ?? "not measured"), similarity \(result.dinoSimilarity)"
         )
@@ -112,7 +111,7 @@ final class Studio {
         let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
         let images = RGBImage.images(
             of: try generator.images(
-                orders, transformer: policy.transformer(trainer.averaged), lanes: lanes, progress: goOn))
+                orders, velocity: policy.velocity(trainer.averaged), lanes: lanes, progress: goOn))
         let sheet = ContactSheet(images: images, columns: imagesPerPrompt * 4, scale: 2).image
         try directory.write("images/\(Self.sheetName(epoch))", sheet.pngBytes())
     }

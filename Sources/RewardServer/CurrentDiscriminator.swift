@@ -55,7 +55,7 @@ public struct CurrentDiscriminator {
                     ? "ask again when it is trained" : "ask the learner for a new lease")
         }
         let payload = request.images
-        let images = payload.images(on: scorer.engine)
+        let images = payload.bytes.withUnsafeBytes { scorer.engine.pixels(levels: $0, shape: payload.shape) }
         let features = try reward.features(
             of: images, prompt: request.prompt, discriminator: discriminator, networks: scorer.networks)
         let scores = try reward.score(

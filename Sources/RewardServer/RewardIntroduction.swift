@@ -25,7 +25,7 @@ struct RewardIntroduction: Sendable {
                 folder, additional: FrozenReward.additionalFiles(of: component))
         }
         if settings.method.reward.references == .decoded {
-            digests.merge(try ModelDigest.pipeline(settings.model, parts: ["vae"])) { $1 }
+            digests.merge(try ModelDigest.pipeline(settings.model, [.autoencoder])) { $1 }
         }
         models = digests
     }

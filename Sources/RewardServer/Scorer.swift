@@ -1,4 +1,5 @@
 import AdvGRPO
+import ComputeRoles
 import Datasets
 import ImageModels
 import MethodModels
@@ -66,8 +67,8 @@ public struct Scorer: Sendable {
         references = ReferenceFeatures(
             library: library, prompts: prompts,
             holdsOut: method.discriminator.realBatch > 0, side: settings.method.rollout.resolution, engine: engine,
-            autoencoder: settings.method.reward.references == .decoded
-                ? try PipelineFiles(path: settings.model).autoencoder(engine: engine) : nil)
+            reconstruction: settings.method.reward.references == .decoded
+                ? try PolicySource(path: settings.model, engine: engine).reconstruction() : nil)
         if method.reward.relativeToReferences, let single = references.prompts.first(where: { $0.imageCount < 2 }) {
             throw SettingViolation(
                 path: "reward.relativeToReferences",

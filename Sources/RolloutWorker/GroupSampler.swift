@@ -42,7 +42,8 @@ struct GroupSampler: Sendable {
             lease.group, prompt: try policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks,
             lanes: lanes, velocity: weights.velocity, windowVelocity: weights.windowVelocity)
         let sampled = ContinuousClock.now
-        let images = TensorPayload(images: policy.images(sample.finalLatents_BCHW, lanes: lanes))
+        let pictures = policy.images(sample.finalLatents_BCHW, lanes: lanes)
+        let images = TensorPayload(uint8s: pictures.levels(), shape: pictures.shape)
         return SampledGroup(
             trajectory: GroupResult.Trajectory(
                 latents: TensorPayload(sample.trajectory.latents),

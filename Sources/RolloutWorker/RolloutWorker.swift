@@ -82,8 +82,8 @@ public final class RolloutWorker: Sendable {
         self.shutdown = shutdown
         self.logger = logger
         policy = try DiffusionPolicy(
-            model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
-            seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
+            PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+            settings: settings.method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         hello = RoleIdentity.hello(
             .rolloutWorker, name: name, settings: settings, engine: engine,
             models: try ModelDigest.pipeline(settings.model))

@@ -21,7 +21,7 @@ public enum WorkerRehearsal {
         let seed = UInt64(settings.seed)
         let policy = try trace.noting(.weights) {
             try DiffusionPolicy(
-                model: settings.model, engine: engine, dtype: settings.precision.dtype,
+                PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
                 settings: settings.method.policy, seed: seed, embeddings: settings.data.embeddings)
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: seed)

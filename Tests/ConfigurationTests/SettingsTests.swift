@@ -59,7 +59,7 @@ struct SettingsTests {
     func releasedNumbers() {
         let method = MethodSettings(fidelity: .released)
         #expect(method.policy.lora.rank == 32 && method.policy.lora.alpha == 64)
-        #expect(method.policy.lora.targets.count == 8)
+        #expect(method.policy.lora.targets.isEmpty)
         #expect(method.policy.learningRate == 3e-4 && method.policy.betas == AdamBetas(0.9, 0.999))
         #expect(method.policy.epsilon == 1e-8 && method.policy.weightDecay == 1e-4)
         #expect(method.policy.clipRange == 1e-5 && method.policy.advantageClip == 5 && method.policy.klWeight == 0)

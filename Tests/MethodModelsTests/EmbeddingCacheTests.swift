@@ -19,9 +19,8 @@ import Testing
         cached: Bool = true, model: String? = nil, dtype: DType = .float32, engine: any Engine = OneDNNEngine.shared
     ) throws -> DiffusionPolicy {
         try DiffusionPolicy(
-            model: model ?? self.model, engine: engine, dtype: dtype, settings: PolicySettings(fidelity: .fixed),
-            seed: 1,
-            embeddings: cached ? root + "/embeddings" : nil)
+            PolicySource(path: model ?? self.model, engine: engine, dtype: dtype),
+            settings: PolicySettings(fidelity: .fixed), seed: 1, embeddings: cached ? root + "/embeddings" : nil)
     }
 
     private func bits(_ policy: DiffusionPolicy, _ prompt: String) throws -> [[UInt8]] {

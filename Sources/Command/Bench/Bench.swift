@@ -71,15 +71,15 @@ struct Bench: ParsableCommand {
         let chunk =
             self.chunk
             ?? min(RolloutSettings(fidelity: .fixed).chunkSize, (work.images + lanes.count - 1) / lanes.count)
+        let manner = BenchReport.Manner(precision: compute.precision, chunk: chunk, lanes: lanes)
         let beginning = ProcessorUse.now
         let references = try BenchReferences(count: work.images, side: work.imageSide)
         defer { references.remove() }
         let loading = ContinuousClock.now
         var epoch = try BenchEpoch(
-            work, engine: try compute.engine.engine(), precision: compute.precision, chunk: chunk,
-            references: references,
-            lanes: lanes)
-        let loadSeconds = (ContinuousClock.now - loading).seconds
+            work, manner, engine: try compute.engine.engine(), references: references)
+        var surroundings = BenchReport.Surroundings(
+            loadSeconds: (ContinuousClock.now - loading).seconds, peakMemory: 0)
         var best: [BenchPhase: BenchReport.Measurement] = [:]
         for repetition in 0...repetitions {
             for phase in BenchPhase.allCases where repetition == 0 || isNeeded(phase) {
@@ -89,11 +89,9 @@ struct Bench: ParsableCommand {
             }
             epoch.finish()
         }
-        let peakMemory = ProcessMemory.peakResidentByteCount
-        let foreign = ProcessorUse.now.foreignCores(since: beginning)
-        let report = try BenchReport(
-            work: work, precision: compute.precision, chunk: chunk, lanes: lanes, engine: epoch.engine, best: best,
-            loadSeconds: loadSeconds, peakMemory: peakMemory, foreignCores: foreign)
+        surroundings.peakMemory = ProcessMemory.peakResidentByteCount
+        surroundings.foreignCores = ProcessorUse.now.foreignCores(since: beginning)
+        let report = try BenchReport(work, manner, engine: epoch.engine, best: best, surroundings)
         if json { try printJSON(report) } else { print(report.text) }
     }
 

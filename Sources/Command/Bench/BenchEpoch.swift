@@ -2,7 +2,6 @@ import AdvGRPO
 import ComputeRoles
 import Configuration
 import Foundation
-import ImageModels
 import MethodModels
 import NeuralNetworks
 import Protocol
@@ -12,7 +11,7 @@ import TensorCore
 /// The epochs of a run with one group each, on one machine without messages: every phase calls what the role calls.
 ///
 /// - `sample`: a worker takes over the policy's newest parameters and samples (`DiffusionPolicy.sampling`, `Rollout.sample`).
-/// - `decode`: it decodes and rounds to 8 bits (`DiffusionPolicy.images`, `TensorPayload`).
+/// - `decode`: it decodes and rounds to 8 bits (`DiffusionPolicy.images`, `Tensor.levels`).
 /// - `score`, `discriminator`: the reward server's own `CurrentDiscriminator` answers.
 /// - `policy`: the learner's part of the method (`PolicyUpdate`).
 struct BenchEpoch {
@@ -36,28 +35,26 @@ struct BenchEpoch {
     ///
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `CommandFailure` naming the file or key.
     init(
-        _ work: BenchWork, engine: any Engine, precision: NumericPrecision, chunk: Int, references: BenchReferences,
-        lanes: Lanes
+        _ work: BenchWork, _ manner: BenchReport.Manner, engine: any Engine, references: BenchReferences
     ) throws {
         self.engine = engine
-        self.lanes = lanes
-        let settings = try work.settings(
-            precision: precision, chunk: chunk, references: references, threads: lanes.count)
+        lanes = manner.lanes
+        let settings = try work.settings(manner, references: references)
         self.settings = settings
         let (method, seed) = (settings.method, UInt64(settings.seed))
         policy = try DiffusionPolicy(
-            model: settings.model, engine: engine, dtype: precision.dtype, settings: method.policy, seed: seed,
-            withTextEncoder: false)
+            PolicySource(path: settings.model, engine: engine, dtype: manner.precision.dtype), settings: method.policy,
+            seed: seed, withTextEncoder: false)
         rollout = try policy.rollout(method.rollout, seed: seed)
-        chunks = Chunks(size: chunk)
+        chunks = Chunks(size: manner.chunk)
         func conditioning(_ branch: Int) -> Conditioning {
             func noise(_ shape: [Int], _ part: Int) -> Tensor {
                 let normals = Philox(seed: seed, purpose: .evaluation, branch, part).normals(shape.reduce(1, *))
                 return engine.tensor(normals, shape: shape, dtype: .float32)
             }
             return Conditioning(
-                text_BSD: noise([1, work.textTokens, work.transformer.jointAttentionWidth], 0),
-                pooled_BP: noise([1, work.transformer.pooledWidth], 1))
+                text_BSD: noise([1, work.textTokens, work.policy.textWidth], 0),
+                pooled_BP: noise([1, work.policy.pooledWidth], 1))
         }
         prompt = PromptConditioning(positive: conditioning(1), negative: conditioning(0))
         update = PolicyUpdate(settings: method.policy, rollout: rollout, chunks: chunks)
@@ -84,7 +81,8 @@ struct BenchEpoch {
                 windowVelocity: sampling.windowVelocity)
         case .decode:
             let latents = try made(sampled).finalLatents_BCHW
-            images = TensorPayload(images: policy.images(latents, lanes: lanes))
+            let decoded = policy.images(latents, lanes: lanes)
+            images = TensorPayload(uint8s: decoded.levels(), shape: decoded.shape)
         case .score:
             scores = try discriminator.score(
                 ScoreRequest(

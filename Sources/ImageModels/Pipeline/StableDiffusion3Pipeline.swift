@@ -4,6 +4,9 @@ public import TensorCore
 
 /// A `StableDiffusion3Pipeline`, loaded and checked, without its text encoders: prompts become `Conditioning` by `SD3TextEncoder`, which is loaded by who needs it.
 public struct StableDiffusion3Pipeline: Sendable {
+    /// The class of the pipelines that it reads.
+    public static let className = "StableDiffusion3Pipeline"
+
     /// The velocity network.
     public var transformer: MMDiT
     /// Latents -> images, fp32.

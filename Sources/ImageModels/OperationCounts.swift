@@ -1,5 +1,3 @@
-import ImageModels
-
 // Floating-point operations of the models as diffusers and timm define them: matrix products, convolutions and attention, two
 // operations a multiplication with its addition. Normalisations, activations, softmax, sums and optimisers are not counted, nor
 // is work that an implementation does besides (merging an adapter, recomputing scores in attention's backward pass) or saves.
@@ -13,36 +11,41 @@ private func product(_ rows: Int, _ inner: Int, _ columns: Int) -> Int { 2 * row
 private func attention(_ tokens: Int, _ width: Int) -> Int { 2 * product(tokens, width, tokens) }
 
 /// Operations of one sample's forward pass and of its gradients.
-struct OperationCounts: Equatable {
+public struct OperationCounts: Sendable, Equatable {
     /// Forward, without an adapter.
-    var forward = 0
+    public private(set) var forward = 0
     /// What training an adapter adds: its forward pass, its gradients, and those of the inputs of all that lies behind one.
-    var training = 0
+    public private(set) var training = 0
 
-    /// A linear layer.
+    /// None yet.
+    public init() {}
+
+    /// A linear layer on `rows` rows.
     ///
     /// - Parameters:
     ///   - rank: r of its adapter; 0 without one.
     ///   - isBehind: whether its input depends on an adapter, so that the input's gradient is needed.
-    fileprivate mutating func linear(_ rows: Int, _ input: Int, _ output: Int, rank: Int = 0, isBehind: Bool = false) {
+    public mutating func linear(_ rows: Int, _ input: Int, _ output: Int, rank: Int = 0, isBehind: Bool = false) {
         forward += product(rows, input, output)
         // x Aᵀ and its Bᵀ; gradients of B, of x Aᵀ, and of A.
         training += 3 * product(rows, rank, output) + 2 * product(rows, rank, input)
         if isBehind { training += product(rows, input, output) + product(rows, rank, input) }
     }
 
-    /// An attention over `tokens` tokens; its gradients are four products of the size of its two.
-    fileprivate mutating func attend(_ tokens: Int, _ width: Int, isBehind: Bool) {
+    /// An attention over `tokens` tokens, all heads together; its gradients are four products of the size of its two.
+    ///
+    /// - Parameter isBehind: whether its input depends on an adapter.
+    public mutating func attend(_ tokens: Int, _ width: Int, isBehind: Bool) {
         forward += attention(tokens, width)
         if isBehind { training += 2 * attention(tokens, width) }
     }
 }
 
 extension MMDiTConfiguration {
-    /// One sample of `latentSide` x `latentSide` latents with `textTokens` text tokens; an adapter on the joint attention.
-    func operations(latentSide: Int, textTokens T: Int, rank: Int) -> OperationCounts {
+    /// One velocity of `imageTokens` image and `textTokens` text tokens; an adapter of `rank` on the joint attention.
+    public func operations(imageTokens S: Int, textTokens T: Int, rank: Int) -> OperationCounts {
         var counts = OperationCounts()
-        let (D, S) = (width, (latentSide / patchSize) * (latentSide / patchSize))
+        let D = width
         for input in [256, pooledWidth] {
             counts.linear(1, input, D)
             counts.linear(1, D, D)
@@ -77,11 +80,11 @@ extension MMDiTConfiguration {
 }
 
 extension AutoencoderKLConfiguration {
-    /// Decoding one image of `latentSide` x `latentSide` latents.
-    func decoderOperations(latentSide: Int) -> Int {
-        var side = latentSide
+    /// Decoding one image of `height` x `width` latents.
+    public func decoderOperations(height: Int, width: Int) -> Int {
+        var area = height * width
         func convolution(_ input: Int, _ output: Int, kernel: Int = 3) -> Int {
-            product(side * side, input * kernel * kernel, output)
+            product(area, input * kernel * kernel, output)
         }
         func block(_ input: Int, _ output: Int) -> Int {
             convolution(input, output) + convolution(output, output)
@@ -91,11 +94,11 @@ extension AutoencoderKLConfiguration {
         let inner = channels[0]
         var sum = convolution(latentChannels, inner) + 2 * block(inner, inner)
         if usesPostQuantConvolution { sum += convolution(latentChannels, latentChannels, kernel: 1) }
-        if hasMidAttention { sum += 4 * product(side * side, inner, inner) + attention(side * side, inner) }
+        if hasMidAttention { sum += 4 * product(area, inner, inner) + attention(area, inner) }
         for (index, output) in channels.enumerated() {
             sum += block(channels[max(0, index - 1)], output) + layersPerBlock * block(output, output)
             guard index + 1 < channels.count else { break }
-            side *= 2
+            area *= 4
             sum += convolution(output, output)
         }
         return sum + convolution(channels[channels.count - 1], outChannels)
@@ -104,29 +107,12 @@ extension AutoencoderKLConfiguration {
 
 extension DINOv2Configuration {
     /// Features of one image.
-    var operations: Int {
+    public var operations: Int {
         let patches = gridSize * gridSize
         let tokens = prefixCount + patches
         let feedForward = product(tokens, width, feedForwardWidth)
         let block =
             4 * product(tokens, width, width) + attention(tokens, width) + (usesSwiGLU ? 3 : 2) * feedForward
         return product(patches, 3 * patchSize * patchSize, width) + layerCount * block
-    }
-}
-
-extension BenchWork {
-    /// Operations of a phase.
-    func operations(_ phase: BenchPhase) -> Int {
-        let sample = transformer.operations(latentSide: latentSide, textTokens: textTokens, rank: loraRank)
-        // The head reads the class token and the drawn patches.
-        let (hidden, last) = (product(1 + patches, backbone.width, headWidth), product(1 + patches, headWidth, 1))
-        switch phase {
-        case .sample: return steps * 2 * images * sample.forward
-        case .decode: return images * autoencoder.decoderOperations(latentSide: latentSide)
-        case .score: return images * (backbone.operations + hidden + last)
-        // Both classes; features are there already. Two weight gradients, and one input gradient between the two layers.
-        case .discriminator: return discriminatorSteps * 2 * images * (2 * hidden + 3 * last)
-        case .policy: return window * 2 * images * (sample.forward + sample.training)
-        }
     }
 }

@@ -1,9 +1,6 @@
 public import AdvGRPO
-import ComputeRoles
-import Configuration
 public import Datasets
-public import ImageModels
-public import MethodModels
+import NeuralNetworks
 import Raster
 public import TensorCore
 
@@ -50,7 +47,7 @@ public struct Evaluator: Sendable {
     ///   - prompts: at least one, none of them trained on.
     ///   - imagesPerPrompt: number of images made of each prompt.
     ///   - side: of the images, in pixels.
-    /// - Throws: `DatasetError` naming prompt and file.
+    /// - Throws: `DatasetError` naming prompt and file; `ModelError` for images that are too small to measure.
     public init(
         generator: ImageGenerator, backbone: VisionBackbone, library: ReferenceLibrary, prompts: [String],
         imagesPerPrompt: Int,
@@ -59,6 +56,12 @@ public struct Evaluator: Sendable {
         precondition(
             !prompts.isEmpty && imagesPerPrompt >= 1,
             "evaluation: \(prompts.count) prompts, \(imagesPerPrompt) images each")
+        guard side >= textureSquareSide else {
+            throw ModelError(
+                code: .unsupported, source: "image size (rollout.resolution, --size)",
+                message:
+                    "\(side) x \(side) is not measured: the evaluation looks at squares of \(textureSquareSide) pixels")
+        }
         self.generator = generator
         self.backbone = backbone
         self.prompts = prompts
@@ -70,16 +73,16 @@ public struct Evaluator: Sendable {
     /// Samples and measures.
     ///
     /// - Parameters:
-    ///   - transformer: the policy.
+    ///   - velocity: the policy.
     ///   - lanes: threads; the result does not depend on how many there are.
     ///   - progress: called with the number of images just finished, from any thread; what it throws ends the
     ///     measurement.
     public func measure(
-        _ transformer: MMDiT, lanes: Lanes,
+        _ velocity: @escaping VelocityFunction, lanes: Lanes,
         progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Result {
         let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
-        let images_BHWC = try generator.images(orders, transformer: transformer, lanes: lanes, progress: progress)
+        let images_BHWC = try generator.images(orders, velocity: velocity, lanes: lanes, progress: progress)
         // What is measured is what a viewer gets: 8-bit images.
         let seen = RGBImage.tensor(of: RGBImage.images(of: images_BHWC), on: engine)
         let function = backbone.function(lanes: lanes)
