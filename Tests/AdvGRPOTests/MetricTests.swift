@@ -36,11 +36,12 @@ struct MetricTests {
         let report = DiscriminatorReport(
             version: 3, loss: 0.25, gradientNorm: 2, training: Separation(real: [1, 3], fake: [-1, 1]),
             heldOut: Separation(real: [0], fake: [1]))
-        #expect(
-            DiscriminatorReport.metrics.values(of: report) == [
-                "discriminator.loss": 0.25, "discriminator.gradientNorm": 2, "discriminator.accuracy": 0.75,
-                "discriminator.realMean": 2, "discriminator.fakeMean": 0, "discriminator.margin": 2,
-                "discriminator.auc": 0,
-            ])
+        let expected = [
+            "discriminator.loss": 0.25, "discriminator.gradientNorm": 2, "discriminator.accuracy": 0.75,
+            "discriminator.realMean": 2, "discriminator.fakeMean": 0, "discriminator.margin": 2, "discriminator.auc": 0,
+        ]
+        let values = DiscriminatorReport.metrics.values(of: report)
+        #expect(values.filter { expected[$0.key] != nil } == expected)
+        #expect(values.keys.allSatisfy { $0.hasPrefix("discriminator.") })
     }
 }
