@@ -110,8 +110,9 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        .target(name: "OneAtATime", path: "Tests/OneAtATime", cSettings: strictC),
         .target(
-            name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["OneAtATime", "TensorCore", "SafeTensors"], path: "Tests/TestSupport",
             swiftSettings: strict),
         .target(
             name: "FaultyNetwork", dependencies: ["TestSupport"], path: "Tests/FaultyNetwork", swiftSettings: strict),
