@@ -1,14 +1,7 @@
 internal import Foundation
+internal import LibC
 internal import Platform
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// What a supervisor starts.
 public struct ChildCommand: Sendable {

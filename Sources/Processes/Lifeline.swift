@@ -1,12 +1,5 @@
+internal import LibC
 internal import Platform
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// The pipe by which a role notices that its supervisor is gone, however that one ended.
 ///

@@ -1,13 +1,6 @@
+internal import LibC
 public import Logging
 internal import Platform
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// The process's log: single lines to standard error and, where asked, to a file.
 ///

@@ -1,15 +1,8 @@
+internal import LibC
 internal import Platform
 public import Protocol
 internal import SafeTensors
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// What a role is asked to do, so that it is known again: kind and content, whoever sends it and however often.
 public struct RequestFingerprint: Sendable, Hashable, CustomStringConvertible {

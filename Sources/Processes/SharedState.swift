@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+import LibC
 
 /// State shared by threads that wait for each other: a lock and a condition.
 ///

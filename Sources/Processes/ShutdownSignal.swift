@@ -1,13 +1,6 @@
+internal import LibC
 internal import Platform
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// The wish that this process ends in good order; SIGINT, SIGTERM and other parts of the process may express it.
 public final class ShutdownSignal: Sendable {
@@ -161,11 +154,5 @@ private enum SignalPipe {
 
 /// One byte from a descriptor: 1, 0 at its end, -1 on an error such as an interruption.
 private func read(_ descriptor: Int32, _ byte: inout UInt8) -> Int {
-    #if canImport(Glibc)
-        Glibc.read(descriptor, &byte, 1)
-    #elseif canImport(Musl)
-        Musl.read(descriptor, &byte, 1)
-    #else
-        Darwin.read(descriptor, &byte, 1)
-    #endif
+    LibC.read(descriptor, &byte, 1)
 }

@@ -1,13 +1,6 @@
+internal import LibC
 public import Logging
 internal import Platform
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// Starts the roles of a run as child processes, keeps them running and ends them in order.
 ///

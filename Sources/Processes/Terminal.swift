@@ -1,13 +1,6 @@
+internal import LibC
 internal import Platform
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// Standard error, shared by log lines and one line that is redrawn in place.
 public final class Terminal: Sendable {

@@ -1,8 +1,5 @@
+import LibC
 internal import Platform
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Puts the calling thread to sleep; only for threads of our own.
 public func sleepBriefly(_ duration: Duration) {

@@ -1,13 +1,6 @@
+internal import LibC
 internal import Platform
 public import Processes
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 /// A TensorBoard event file: records of `tensorflow.Event` messages in TFRecord framing, both encoded by hand.
 ///

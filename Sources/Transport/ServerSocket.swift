@@ -1,12 +1,5 @@
 import CZeroMQ
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
+import LibC
 
 /// How a server's socket is made and bound.
 enum ServerSocket {

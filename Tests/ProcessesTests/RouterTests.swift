@@ -178,8 +178,7 @@ struct RouterTests {
         var worker = 7
     }
 
-    private static let acknowledgement = HeartbeatAcknowledgement(
-        runState: .running, policyVersion: PolicyVersion(rawValue: 0))
+    private static let acknowledgement = HeartbeatAcknowledgement()
 
     private static func requests(_ server: Server, _ loop: SocketLoop) async throws -> [String: Health.Requests] {
         try await client(server, loop, .operator).request(HealthRequest(), deadline: .seconds(30)).requests
@@ -244,8 +243,7 @@ struct RouterTests {
         #expect(try await Self.outcome(Heartbeat(worker: "w", state: .waiting), worker) == "answered")
         for _ in 0..<2 { #expect(try await Self.outcome(BrokenHeartbeat(), worker) == "malformedFields") }
         #expect(try await Self.outcome(StopRequest(drain: false, reason: ""), worker) == "notAllowed")
-        #expect(
-            try await Self.outcome(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), worker) == "busy")
+        #expect(try await Self.outcome(LeaseRequest(worker: "w"), worker) == "busy")
         #expect(
             try await Self.outcome(
                 GroupFailure(worker: "w", leaseID: LeaseID(rawValue: 0), group: Self.group, cause: ""), worker)

@@ -44,7 +44,7 @@ final class FakeServers: Sendable {
 
     static let run = RunID(rawValue: "run-1")!  // letters, a digit and a hyphen
     static let group = GroupID(epoch: 4, index: 1)
-    let state: Monitor<State>
+    let state: SharedState<State>
     let loop: SocketLoop
     let learner: Server
     let rewardServer: Server
@@ -55,7 +55,7 @@ final class FakeServers: Sendable {
             weights: weights.reference, discriminatorVersion: DiscriminatorVersion(rawValue: 3),
             expiresInMilliseconds: 60_000)
         let values = TensorPayload(floats: [0.5, 0.25])
-        let state = Monitor(
+        let state = SharedState(
             State(
                 weights: weights, lease: lease,
                 scores: Scores(
@@ -70,7 +70,7 @@ final class FakeServers: Sendable {
         rewardServer = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: handler)
     }
 
-    private static func answer(_ request: Request, _ state: Monitor<State>) throws {
+    private static func answer(_ request: Request, _ state: SharedState<State>) throws {
         let failure: Failure? = state.withLock { state in
             state.asked[request.kind, default: 0] += 1
             guard state.failures[request.kind]?.isEmpty == false else { return nil }
@@ -139,7 +139,7 @@ final class WorkerBench: Sendable {
     init(_ settings: Settings, journal: RequestJournal? = nil) throws {
         self.settings = settings
         policy = try DiffusionPolicy(
-            model: settings.model, engine: OpenBLASEngine.shared, dtype: settings.precision.dtype,
+            PolicySource(path: settings.model, engine: OpenBLASEngine.shared, dtype: settings.precision.dtype),
             settings: settings.method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         servers = try FakeServers(
             PublishedWeights(version: PolicyVersion(rawValue: 9), parameters: policy.initialParameters))
