@@ -1,4 +1,5 @@
 import AdvGRPO
+import ComputeRoles
 import Foundation
 import MethodModels
 import Protocol
@@ -18,7 +19,7 @@ struct PolicySnapshotTests {
         try withTemporaryFolder { folder in
             let settings = try TinyRun.load(in: folder)
             let policy = try DiffusionPolicy(
-                model: settings.model, engine: OpenBLASEngine.shared, dtype: settings.precision.dtype,
+                PolicySource(path: settings.model, engine: OpenBLASEngine.shared, dtype: settings.precision.dtype),
                 settings: settings.method.policy, seed: 7, embeddings: settings.data.embeddings)
             let version = PolicyVersion(rawValue: 2)
             try PolicyTrainer(policy: policy, version: version).write(to: folder, baseModel: settings.model)

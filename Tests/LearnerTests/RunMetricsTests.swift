@@ -1,5 +1,6 @@
 import Foundation
 import Protocol
+import RunFiles
 import Testing
 
 @testable import AdvGRPO
@@ -18,14 +19,21 @@ struct RunMetricsTests {
             epoch: 4, plan: EpochPlan(trainsDiscriminator: true, trainsPolicy: updates > 0),
             advantages: Advantages(rewards: [[0, 1], [1, 1]], deviation: .global),
             updates: Array(repeating: update, count: updates), discriminatorAreaUnderCurve: 0.5)
+        let weights = WeightsReference(
+            version: PolicyVersion(rawValue: 4), digest: WeightsDigest(bytes: [UInt8](repeating: 0, count: 32)),
+            manifest: ManifestDigest(bytes: [UInt8](repeating: 0, count: 32)))
+        let lease = Lease(
+            leaseID: LeaseID(rawValue: 0), group: GroupID(epoch: 4, index: 0), prompt: "p", memberCount: 2,
+            weights: weights, expiresInMilliseconds: 1000)
         let result = GroupResult(
-            worker: "w", leaseID: LeaseID(rawValue: 0), group: GroupID(epoch: 4, index: 0),
-            policyVersion: PolicyVersion(rawValue: 4),
-            weightsDigest: WeightsDigest(bytes: [UInt8](repeating: 0, count: 32)),
-            discriminatorVersion: DiscriminatorVersion(rawValue: 4), seconds: ["sample": 2, "decode": 1, "score": 0.5],
-            latents: TensorPayload(floats: [0, 0], shape: [1, 2, 1, 1, 1]),
-            logProbabilities: TensorPayload(floats: [0], shape: [1, 1]), rewards: TensorPayload(floats: [0, 1]),
-            components: ["texture": TensorPayload(floats: [0, 1])], stepIndices: TensorPayload(int32s: [0]))
+            of: lease, by: "w",
+            GroupResult.Trajectory(
+                latents: TensorPayload(floats: [0, 0], shape: [1, 2, 1, 1, 1]),
+                logProbabilities: TensorPayload(floats: [0], shape: [1, 1]), stepIndices: TensorPayload(int32s: [0])),
+            Scores(
+                discriminatorVersion: DiscriminatorVersion(rawValue: 4), rewards: TensorPayload(floats: [0, 1]),
+                components: ["texture": TensorPayload(floats: [0, 1])]),
+            seconds: ["sample": 2, "decode": 1, "score": 0.5])
         return EpochReport(
             step: step, results: [result], scoredBy: DiscriminatorVersion(rawValue: 4),
             policyVersion: PolicyVersion(rawValue: 5),
