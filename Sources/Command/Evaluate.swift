@@ -46,7 +46,7 @@ struct Evaluate: ParsableCommand {
         let texts = Array(try promptTexts().prefix(limit))
         let library = try ReferenceLibrary(path: references, required: texts)
         let folder = try backboneFolder()
-        try Beforehand.notePromptCuts(texts, model: options.model)
+        try Preflight.notePromptCuts(texts, model: options.model)
         let loaded = try options.load()
         let backbone = try VisionBackbone(
             folder: folder, engine: loaded.policy.engine, dtype: .float32, resize: .tensor,

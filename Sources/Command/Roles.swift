@@ -119,7 +119,7 @@ struct RewardServerCommand: AsyncParsableCommand {
         let settings = try settings.load()
         // A supervisor has looked already.
         if !Lifeline.isSupervised {
-            try await onThread("references") { try Beforehand.checkReferences(settings, evaluates: false) }
+            try await onThread("references") { try Preflight.checkReferences(settings, evaluates: false) }
         }
         try RunDirectory.createFolders(path: role.runDir)
         try Logs.bootstrap(file: role.runDir + "/logs/reward-server.log")

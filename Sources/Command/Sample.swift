@@ -110,7 +110,7 @@ struct Sample: ParsableCommand {
 
     func run() throws {
         let texts = try prompt.map { [PromptText.trimmed($0)] } ?? PromptFile.read(prompts ?? "")
-        try Beforehand.notePromptCuts(texts, model: options.model)
+        try Preflight.notePromptCuts(texts, model: options.model)
         let loaded = try options.load()
         let orders = ImageGenerator.Order.all(prompts: texts, count: count)
         let initial = try latents.map {

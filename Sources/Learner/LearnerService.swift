@@ -66,11 +66,11 @@ public enum LearnerService {
         let loop = try SocketLoop()
         defer { loop.shutdownBlocking() }
         let journal = try RequestJournal(path: RequestJournal.path(of: "learner", logsFolder: directory.logsFolder))
-        let desk = LearnerDesk(shared: shared, shutdown: shutdown, journal: journal, logger: logger)
+        let handlers = LearnerHandlers(shared: shared, shutdown: shutdown, journal: journal, logger: logger)
         var serverOptions = try ServerOptions(
             keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
         serverOptions.runID = shared.withLock { $0.runID }
-        let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
+        let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: handlers.handle)
         logger.info("ready at \(server.endpoint)")
 
         let engine = try settings.engine.engine()
@@ -97,10 +97,12 @@ public enum LearnerService {
                 rewardServer.close()
             }
         }
+        let job = TrainingRun.Job(
+            settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, prompts: prompts,
+            promptOrder: promptOrder)
         let run = try TrainingRun(
-            settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, shared: shared,
-            rewardServer: rewardServer, prompts: prompts, promptOrder: promptOrder,
-            studio: try Studio(
+            job, shared: shared, rewardServer: rewardServer,
+            outputs: try RunOutputs(
                 settings: settings, directory: directory, policy: policy, lanes: lanes, shutdown: shutdown,
                 logger: logger),
             shutdown: shutdown, logger: logger)
@@ -141,7 +143,7 @@ public enum LearnerService {
     private static func runID(in directory: RunDirectory, models: [String: String]) throws -> RunID {
         let store = try SnapshotStore(folder: directory.checkpointsFolder)
         if !store.steps().isEmpty {
-            let record = try RunMoment.record(in: try store.newest(warn: { _ in }).path)
+            let record = try Checkpoint.record(in: try store.newest(warn: { _ in }).path)
             try record.checkModels(models, of: directory.path)
             return record.runID
         }

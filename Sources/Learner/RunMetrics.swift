@@ -1,8 +1,8 @@
 public import AdvGRPO
 import Foundation
 import MethodModels
-import Protocol
 import Processes
+import Protocol
 import RunFiles
 
 /// All metrics of a run, as people read them.

@@ -56,18 +56,20 @@ extension TrainingRun {
         }
     }
 
-    /// Has the reward server continue from the moment's state.
+    /// Has the reward server continue from the checkpoint's state.
     ///
     /// - Throws: `RewardServerReset`; `modelChanged` when it scores with other models than the run began with; `Failure` when it
     ///   refuses this run.
-    func restoreRewardServer(_ moment: inout RunMoment) throws {
+    func restoreRewardServer(_ checkpoint: inout Checkpoint) throws {
         try waitForRewardServer()
-        let (version, state, runID) = (moment.discriminatorVersion, moment.discriminatorState, moment.record.runID)
+        let (version, state, runID) = (
+            checkpoint.discriminatorVersion, checkpoint.discriminatorState, checkpoint.record.runID
+        )
         let models = try Self.asking("the reward server cannot be restored", resetting: [.restoreInterrupted, .busy]) {
             try rewardServer.restoreDiscriminator(version, state, runID: runID)
         }
-        try moment.record.checkModels(models, of: directory.path)
-        moment.record.models = (moment.record.models ?? [:]).merging(models) { known, _ in known }
+        try checkpoint.record.checkModels(models, of: directory.path)
+        checkpoint.record.models = (checkpoint.record.models ?? [:]).merging(models) { known, _ in known }
         rewardServer.join(runID)
     }
 
@@ -102,22 +104,22 @@ extension TrainingRun {
 
     /// Whether the reward server is still this run's, has the version that the epoch is scored with, and scores it. Another run's learner may
     /// have taken it, or a message of one that died before its first snapshot arrived late.
-    func checkRewardServer(_ moment: RunMoment) throws {
+    func checkRewardServer(_ checkpoint: Checkpoint) throws {
         let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
             try rewardServer.requestBlocking(hello, deadline: .seconds(15))
         }
         versions.note(welcome.program, of: "the reward server at \(rewardServer.endpoint)")
-        guard welcome.runID == moment.record.runID else {
+        guard welcome.runID == checkpoint.record.runID else {
             throw RewardServerReset(reason: "the reward server serves run \(welcome.runID)")
         }
-        guard welcome.epoch == moment.record.epoch else {
+        guard welcome.epoch == checkpoint.record.epoch else {
             throw RewardServerReset(
-                reason: "the reward server scores epoch \(welcome.epoch ?? -1), expected \(moment.record.epoch)")
+                reason: "the reward server scores epoch \(welcome.epoch ?? -1), expected \(checkpoint.record.epoch)")
         }
-        guard welcome.discriminatorVersion == moment.discriminatorVersion else {
+        guard welcome.discriminatorVersion == checkpoint.discriminatorVersion else {
             throw RewardServerReset(
                 reason:
-                    "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)"
+                    "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(checkpoint.discriminatorVersion)"
             )
         }
     }

@@ -1,6 +1,6 @@
 import AdvGRPO
-import Protocol
 import ComputeRoles
+import Protocol
 import SafeTensors
 import TensorCore
 

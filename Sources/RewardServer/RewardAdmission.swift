@@ -1,8 +1,8 @@
 import AdvGRPO
-import Protocol
-import Processes
-import Configuration
 import ComputeRoles
+import Configuration
+import Processes
+import Protocol
 
 /// What the reward server does for whom: what comes is compared with the run and the open epoch, before a queue or a model sees it.
 struct RewardAdmission: Sendable {

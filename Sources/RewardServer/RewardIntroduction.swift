@@ -1,8 +1,8 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import MethodModels
 import Protocol
-import Configuration
-import ComputeRoles
 
 /// Whose reward server this is: settings and models must be those of the learner that introduces itself.
 struct RewardIntroduction: Sendable {

@@ -1,12 +1,12 @@
 import AdvGRPO
 import ComputeRoles
+public import Configuration
 import Datasets
 import ImageModels
 import MethodModels
 import NeuralNetworks
 import Protocol
 import Raster
-public import Configuration
 import SafeTensors
 public import TensorCore
 

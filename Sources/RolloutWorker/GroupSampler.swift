@@ -1,10 +1,10 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import MethodModels
 import NeuralNetworks
-import Protocol
 import Processes
-import Configuration
-import ComputeRoles
+import Protocol
 import SafeTensors
 import TensorCore
 

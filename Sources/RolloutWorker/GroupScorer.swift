@@ -1,5 +1,5 @@
-import Protocol
 import Processes
+import Protocol
 import Transport
 
 /// The learner gave a group to somebody else, or does not want it any more.

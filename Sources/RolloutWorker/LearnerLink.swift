@@ -1,5 +1,5 @@
-import Protocol
 import ComputeRoles
+import Protocol
 import Transport
 
 /// What a worker asks of its learner, each within the same time.

@@ -1,8 +1,8 @@
+import ComputeRoles
+import Configuration
 import MethodModels
 import NeuralNetworks
 import Protocol
-import Configuration
-import ComputeRoles
 import TensorCore
 
 /// The one version of the policy that a worker holds, ready to sample with.

@@ -1,5 +1,5 @@
-import Logging
 import ComputeRoles
+import Logging
 import Testing
 
 @Suite struct ProgramVersionsTests {

@@ -87,7 +87,7 @@ struct LearnerStateTests {
         #expect(!state.isDeserted(now: 5001))
         let answer = try state.answer(LeaseRequest(worker: "w"), now: 5002)
         #expect(answer == .stop(reason: "complete"))
-        // Not before its answer is on its way, which the desk knows.
+        // Not before its answer is on its way, which `LearnerHandlers` knows.
         #expect(!state.isDeserted(now: 5003))
         state.workers["w"]?.isDismissed = true
         #expect(state.isDeserted(now: 5003))

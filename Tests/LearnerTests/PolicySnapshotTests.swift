@@ -1,10 +1,10 @@
 import AdvGRPO
 import ComputeRoles
+import Configuration
 import Foundation
 import MethodModels
-import Protocol
 import Processes
-import Configuration
+import Protocol
 import TensorCore
 import TestSupport
 import Testing

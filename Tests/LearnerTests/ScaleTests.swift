@@ -12,7 +12,7 @@ import WeightsTransfer
 
 @testable import Learner
 
-/// A learner under a thousand workers: its own desk, state, ledger and socket on one side, `StubWorkers` in another process on
+/// A learner under a thousand workers: its own handlers, state, ledger and socket on one side, `StubWorkers` in another process on
 /// the other. Only the computing is left out: a worker waits instead, and the training thread trains at once.
 @Suite("A thousand workers", .serialized, .timeLimit(.minutes(15)))
 struct ScaleTests {
@@ -37,8 +37,8 @@ struct ScaleTests {
         let seconds = ProcessInfo.processInfo.environment["ADVGRPO_SCALE_SECONDS"].flatMap(Double.init) ?? 6
         let loop = try SocketLoop()
         let learner = SharedState(try Self.state())
-        let desk = LearnerDesk(shared: learner, shutdown: ShutdownSignal())
-        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: desk.handle)
+        let handlers = LearnerHandlers(shared: learner, shutdown: ShutdownSignal())
+        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: handlers.handle)
         let trainer = StubTrainer(learner)
         trainer.start()
 

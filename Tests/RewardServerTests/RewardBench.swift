@@ -1,15 +1,15 @@
 import AdvGRPO
-import Logging
-import Protocol
-import Processes
-import Configuration
-import WeightsTransfer
 import ComputeRoles
+import Configuration
+import Logging
+import Processes
+import Protocol
 import TensorCore
 import TestSupport
 import Testing
 import TinyRun
 import Transport
+import WeightsTransfer
 
 @testable import RewardServer
 

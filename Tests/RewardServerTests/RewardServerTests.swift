@@ -1,8 +1,8 @@
 import AdvGRPO
-import Foundation
-import Protocol
-import Processes
 import ComputeRoles
+import Foundation
+import Processes
+import Protocol
 import TensorCore
 import TestSupport
 import Testing

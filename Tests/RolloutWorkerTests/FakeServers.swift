@@ -1,16 +1,16 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Logging
 import MethodModels
 import NeuralNetworks
-import Protocol
 import Processes
-import Configuration
-import WeightsTransfer
-import ComputeRoles
+import Protocol
 import TensorCore
 import TestSupport
 import TinyRun
 import Transport
+import WeightsTransfer
 
 @testable import RolloutWorker
 

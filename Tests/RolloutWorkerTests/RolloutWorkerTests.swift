@@ -1,17 +1,17 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
 import MethodModels
 import NeuralNetworks
-import Protocol
 import Processes
-import Configuration
-import WeightsTransfer
-import ComputeRoles
+import Protocol
 import TensorCore
 import TestSupport
 import Testing
 import TinyRun
 import Transport
+import WeightsTransfer
 
 @testable import RolloutWorker
 

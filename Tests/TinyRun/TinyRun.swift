@@ -1,6 +1,6 @@
+public import Configuration
 import Foundation
 import Raster
-public import Configuration
 import TestSupport
 
 /// A run of seconds: its settings, prompts and pictures.

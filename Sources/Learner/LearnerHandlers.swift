@@ -7,7 +7,7 @@ import RunFiles
 import Transport
 
 /// Answers what arrives at the learner's socket. Runs on the socket's thread, under the shared state's lock, and never waits.
-final class LearnerDesk: Sendable {
+final class LearnerHandlers: Sendable {
     private let router: Router
 
     /// - Parameter journal: of what ended the learner before.

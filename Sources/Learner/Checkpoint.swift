@@ -11,8 +11,8 @@ import RunFiles
 import SafeTensors
 import TensorCore
 
-/// One consistent moment of a run, between two epochs: what a snapshot holds and a resumed run starts from.
-struct RunMoment {
+/// A run at one moment, between two epochs: what a snapshot holds and a resumed run starts from.
+struct Checkpoint {
     /// Figures and cursors, as JSON.
     struct Record: Codable, Sendable {
         var runID: RunID
@@ -63,8 +63,8 @@ struct RunMoment {
     /// When the epoch in progress was opened.
     var epochBegan = ContinuousClock.now
 
-    /// The newest snapshot's moment, or the run's first.
-    static func newest(in store: SnapshotStore, run: TrainingRun) throws -> RunMoment {
+    /// The newest snapshot's checkpoint, or the run's first.
+    static func newest(in store: SnapshotStore, run: TrainingRun) throws -> Checkpoint {
         let method = run.settings.method
         let update = PolicyUpdate(
             settings: method.policy, rollout: run.rollout, chunks: Chunks(size: method.rollout.chunkSize))
@@ -72,7 +72,7 @@ struct RunMoment {
             Schedule(schedule: method.schedule, discriminator: method.discriminator, state: state)
         }
         guard !store.steps().isEmpty else {
-            return RunMoment(
+            return Checkpoint(
                 record: Record(
                     runID: run.shared.withLock { $0.runID },
                     computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)",
@@ -94,7 +94,7 @@ struct RunMoment {
             state[entry.name] = TensorPayload(
                 dtype: entry.dtype, shape: entry.shape, bytes: try file.finiteBytes(of: entry.name))
         }
-        return RunMoment(
+        return Checkpoint(
             record: record,
             trainer: try PolicyTrainer(
                 policy: run.policy, snapshot: snapshot.path, version: PolicyVersion(rawValue: record.policyVersion)),
@@ -119,7 +119,7 @@ struct RunMoment {
         return record
     }
 
-    /// Writes the moment into a snapshot's folder.
+    /// Writes the checkpoint into a snapshot's folder.
     func write(to folder: String, baseModel: String) throws {
         var record = record
         record.policyVersion = trainer.version.rawValue

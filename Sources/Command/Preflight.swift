@@ -10,7 +10,7 @@ import Transport
 
 /// What is looked at before the first process of a run starts, so that bad input is told at once and leaves nothing behind.
 /// All of it blocks.
-enum Beforehand {
+enum Preflight {
     /// Makes sure that there are prompts to train on, that every prompt has references and suits the rewards, and that every
     /// reference image can be decoded.
     ///

@@ -14,7 +14,7 @@ import TensorCore
 
 /// What a run shows of itself: contact sheets of the same prompts and seeds every time, an evaluation before and after, and the
 /// report.
-final class Studio {
+final class RunOutputs {
     private let settings: Settings
     private let directory: RunDirectory
     private let policy: DiffusionPolicy
@@ -72,7 +72,7 @@ final class Studio {
 
     /// Shows and measures the trained policy and writes the report.
     func showAfter(
-        _ trainer: PolicyTrainer, metrics: [[String: JSONValue]], record: RunMoment.Record,
+        _ trainer: PolicyTrainer, metrics: [[String: JSONValue]], record: Checkpoint.Record,
         roles: () -> [Report.RoleTime], enter: (RunStatus.Phase) -> Void
     ) throws {
         enter(.preview)
@@ -131,7 +131,7 @@ final class Studio {
     // MARK: Report
 
     private func report(
-        metrics: [[String: JSONValue]], record: RunMoment.Record, roles: [Report.RoleTime]
+        metrics: [[String: JSONValue]], record: Checkpoint.Record, roles: [Report.RoleTime]
     ) throws -> Report {
         let summary = try RunSummary(runDirectory: directory.path)
         var report = Report(
