@@ -57,9 +57,10 @@ let package = Package(
         system("CWebP", apt: "libwebp-dev", brew: "webp"),
         .target(
             name: "CJPEG", path: "Sources/System/CJPEG", cSettings: strictC, linkerSettings: [.linkedLibrary("jpeg")]),
+        .target(name: "LibC", path: "Sources/System/LibC", swiftSettings: strict),
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])] + strictC),
 
-        module("Platform", ["CSodium"]),
+        module("Platform", ["LibC", "CSodium", "CXXHash"]),
         module("TensorCore", ["Platform", "COpenBLAS", "COneDNN", "CKernels"]),
         module("SafeTensors", ["Platform"]),
         module("NeuralNetworks", ["Platform", "TensorCore", "SafeTensors"]),
@@ -76,36 +77,50 @@ let package = Package(
                 .product(name: "HeapModule", package: "swift-collections"),
             ]),
         module(
-            "Runtime",
-            [
-                "AdvGRPO", "Protocol", "Transport", "Raster", "Platform", "CXXHash", "CYAML",
-                .product(name: "Logging", package: "swift-log"),
-            ]),
+            "Processes",
+            ["Platform", "Protocol", "SafeTensors", "Transport", .product(name: "Logging", package: "swift-log")]),
+        module(
+            "WeightsTransfer",
+            ["Platform", "Protocol", "SafeTensors", "Transport", .product(name: "Logging", package: "swift-log")]),
+        module("Configuration", ["AdvGRPO", "Platform", "CYAML"]),
+        module("RunFiles", ["Configuration", "Platform", "Processes", "Protocol"]),
         module(
             "MethodModels",
             [
-                "AdvGRPO", "ImageModels", "Platform", "Raster", "SafeTensors", "CXXHash",
+                "AdvGRPO", "Datasets", "ImageModels", "Platform", "Raster", "SafeTensors", "CXXHash",
             ]),
-        module("RolloutWorker", ["Platform", "Runtime", "MethodModels"]),
-        module("RewardServer", ["Runtime", "MethodModels", "Datasets"]),
-        module("Relay", ["Runtime", "SafeTensors"]),
-        module("Learner", ["Platform", "Runtime", "MethodModels", "Datasets"]),
+        module(
+            "ComputeRoles",
+            [
+                "AdvGRPO", "Configuration", "NeuralNetworks", "Platform", "Processes", "Protocol", "Raster",
+                "WeightsTransfer", .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
+        module("RolloutWorker", ["Platform", "ComputeRoles", "MethodModels"]),
+        module("RewardServer", ["ComputeRoles", "MethodModels", "Datasets"]),
+        module("Relay", ["Processes", "WeightsTransfer"]),
+        module("Learner", ["Platform", "ComputeRoles", "RunFiles", "MethodModels", "Datasets"]),
         .executableTarget(
             name: "Command",
             dependencies: [
                 "RolloutWorker", "RewardServer", "Learner", "Relay", "Datasets", "MethodModels", "Raster",
-                "SafeTensors", "Runtime", "Transport", "Protocol", "Platform",
+                "SafeTensors", "RunFiles", "Configuration", "Processes", "ComputeRoles", "Transport", "Protocol",
+                "Platform",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
 
+        .target(name: "OneAtATime", path: "Tests/OneAtATime", cSettings: strictC),
         .target(
-            name: "TestSupport", dependencies: ["TensorCore", "SafeTensors"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["OneAtATime", "TensorCore", "SafeTensors"], path: "Tests/TestSupport",
             swiftSettings: strict),
         .target(
             name: "FaultyNetwork", dependencies: ["TestSupport"], path: "Tests/FaultyNetwork", swiftSettings: strict),
         .target(
-            name: "WeightsPublisher", dependencies: ["Protocol", "Runtime", "Transport"],
+            name: "TinyRun", dependencies: ["TestSupport", "Raster", "Configuration"], path: "Tests/TinyRun",
+            swiftSettings: strict),
+        .target(
+            name: "WeightsPublisher", dependencies: ["Protocol", "WeightsTransfer", "Transport"],
             path: "Tests/WeightsPublisher", swiftSettings: strict),
         tests("Platform"), tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
         tests("AdvGRPO", ["ImageModels"]),
@@ -115,29 +130,51 @@ let package = Package(
         tests(
             "Relay",
             [
-                "Protocol", "Runtime", "SafeTensors", "Transport", "WeightsPublisher",
+                "Protocol", "Processes", "SafeTensors", "Transport", "WeightsPublisher", "WeightsTransfer",
                 .product(name: "Logging", package: "swift-log"),
             ]),
-        tests("RolloutWorker", ["Protocol", "Transport"]),
-        tests("RewardServer", ["AdvGRPO", "Datasets", "Protocol", "TensorCore", "Transport"]),
-        tests("Learner", ["AdvGRPO", "CZeroMQ", "Protocol", "Runtime", "SafeTensors", "Transport"]),
+        tests(
+            "RolloutWorker",
+            [
+                "AdvGRPO", "ComputeRoles", "MethodModels", "NeuralNetworks", "Processes", "Protocol", "TensorCore",
+                "TinyRun",
+                "Transport", "WeightsTransfer", .product(name: "Logging", package: "swift-log"),
+            ]),
+        tests(
+            "RewardServer",
+            [
+                "AdvGRPO", "ComputeRoles", "Datasets", "MethodModels", "Processes", "Protocol", "TensorCore", "TinyRun",
+                "Transport", .product(name: "Logging", package: "swift-log"),
+            ]),
+        tests(
+            "Learner",
+            [
+                "AdvGRPO", "CZeroMQ", "ComputeRoles", "MethodModels", "NeuralNetworks", "Processes", "Protocol",
+                "SafeTensors",
+                "TensorCore", "TinyRun", "Transport", "WeightsTransfer",
+            ]),
         tests(
             "Command",
             [
-                "FaultyNetwork", "NeuralNetworks", "Protocol", "Runtime", "Raster", "SafeTensors", "TensorCore",
-                "Transport",
+                "ComputeRoles", "FaultyNetwork", "NeuralNetworks", "Processes", "Protocol", "Raster", "RunFiles",
+                "SafeTensors", "TensorCore", "TinyRun", "Transport", "WeightsTransfer",
             ]),
         tests(
-            "Runtime",
+            "Processes",
+            ["Platform", "Protocol", "SafeTensors", "Transport", .product(name: "Logging", package: "swift-log")]),
+        tests("Configuration", ["AdvGRPO"]),
+        tests("RunFiles", ["AdvGRPO", "Configuration", "Platform", "Processes", "Protocol", "Raster", "Transport"]),
+        tests(
+            "WeightsTransfer",
             [
-                "AdvGRPO", "FaultyNetwork", "NeuralNetworks", "Platform", "Protocol", "Raster", "SafeTensors",
-                "TensorCore", "Transport", "WeightsPublisher",
-                .product(name: "Logging", package: "swift-log"),
+                "ComputeRoles", "FaultyNetwork", "NeuralNetworks", "Processes", "Protocol", "SafeTensors", "TensorCore",
+                "Transport", "WeightsPublisher", .product(name: "Logging", package: "swift-log"),
             ]),
+        tests("ComputeRoles", ["AdvGRPO", "Protocol", "SafeTensors", "TensorCore"]),
         .executableTarget(
             name: "publishing-bench",
             dependencies: [
-                "Protocol", "Runtime", "SafeTensors", "Transport", "CZeroMQ",
+                "ComputeRoles", "Processes", "Protocol", "SafeTensors", "Transport", "CZeroMQ", "WeightsTransfer",
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/PublishingBench", swiftSettings: strict),
@@ -145,7 +182,7 @@ let package = Package(
             name: "FuzzTests",
             dependencies: [
                 "TestSupport", "TensorCore", "SafeTensors", "NeuralNetworks", "ImageModels", "Raster", "Datasets",
-                "Protocol", "Runtime",
+                "Protocol", "Configuration", "RunFiles",
             ],
             swiftSettings: strict),
     ]

@@ -8,6 +8,7 @@ public struct Epoch: Sendable {
     private let patches: PatchCredit?
 
     /// - Parameters:
+    ///   - number: from 0.
     ///   - deviation: what advantages are divided by.
     ///   - patches: how tokens are credited; nil where an image has one advantage.
     public init(_ number: Int, deviation: DeviationScope, patches: PatchCredit? = nil) {

@@ -7,7 +7,8 @@ public import TensorCore
 /// Σ1^½ Σ2 Σ1^½; rounding may leave some slightly below zero, they count as zero.
 ///
 /// - Parameters:
-///   - first_ND, second_MD: fp32 features, at least two rows each.
+///   - first_ND: fp32 features, at least two rows.
+///   - second_MD: fp32 features, at least two rows.
 /// - Source: Heusel et al. 2017, eq. 6 in the symmetric form.
 public func frechetDistance(_ first_ND: Tensor, _ second_MD: Tensor) -> Double {
     let (first, second) = (Gaussian(first_ND), Gaussian(second_MD))

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+import LibC
 
 extension FlowStep {
     /// The log-probabilities that a step with noise of its own can have, whatever the policy: they are a function of

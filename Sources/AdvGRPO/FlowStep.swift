@@ -1,8 +1,5 @@
+import LibC
 public import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// One step of a flow sampler from sigma to the next smaller sigma: its mean, its noise and the log-probability of the result.
 ///
@@ -37,6 +34,7 @@ public struct FlowStep: Sendable, Equatable {
     /// Step `index` of a schedule.
     ///
     /// - Parameters:
+    ///   - index: of the step, from 0.
     ///   - sigmas: descending noise levels; the step goes from `sigmas[index]` to `sigmas[index + 1]`.
     ///   - kind: the stochastic step, nil for the deterministic one.
     ///   - noiseLevel: η; unused by the deterministic step.
@@ -70,7 +68,8 @@ public struct FlowStep: Sendable, Equatable {
     /// μ = a x + b v, fp32.
     ///
     /// - Parameters:
-    ///   - x_BCHW: latents at `sigma`, fp32. velocity_BCHW: model output, any precision; tracked in training.
+    ///   - x_BCHW: latents at `sigma`, fp32.
+    ///   - velocity_BCHW: model output, any precision; tracked in training.
     public func mean(_ x_BCHW: Tensor, velocity_BCHW: Tensor) -> Tensor {
         x_BCHW * latentCoefficient + velocity_BCHW.converted(to: .float32) * velocityCoefficient
     }

@@ -51,7 +51,8 @@ public struct PolicySettings: Codable, Sendable, Equatable {
         .number(
             "lora.alpha", \.lora.alpha, .above(0), "Scale of the adapter times its rank.", source: "method 1.12"),
         .texts(
-            "lora.targets", \.lora.targets, "Linear layers that get an adapter: name endings below `attn`.",
+            "lora.targets", \.lora.targets, mayBeEmpty: true,
+            "Linear layers that get an adapter, by the ends of their names; empty: those of the policy model.",
             source: "method 1.12"),
         .number("learningRate", \.learningRate, .above(0), "Learning rate of AdamW.", source: "method 1.12"),
         .betas("betas", \.betas, "Decay rates of AdamW.", source: "method 1.12"),
@@ -184,11 +185,8 @@ public struct LoRASettings: Codable, Sendable, Equatable {
     public var rank = 32
     /// The product B A is scaled by alpha / rank.
     public var alpha = 64.0
-    /// Name endings of the adapted layers below `attn`, as PEFT's `target_modules` has them.
-    public var targets = [
-        "attn.add_k_proj", "attn.add_q_proj", "attn.add_v_proj", "attn.to_add_out", "attn.to_k", "attn.to_out.0",
-        "attn.to_q", "attn.to_v",
-    ]
+    /// Name endings of the adapted layers, as PEFT's `target_modules` has them; empty for those that the policy model names.
+    public var targets: [String] = []
 
     public init() {}
 }

@@ -27,7 +27,8 @@ public struct PolicyLoss: Sendable {
     /// - Parameters:
     ///   - step: the window step.
     ///   - mean: μ_θ [B, C, H, W], tracked.
-    ///   - next: x' as stored, old: ℓ_old [B], or [B, rows, columns] of tokens.
+    ///   - next: x' as stored.
+    ///   - old: ℓ_old [B], or [B, rows, columns] of tokens.
     ///   - advantages: A, clamped, one an element of `old`.
     ///   - referenceMean: μ_ref, needed when β > 0.
     /// - Returns: L_i, fp32 [B], and sums over the samples.

@@ -125,8 +125,11 @@ public struct PolicyUpdate: Sendable {
     /// All updates of an epoch.
     ///
     /// - Parameters:
+    ///   - state: the policy, its optimiser and its average.
     ///   - groups: in the order of their coordinates.
     ///   - advantages: of these groups.
+    ///   - policy: velocities of parameters.
+    ///   - lanes: threads of the pieces; the result does not depend on how many there are.
     ///   - progress: called after every piece with the number done and the total.
     /// - Throws: `NumericalFailure` for a gradient that is not finite; `state` is then unchanged.
     public func callAsFunction(

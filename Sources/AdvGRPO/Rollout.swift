@@ -51,11 +51,14 @@ public struct Rollout: Sendable {
     /// Samples some members of a group.
     ///
     /// - Parameters:
+    ///   - group: by which noise is drawn.
     ///   - members: which; their noise depends on their number, not on who else is sampled with them.
+    ///   - prompt: what the images show.
+    ///   - engine: what computes.
     ///   - velocity: the policy.
-    ///   - windowVelocity: the policy in the window's steps; `velocity` unless given. Engines fuse operations that nobody
-    ///     differentiates and round differently then: a function of tracked parameters computes here exactly what the
-    ///     update will compute, so that its ratio starts at exactly 1. No history outlives a step.
+    ///   - windowVelocity: the policy in the window's steps; `velocity` unless given. Engines fuse operations that
+    ///     nobody differentiates and round differently then: a function of tracked parameters computes here exactly what
+    ///     the update will compute, so that its ratio starts at exactly 1. No history outlives a step.
     ///   - stem: what `stem(of:)` gives for the group; computed here unless given.
     /// - Returns: window trajectory and clean latents, members in order.
     /// - Throws: `NumericalFailure` when the result is not finite.

@@ -61,7 +61,10 @@ public struct Schedule: Sendable, Equatable {
     /// What it remembers.
     public private(set) var state: State
 
-    /// - Parameter state: of a snapshot; the start of a run otherwise.
+    /// - Parameters:
+    ///   - schedule: who learns when.
+    ///   - discriminator: whether it is trained, and the warm-up.
+    ///   - state: of a snapshot; the start of a run otherwise.
     public init(schedule: ScheduleSettings, discriminator: DiscriminatorSettings, state: State = State()) {
         settings = schedule
         warmUp = discriminator.warmUp

@@ -70,7 +70,7 @@ public struct NumericalFailure: Error, Sendable, Equatable, CustomStringConverti
     init(_ description: String) { self.description = description }
 
     /// Throws when an element is NaN or infinite.
-    static func check(_ x: Tensor, _ description: @autoclosure () -> String) throws(NumericalFailure) {
+    public static func check(_ x: Tensor, _ description: @autoclosure () -> String) throws(NumericalFailure) {
         guard x.engine.sumOfSquares(x.detached).isFinite else { throw NumericalFailure("not finite: " + description()) }
     }
 }

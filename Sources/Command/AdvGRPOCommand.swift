@@ -1,7 +1,7 @@
 import ArgumentParser
 import Foundation
 import Platform
-import Runtime
+import Processes
 
 /// The one executable: subcommands that wire the libraries together, nothing else.
 @main

@@ -1,8 +1,9 @@
 import ArgumentParser
 import Foundation
 import Learner
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import Transport
 
 /// Asks a server and gives its answer; exit status 2 when none comes in time.
@@ -49,10 +50,15 @@ struct HealthCommand: AsyncParsableCommand {
                 "  run \(health.runID?.rawValue ?? "none"), version \(health.version.map(String.init) ?? "none"), "
                     + "up \(whole(health.uptimeSeconds)) s, memory \(health.memoryBytes >> 20) MiB, queue \(health.queueDepth)"
             )
-            if let latency = health.latency {
+            let shares = seconds(health.seconds)
+            if !shares.isEmpty { print("  time: \(shares)") }
+            for (kind, requests) in health.requests.sorted(by: { $0.key < $1.key }) {
+                print("  \(line(kind, requests))")
+            }
+            if health.unreadableMessages + health.refusedConnections > 0 {
                 print(
-                    String(
-                        format: "  latency p50 %.2f ms, p99 %.2f ms", latency.p50Milliseconds, latency.p99Milliseconds))
+                    "  \(health.unreadableMessages) unreadable messages, \(health.refusedConnections) refused connections"
+                )
             }
             for (name, value) in health.counters.sorted(by: { $0.key < $1.key }) { print("  \(name) \(whole(value))") }
             if case .object(let fields) = health.detail {
@@ -63,6 +69,25 @@ struct HealthCommand: AsyncParsableCommand {
         }
         if !serving { throw ExitCode(1) }
     }
+
+    /// What became of the requests of one kind, and how long they took from arrival to reply.
+    private func line(_ kind: String, _ requests: Health.Requests) -> String {
+        let counts = [
+            (requests.answered, "answered"), (requests.busy, "busy"), (requests.refused, "refused"),
+            (requests.rejected, "rejected"),
+        ].filter { $0.0 > 0 }.map { "\($0) \($1)" }.joined(separator: ", ")
+        guard let latency = requests.latency else { return "\(kind): \(counts)" }
+        return "\(kind): \(counts)"
+            + String(format: "; p50 %.2f ms, p99 %.2f ms", latency.p50Milliseconds, latency.p99Milliseconds)
+    }
+}
+
+/// Seconds by what was done in them, the longest first.
+private func seconds(_ seconds: [String: Double]) -> String {
+    let total = max(seconds.values.reduce(0, +), 1e-9)
+    return seconds.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map {
+        String(format: "%@ %.0f s (%.0f%%)", $0.key, $0.value, $0.value / total * 100)
+    }.joined(separator: ", ")
 }
 
 /// `advgrpo status`: the learner's whole view.
@@ -79,27 +104,23 @@ struct StatusCommand: AsyncParsableCommand {
             if options.json { return try printJSON(status.document) }
             let status = try runStatus(status.document)
             print(
-                "run \(status.runID): epoch \(status.epoch) of \(status.progress.epochs), \(status.phase.rawValue) "
+                "run \(status.runID), advgrpo \(status.program): epoch \(status.epoch) of \(status.progress.epochs), \(status.phase.rawValue) "
                     + String(format: "for %.1f s", status.phaseSeconds))
             print(
                 "  policy \(status.policyVersion) (\(status.weightsDigest.prefix(12))), discriminator \(status.discriminatorVersion)"
             )
-            print(String(format: "  %d images, %.2f a second", status.progress.images, status.progress.imagesPerSecond))
-            let stages = status.progress.stageSeconds.sorted { $0.key < $1.key }.map {
-                String(format: "%@ %.2f s", $0.key, $0.value)
-            }
-            if let ceiling = status.progress.overlapCeiling, let reached = status.progress.overlapReached {
-                print(
-                    "  last epoch: " + stages.joined(separator: ", ")
-                        + String(format: "; overlap %.2f of at most %.2f", reached, ceiling))
-            }
+            print(
+                (["  \(status.progress.images) images"] + RunMetrics.live(status.progress.metrics)).joined(
+                    separator: ", "))
+            let times = RunMetrics.lastTimes(status.progress.metrics)
+            if !times.isEmpty { print("  last epoch: " + times.joined(separator: ", ")) }
+            print("  learner: \(seconds(status.seconds))")
             for worker in status.workers {
-                let shares = worker.seconds.sorted { $0.key < $1.key }.map {
-                    String(format: "%@ %.0f s", $0.key, $0.value)
-                }
                 print(
-                    "  \(worker.name) on \(worker.host): \(worker.state) \(worker.group ?? ""), \(worker.delivered) groups, "
-                        + shares.joined(separator: ", "))
+                    "  \(worker.name) on \(worker.host)"
+                        + (worker.program == status.program ? "" : ", advgrpo \(worker.program)")
+                        + ": \(worker.state) \(worker.group ?? ""), \(worker.delivered) groups, "
+                        + seconds(worker.seconds))
             }
             for group in status.groups {
                 print(

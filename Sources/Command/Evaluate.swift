@@ -1,10 +1,9 @@
 import AdvGRPO
 import ArgumentParser
 import Datasets
-import ImageModels
+import Foundation
 import Learner
 import MethodModels
-import Runtime
 import TensorCore
 
 /// `advgrpo evaluate`: how close a model's images are to references.
@@ -47,7 +46,7 @@ struct Evaluate: ParsableCommand {
         let texts = Array(try promptTexts().prefix(limit))
         let library = try ReferenceLibrary(path: references, required: texts)
         let folder = try backboneFolder()
-        try Beforehand.notePromptCuts(texts, model: options.model)
+        try Preflight.notePromptCuts(texts, model: options.model)
         let loaded = try options.load()
         let backbone = try VisionBackbone(
             folder: folder, engine: loaded.policy.engine, dtype: .float32, resize: .tensor,
@@ -56,22 +55,18 @@ struct Evaluate: ParsableCommand {
         let evaluator = try Evaluator(
             generator: loaded.generator, backbone: backbone, library: library, prompts: texts, imagesPerPrompt: count,
             side: loaded.side)
-        let result = try evaluator.measure(loaded.transformer, lanes: loaded.lanes)
+        let result = try evaluator.measure(loaded.velocity, lanes: loaded.lanes)
         if json { return try printJSON(result) }
         print("images            \(result.images) of \(result.prompts) prompts, features of \(folder)")
-        print("dinoSimilarity    \(result.dinoSimilarity)")
-        for (name, value) in [
-            ("frechetDistance   ", result.frechetDistance), ("diversity         ", result.diversity),
-            ("discriminatorAUC  ", result.discriminatorAUC),
-        ] {
-            if let value { print("\(name)\(value)") }
+        for (name, value) in result.figures {
+            print(name.padding(toLength: 18, withPad: " ", startingAt: 0) + "\(value)")
         }
         if !result.unmeasured.isEmpty { note("too few images to measure \(result.unmeasured.joined(separator: ", "))") }
     }
 
     /// - Throws: `CommandFailure` where nothing was named and the model's folder has none.
     private func backboneFolder() throws -> String {
-        let own = try ["dino-evaluation", "dino"].map(PipelineFiles(path: options.model).file)
+        let own = try ["dino-evaluation", "dino"].map(PolicyFiles(path: options.model).file)
         guard let folder = backbone ?? own.first(where: PromptFile.exists) else {
             throw CommandFailure(
                 "\(options.model) has no vision backbone in it: name a DINOv2 or DINOv3 folder with --backbone.")

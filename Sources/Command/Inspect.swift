@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import MethodModels
 import SafeTensors
 
 /// `advgrpo inspect`: what is in a weights file, a component folder, a pipeline or an adapter, without loading it.
@@ -103,6 +104,23 @@ enum Inspection {
                 ? weights.entries.map { Tensor(name: $0.name, dtype: $0.dtype.rawValue, shape: $0.shape) } : nil)
     }
 
+    /// Ends of tensor names that tell what a file holds which says nothing itself; the first that is found decides.
+    private static let adapters: [(suffix: String, architecture: String)] = [(".lora_A.weight", "LoRA adapter")]
+    private static let others: [(suffix: String, architecture: String)] = [
+        ("first_stage_model.decoder.conv_in.weight", "autoencoder in Stability's names"),
+        ("decoder.conv_in.weight", "AutoencoderKL"),
+        ("storage_tokens", "DINOv3 in Meta's names"),
+        ("blocks.0.attn.qkv.weight", "timm or Meta vision transformer"),
+        ("blocks.0.0.attn.qkv.weight", "Meta vision transformer"),
+        ("encoder.layer.0.attention.attention.query.weight", "Dinov2Model"),
+        ("layer.0.attention.q_proj.weight", "DINOv3ViTModel"),
+        ("vision_model.embeddings.class_embedding", "CLIPModel"),
+        ("vision_model.head.probe", "SiglipModel"),
+        ("text_model.embeddings.token_embedding.weight", "CLIP text encoder"),
+        ("encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder"),
+        ("layers.7.weight", "aesthetic predictor"),
+    ]
+
     /// The class its configuration names, else what its tensor names say.
     private static func architecture(configuration: String?, entries: [TensorEntry]) -> String {
         if let configuration, let data = FileManager.default.contents(atPath: configuration),
@@ -115,27 +133,9 @@ enum Inspection {
                 return "PEFT \(kind) adapter, rank \(fields["r"] as? Int ?? 0)"
             }
         }
-        let signatures: [(suffix: String, name: String)] = [
-            (".lora_A.weight", "LoRA adapter"),
-            (
-                "joint_blocks.0.x_block.attn.qkv.weight",
-                "Stable Diffusion 3 transformer in Stability's names (single-file checkpoint)"
-            ),
-            ("time_text_embed.timestep_embedder.linear_1.weight", "SD3Transformer2DModel"),
-            ("first_stage_model.decoder.conv_in.weight", "autoencoder in Stability's names"),
-            ("decoder.conv_in.weight", "AutoencoderKL"),
-            ("storage_tokens", "DINOv3 in Meta's names"),
-            ("blocks.0.attn.qkv.weight", "timm or Meta vision transformer"),
-            ("blocks.0.0.attn.qkv.weight", "Meta vision transformer"),
-            ("encoder.layer.0.attention.attention.query.weight", "Dinov2Model"),
-            ("layer.0.attention.q_proj.weight", "DINOv3ViTModel"),
-            ("vision_model.embeddings.class_embedding", "CLIPModel"),
-            ("vision_model.head.probe", "SiglipModel"),
-            ("text_model.embeddings.token_embedding.weight", "CLIP text encoder"),
-            ("encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder"),
-            ("layers.7.weight", "aesthetic predictor"),
-        ]
-        return signatures.first { signature in entries.contains { $0.name.hasSuffix(signature.suffix) } }?.name
+        let signatures = Self.adapters + PolicyModels.rows.flatMap { $0.signatures } + Self.others
+        return signatures.first { signature in entries.contains { $0.name.hasSuffix(signature.suffix) } }?
+            .architecture
             ?? "unknown architecture"
     }
 }

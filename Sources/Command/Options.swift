@@ -1,6 +1,8 @@
+public import AdvGRPO
 public import ArgumentParser
+import Configuration
+import Foundation
 import Platform
-import Runtime
 public import TensorCore
 
 /// A settings file and changes to it.
@@ -33,6 +35,27 @@ struct PeerOptions: ParsableArguments {
         }
     }
 }
+
+/// What models are computed with.
+struct ComputeOptions: ParsableArguments {
+    @Option(help: "Precision of the models: fp32 or bf16. An autoencoder is always fp32.")
+    var precision = NumericPrecision.fp32
+
+    @Option(help: "Engine that computes.")
+    var engine = EngineKind.default
+
+    @Option(help: "Threads; all processors unless given.")
+    var threads: Int?
+
+    func validate() throws {
+        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, not \(threads)") }
+    }
+
+    /// The threads.
+    var lanes: Lanes { Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount) }
+}
+
+extension NumericPrecision: ExpressibleByArgument {}
 
 /// How an answer is shown.
 struct ShowOptions: ParsableArguments {

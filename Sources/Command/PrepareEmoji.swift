@@ -1,19 +1,31 @@
-import ArgumentParser
-import Datasets
+public import ArgumentParser
+public import Datasets
 
-/// `advgrpo prepare-emoji`: the default data set, from Debian's Noto colour emoji font.
+extension EmojiStyle: ExpressibleByArgument {}
+
+/// `advgrpo prepare-emoji`: the data sets of the default run, from packages of Debian.
 struct PrepareEmoji: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prepare-emoji",
-        abstract: "Make the default data set from the font of Debian's fonts-noto-color-emoji.")
+        abstract: "Make a data set of captioned emoji from the pictures of a Debian package.")
 
-    @Option(help: "The font.", transform: expandingHome)
+    @Option(help: "Who drew the pictures: noto (fonts-noto-color-emoji) or emojione (ruby-gemojione).")
+    var style = EmojiStyle.noto
+
+    @Option(help: "The font that names the emoji, with Noto's pictures.", transform: expandingHome)
     var font = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 
     @Option(
-        help: "Folder for images, prompt2img.json, captions.json, train.txt, validation.txt and test.txt.",
+        help: "Folder of another style's pictures, named 1F600.png and so on; by default where its package puts them.",
         transform: expandingHome)
-    var out = "data/emoji"
+    var pictures: String?
+
+    @Option(
+        help: """
+            Folder for images, prompt2img.json, captions.json, train.txt, validation.txt and test.txt; by default \
+            data/emoji, or data/emoji-STYLE.
+            """, transform: expandingHome)
+    var out: String?
 
     @Option(help: "Side of the images, pixels.")
     var size = 64
@@ -22,8 +34,12 @@ struct PrepareEmoji: ParsableCommand {
     var references = 4
 
     func run() throws {
+        let output = out ?? (style == .noto ? "data/emoji" : "data/emoji-\(style.rawValue)")
         let summary = try EmojiDataset.prepare(
-            options: EmojiDataset.Options(font: font, output: out, size: size, referenceCount: references))
-        print("\(summary.captionCount) captions, \(summary.referenceCount) references in \(out)")
+            options: EmojiDataset.Options(
+                font: font, style: style, pictures: pictures, output: output, size: size, referenceCount: references))
+        print("\(summary.captionCount) captions, \(summary.referenceCount) references in \(output)")
+        guard let first = summary.leftOut.first, let last = summary.leftOut.last else { return }
+        note("\(summary.leftOut.count) captions have no picture in this style and are left out: \(first) ... \(last)")
     }
 }

@@ -1,13 +1,15 @@
 import ArgumentParser
+import Configuration
 import Foundation
 import Learner
 import Logging
 import Platform
+import Processes
 import Protocol
 import Relay
 import RewardServer
 import RolloutWorker
-import Runtime
+import RunFiles
 import TensorCore
 import Transport
 
@@ -22,6 +24,17 @@ struct RoleOptions: ParsableArguments {
     /// The endpoint of a server role: given here, in the settings, or a local socket of the run directory.
     func endpoint(_ given: String?, _ configured: String, role: String) throws -> Endpoint {
         try Endpoint(of: role, given ?? configured, in: runDir)
+    }
+
+    /// The journal of a role that keeps no other file: a request that ended it does not end the process that is started after it.
+    /// Where none can be kept, on a machine whose disk takes no files for example, it works without and says so.
+    func journal(of name: String, logger: Logger) -> RequestJournal? {
+        do {
+            return try RequestJournal(path: RequestJournal.path(of: name, logsFolder: runDir + "/logs"))
+        } catch {
+            logger.warning("\(error); a request that ends this process may end the next one, too")
+            return nil
+        }
     }
 }
 
@@ -106,7 +119,7 @@ struct RewardServerCommand: AsyncParsableCommand {
         let settings = try settings.load()
         // A supervisor has looked already.
         if !Lifeline.isSupervised {
-            try await onThread("references") { try Beforehand.checkReferences(settings, evaluates: false) }
+            try await onThread("references") { try Preflight.checkReferences(settings, evaluates: false) }
         }
         try RunDirectory.createFolders(path: role.runDir)
         try Logs.bootstrap(file: role.runDir + "/logs/reward-server.log")
@@ -121,7 +134,8 @@ struct RewardServerCommand: AsyncParsableCommand {
                 journal: journal, logger: logger)
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
-            let options = try ServerOptions(settings.cluster, logger: logger)
+            let options = try ServerOptions(
+                keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
             let socket = try Server(endpoint, on: loop, options: options, handler: server.router.handle)
             logger.info("ready at \(socket.endpoint)")
             server.run { socket.join($0) }
@@ -157,9 +171,13 @@ struct RelayCommand: AsyncParsableCommand {
         let logger = Logger(label: "relay")
         let loop = try SocketLoop()
         let client = try Client(learner, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .relay))
-        let relay = Relay(learner: client, maximumByteCount: memory << 20, shutdown: shutdown)
+        let relay = Relay(
+            learner: client, maximumByteCount: memory << 20, shutdown: shutdown,
+            journal: role.journal(of: "relay", logger: logger))
         let socket = try Server(
-            endpoint, on: loop, options: try ServerOptions(settings.cluster, logger: logger),
+            endpoint, on: loop,
+            options: try ServerOptions(
+                keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger),
             handler: relay.router.handle)
         logger.info("ready at \(socket.endpoint), weights from \(learner)")
         await shutdown.wait()
@@ -187,8 +205,17 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
     @Option(help: "Name of this worker, unique in the run; host and process id unless given.")
     var name: String?
 
+    func validate() throws {
+        guard let name else { return }
+        guard (1...128).contains(name.utf8.count), !name.contains("/"), !name.hasPrefix(".") else {
+            throw ValidationError("--name must be 1 to 128 bytes that name a file, without / and a leading dot")
+        }
+    }
+
     func run() async throws {
         let settings = try settings.load()
+        // A name of its own process means nothing to the next one: workers without a name keep one journal.
+        let journal = name ?? "rollout-worker"
         let name = name ?? "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)"
         try Logs.bootstrap(file: nil)
         let learner = try role.endpoint(connect, settings.cluster.endpoints.learner, role: "learner")
@@ -206,13 +233,15 @@ struct RolloutWorkerCommand: AsyncParsableCommand {
             let options = try ClientOptions(keys: settings.cluster.keys, as: .rolloutWorker)
             let worker = try RolloutWorker(
                 settings: settings, name: name, engine: try settings.engine.engine(),
-                learner: try Client(learner, on: loop, options: options),
-                rewardServer: try Client(rewardServer, on: loop, options: options),
-                relay: try relay.map { try Client($0, on: loop, options: options) },
-                journal: Lifeline.isSupervised
-                    ? try RequestJournal(path: RequestJournal.path(of: name, logsFolder: role.runDir + "/logs")) : nil,
-                shutdown: shutdown, logger: logger)
-            let serverOptions = isLocal ? ServerOptions() : try ServerOptions(settings.cluster, logger: logger)
+                peers: RolloutWorker.Peers(
+                    learner: try Client(learner, on: loop, options: options),
+                    rewardServer: try Client(rewardServer, on: loop, options: options),
+                    relay: try relay.map { try Client($0, on: loop, options: options) }),
+                journal: role.journal(of: journal, logger: logger), shutdown: shutdown, logger: logger)
+            let serverOptions =
+                isLocal
+                ? ServerOptions()
+                : try ServerOptions(keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
             let socket = try own.map { try Server($0, on: loop, options: serverOptions, handler: worker.router.handle) }
             if let socket { logger.info("ready at \(socket.endpoint)") }
             switch try worker.run() {

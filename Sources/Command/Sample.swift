@@ -1,20 +1,21 @@
-public import AdvGRPO
-public import ArgumentParser
+import AdvGRPO
+import ArgumentParser
+import ComputeRoles
+import Configuration
 import Datasets
 import Foundation
-import ImageModels
 import MethodModels
 import NeuralNetworks
 import Platform
+import Processes
 import Raster
-import Runtime
 import SafeTensors
 import TensorCore
 
 /// A model, an adapter and how to compute with them; shared by `sample` and `evaluate`.
 struct ModelOptions: ParsableArguments {
     @Option(
-        help: "Folder of a diffusers StableDiffusion3Pipeline, or a single-file checkpoint in such a folder.",
+        help: "Folder of a pipeline as diffusers saves it, or a single-file checkpoint in such a folder.",
         transform: expandingHome)
     var model: String
 
@@ -38,14 +39,7 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "Classifier-free guidance scale; 1 turns it off.")
     var guidance = 4.5
 
-    @Option(help: "Precision of transformer and text encoders: fp32 or bf16.")
-    var precision = NumericPrecision.fp32
-
-    @Option(help: "Engine that computes.")
-    var engine = EngineKind.default
-
-    @Option(help: "Threads; all processors unless given.")
-    var threads: Int?
+    @OptionGroup var compute: ComputeOptions
 
     @Option(help: "Side of the images in pixels; the model's default unless given.")
     var size: Int?
@@ -55,40 +49,31 @@ struct ModelOptions: ParsableArguments {
             throw ValidationError("--steps must be between 1 and 1000, not \(steps)")
         }
         guard guidance >= 1 else { throw ValidationError("--guidance must be at least 1, not \(guidance)") }
-        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, not \(threads)") }
         if let size, size < 1 { throw ValidationError("--size must be at least 1, not \(size)") }
     }
 
     /// The loaded model, ready to make images.
     func load() throws -> Loaded {
-        let engine = try engine.engine()
+        let engine = try compute.engine.engine()
         let policy = try DiffusionPolicy(
-            model: model, engine: engine, dtype: precision.dtype, settings: PolicySettings(fidelity: .fixed), seed: 0,
-            transformer: transformer)
-        var transformer = policy.pipeline.transformer
-        if let lora { transformer = try transformer.merged(LoRAAdapter(path: lora, engine: engine)) }
-        let factor = policy.pipeline.autoencoder.configuration.spatialFactor
-        let side = size ?? policy.pipeline.defaultLatentSide * factor
-        // Products are efficient from a few hundred rows on; larger pieces would only leave threads without work.
-        let tokenSide = max(1, side / (factor * transformer.configuration.patchSize))
-        let chunks = Chunks(size: max(1, min(4, 256 / (tokenSide * tokenSide))))
+            PolicySource(path: model, engine: engine, dtype: compute.precision.dtype, network: transformer),
+            settings: PolicySettings(fidelity: .fixed), seed: 0)
+        let velocity = try policy.velocity(merging: lora.map { try LoRAAdapter(path: $0, engine: engine) })
+        let side = size ?? policy.model.defaultSide
         let generator = try ImageGenerator(
-            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed, chunks: chunks)
+            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed)
         return Loaded(
-            policy: policy, transformer: transformer, generator: generator, side: side,
-            lanes: Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount))
+            policy: policy, velocity: velocity, generator: generator, side: side, lanes: compute.lanes)
     }
 
     struct Loaded {
         var policy: DiffusionPolicy
-        var transformer: MMDiT
+        var velocity: VelocityFunction
         var generator: ImageGenerator
         var side: Int
         var lanes: Lanes
     }
 }
-
-extension NumericPrecision: ExpressibleByArgument {}
 
 /// `advgrpo sample`: images of prompts, as PNG files.
 struct Sample: ParsableCommand {
@@ -125,16 +110,15 @@ struct Sample: ParsableCommand {
 
     func run() throws {
         let texts = try prompt.map { [PromptText.trimmed($0)] } ?? PromptFile.read(prompts ?? "")
-        try Beforehand.notePromptCuts(texts, model: options.model)
+        try Preflight.notePromptCuts(texts, model: options.model)
         let loaded = try options.load()
         let orders = ImageGenerator.Order.all(prompts: texts, count: count)
         let initial = try latents.map {
             try Self.readLatents($0, shape: loaded.generator.latentShape, count: orders.count, loaded)
         }
         let final = try loaded.generator.latents(
-            orders, transformer: loaded.transformer, initialLatents: initial, lanes: loaded.lanes)
-        let images = RGBImage.images(
-            of: loaded.policy.images(final, lanes: loaded.lanes))
+            orders, velocity: loaded.velocity, initialLatents: initial, lanes: loaded.lanes)
+        let images = RGBImage.images(of: loaded.policy.images(final, lanes: loaded.lanes))
         try Files<RuntimeError>.createFolder(out)
         for (order, image) in zip(orders, images) {
             let path = "\(out)/" + String(format: "%04d-%02d.png", order.promptIndex, order.imageIndex)

@@ -1,11 +1,12 @@
 public import AdvGRPO
 public import ArgumentParser
+import ComputeRoles
+import Configuration
 import Datasets
 import Foundation
 import ImageModels
 import MethodModels
 import Raster
-import Runtime
 import TensorCore
 
 /// `advgrpo score`: what frozen rewards say about image files.
@@ -39,14 +40,7 @@ struct Score: ParsableCommand {
         transform: expandingHome)
     var references: String?
 
-    @Option(help: "Precision of the models: fp32 or bf16.")
-    var precision = NumericPrecision.fp32
-
-    @Option(help: "Engine that computes.")
-    var engine = EngineKind.default
-
-    @Option(help: "Threads; all processors unless given.")
-    var threads: Int?
+    @OptionGroup var compute: ComputeOptions
 
     @Flag(help: "Print one JSON document and nothing else.")
     var json = false
@@ -77,13 +71,12 @@ struct Score: ParsableCommand {
         if images == nil, prompt == nil, let reader = reward.first(where: { $0.reads.contains(.prompt) }) {
             throw ValidationError("\(reader.rawValue) reads a prompt: give --prompt")
         }
-        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, not \(threads)") }
     }
 
     func run() throws {
         var document = Document(rewards: [], images: try items())
-        let engine = try engine.engine()
-        let lanes = Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount)
+        let engine = try compute.engine.engine()
+        let lanes = compute.lanes
         var folders = model[...]
         let prompts = document.images.compactMap(\.prompt)
         let library = try references.map { try ReferenceLibrary(path: $0, required: Set(prompts).sorted()) }
@@ -92,7 +85,7 @@ struct Score: ParsableCommand {
             document.rewards.append(
                 Document.Reward(name: component.rawValue, model: folder, divisor: component.divisor))
             let reward = try FrozenReward(
-                component, folder: folder ?? "", engine: engine, dtype: precision.dtype, chunks: Chunks(size: 4)
+                component, folder: folder ?? "", engine: engine, dtype: compute.precision.dtype, chunks: Chunks(size: 4)
             ) { prompt, width, height in
                 guard let library else { preconditionFailure("\(component.rawValue) without --references") }
                 return try library.references(of: prompt, width: width, height: height)

@@ -1,8 +1,10 @@
 import ArgumentParser
+import Configuration
 import Foundation
 import Learner
 import Logging
-import Runtime
+import Processes
+import RunFiles
 
 /// `advgrpo train`: the whole run on this machine, three kinds of processes under one supervisor.
 struct Train: AsyncParsableCommand {
@@ -44,9 +46,9 @@ struct Train: AsyncParsableCommand {
         }
         let settings = try Settings.load(path: file, overrides: overrides)
         try settings.checkPaths(file: file)
-        try await onThread("references") { try Beforehand.checkReferences(settings, evaluates: true) }
-        try await onThread("prompts") { try Beforehand.notePromptCuts(settings) }
-        try await onThread("plan") { try Beforehand.checkMemory(settings) }
+        try await onThread("references") { try Preflight.checkReferences(settings, evaluates: true) }
+        try await onThread("prompts") { try Preflight.notePromptCuts(settings) }
+        try await onThread("plan") { try Preflight.checkMemory(settings) }
         try await beginning(runDirectory) {
             try await supervise(settings, file: file, overrides: overrides, runDirectory: runDirectory)
         }
@@ -73,7 +75,7 @@ struct Train: AsyncParsableCommand {
             }
         let outcome = try await onThread("supervisor") {
             let claim = try RunClaim(logsFolder: runDirectory + "/logs")
-            try Beforehand.checkEndpoints(settings, runDirectory: runDirectory)
+            try Preflight.checkEndpoints(settings, runDirectory: runDirectory)
             note("run directory \(runDirectory)")
             if settings.cluster.workers == 0 {
                 note(

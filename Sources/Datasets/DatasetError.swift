@@ -3,34 +3,30 @@ internal import Raster
 
 /// Why a data set cannot be used or made.
 public struct DatasetError: Error, Sendable, CustomStringConvertible {
-    /// The kind of failure; new ones may be added.
-    public struct Code: Sendable, Hashable {
-        private enum Kind {
-            case unreadable, malformedList, duplicatePrompt, invalidReferences, unknownPrompt
-            case missingFont, malformedFont, invalidOptions, foreignFolder, unwritable
-        }
-        private let kind: Kind
-
+    /// The kind of failure; a later version may have more.
+    public enum Code: Sendable {
         /// A file cannot be opened or read.
-        public static let unreadable = Code(kind: .unreadable)
+        case unreadable
         /// A prompt list or prompt2img.json is not in its format.
-        public static let malformedList = Code(kind: .malformedList)
+        case malformedList
         /// A prompt occurs twice.
-        public static let duplicatePrompt = Code(kind: .duplicatePrompt)
+        case duplicatePrompt
         /// Prompts without references, or reference images that are missing or damaged.
-        public static let invalidReferences = Code(kind: .invalidReferences)
+        case invalidReferences
         /// A prompt that the reference library does not have was asked for.
-        public static let unknownPrompt = Code(kind: .unknownPrompt)
-        /// The emoji font is not installed.
-        public static let missingFont = Code(kind: .missingFont)
+        case unknownPrompt
+        /// The emoji font or the pictures of another style are not installed.
+        case missingPictures
+        /// A picture of a style is damaged.
+        case malformedPicture
         /// The font's tables are damaged or not of the kinds read here.
-        public static let malformedFont = Code(kind: .malformedFont)
+        case malformedFont
         /// A size or count outside its range.
-        public static let invalidOptions = Code(kind: .invalidOptions)
+        case invalidOptions
         /// The output folder holds something that `prepare` did not make.
-        public static let foreignFolder = Code(kind: .foreignFolder)
+        case foreignFolder
         /// The output cannot be written.
-        public static let unwritable = Code(kind: .unwritable)
+        case unwritable
     }
 
     public var code: Code

@@ -1,37 +1,46 @@
 import AdvGRPO
 import Protocol
-import Runtime
 
-/// What one epoch did, as metrics tell it; docs/metrics.md defines every name.
+/// What one epoch did: the record that `EpochReport.metrics` reads.
 struct EpochReport {
+    /// Wall seconds of an epoch's stages.
+    struct Seconds: Equatable {
+        /// From the end of the epoch before to the last score.
+        var rollout: Double
+        /// Of the policy's updates.
+        var policy: Double
+        /// Of both players' training.
+        var training: Double
+    }
+
     /// What the method did.
     let step: StepReport
     let imageCount: Int
     /// Images of the run, this epoch's included.
     let images: Int
+    /// After the epoch.
+    let policyVersion: Int
     /// The version that scored the epoch.
     let discriminatorVersion: Int
-    let discriminator: DiscriminatorTrained?
+    /// The reward server's figures, by name; empty where the discriminator did not learn, nil for what is not finite.
+    let discriminator: [String: Double?]
     /// Seconds of the workers by phase, summed over groups.
     let workerSeconds: [String: Double]
     /// Mean of each reward component.
     let componentMeans: [String: Double]
     /// How the epoch's stages could lie over each other, and did.
     let overlap: Overlap
-    /// From the end of the epoch before to the last score; of the policy's updates; of both players' training.
-    let rolloutSeconds: Double, policySeconds: Double, trainingSeconds: Double
+    let seconds: Seconds
 
     init(
-        step: StepReport, results: [GroupResult], discriminatorVersion: DiscriminatorVersion,
-        discriminator: DiscriminatorTrained?,
-        imagesBefore: Int, rolloutSeconds: Double, policySeconds: Double, trainingSeconds: Double
+        step: StepReport, results: [GroupResult], scoredBy version: DiscriminatorVersion, policyVersion: PolicyVersion,
+        discriminator: DiscriminatorTrained?, imagesBefore: Int, seconds: Seconds
     ) {
         self.step = step
-        self.discriminatorVersion = discriminatorVersion.rawValue
-        self.discriminator = discriminator
-        self.rolloutSeconds = rolloutSeconds
-        self.policySeconds = policySeconds
-        self.trainingSeconds = trainingSeconds
+        self.policyVersion = policyVersion.rawValue
+        discriminatorVersion = version.rawValue
+        self.discriminator = discriminator?.metrics ?? [:]
+        self.seconds = seconds
         imageCount = results.reduce(0) { $0 + $1.rewards.elementCount }
         images = imagesBefore + imageCount
         let workerSeconds = results.reduce(into: [:]) { sums, result in
@@ -41,8 +50,8 @@ struct EpochReport {
         let workers = Double(max(Set(results.map(\.worker)).count, 1))
         overlap = Overlap(
             generation: (workerSeconds["sample", default: 0] + workerSeconds["decode", default: 0]) / workers,
-            reward: workerSeconds["score", default: 0] / workers, training: trainingSeconds,
-            epoch: rolloutSeconds + trainingSeconds)
+            reward: workerSeconds["score", default: 0] / workers, training: seconds.training,
+            epoch: seconds.rollout + seconds.training)
         var sums: [String: (sum: Double, count: Int)] = [:]
         for (name, payload) in results.flatMap(\.components) {
             let values = payload.floats
@@ -53,54 +62,14 @@ struct EpochReport {
     }
 
     /// The whole epoch.
-    var epochSeconds: Double { rolloutSeconds + trainingSeconds }
-    var imagesPerSecond: Double { Double(imageCount) / max(epochSeconds, 1e-9) }
-
-    /// Wall seconds by stage.
-    var stageSeconds: [String: Double] {
-        [
-            "rollout": rolloutSeconds, "policy": policySeconds, "training": trainingSeconds,
-            "generation": overlap.generation, "reward": overlap.reward,
-        ]
-    }
+    var epochSeconds: Double { seconds.rollout + seconds.training }
 
     /// Every figure, by its metric's name.
-    func metrics(policyVersion: Int) -> [String: Double] {
-        var values: [String: Double] = [
-            "epoch": Double(step.epoch), "images": Double(images), "imagesPerSecond": imagesPerSecond,
-            "policyVersion": Double(policyVersion), "discriminatorVersion": Double(discriminatorVersion),
-            "trainsPolicy": step.plan.trainsPolicy ? 1 : 0,
-            "trainsDiscriminator": step.plan.trainsDiscriminator ? 1 : 0,
-            "seconds.epoch": epochSeconds, "seconds.rollout": rolloutSeconds, "seconds.policy": policySeconds,
-            "seconds.training": trainingSeconds, "reward.mean": step.advantages.rewardMean,
-            "reward.deviation": step.advantages.rewardDeviation,
-            "reward.groupDeviation": step.advantages.meanGroupDeviation,
-            "reward.zeroDeviationRatio": step.advantages.zeroDeviationRatio,
-            "overlap.ceiling": overlap.ceiling, "overlap.reached": overlap.reached,
-        ]
-        for (phase, seconds) in workerSeconds { values["seconds.worker.\(phase)"] = seconds }
-        for (name, mean) in componentMeans { values["reward.\(name)"] = mean }
-        if let first = step.updates.first {
-            let policy = step.policy
-            values["policy.loss"] = policy.loss
-            values["policy.approximateKL"] = policy.approximateKL
-            values["policy.clipFraction"] = policy.clipFraction
-            values["policy.clipFractionAbove"] = policy.clipFractionAbove
-            values["policy.clipFractionBelow"] = policy.clipFractionBelow
-            values["policy.ratioMean"] = policy.meanRatio
-            values["policy.firstRatioMean"] = first.statistics.meanRatio
-            values["policy.gradientNorm"] = step.gradientNorm
-            values["policy.referenceDistance"] = policy.referenceDistance
+    var values: [String: Double] {
+        let own = EpochReport.metrics.map { $0.values(of: self) } + [discriminator.mapValues { $0 ?? .nan }]
+        return own.reduce(into: [:]) { values, more in
+            values.merge(more) { _, _ in preconditionFailure("metric \(Set(more.keys)) twice") }
         }
-        if let discriminator {
-            values["discriminator.loss"] = discriminator.loss
-            values["discriminator.accuracy"] = discriminator.accuracy
-            values["discriminator.realMean"] = discriminator.realMean
-            values["discriminator.fakeMean"] = discriminator.fakeMean
-            values["discriminator.margin"] = discriminator.margin
-            values["discriminator.auc"] = discriminator.auc
-        }
-        return values
     }
 }
 

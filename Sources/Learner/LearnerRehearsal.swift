@@ -1,8 +1,9 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 import Datasets
 import MethodModels
 import NeuralNetworks
-public import Runtime
 public import TensorCore
 
 /// A learner's computations on an engine that only notes their memory.
@@ -10,6 +11,8 @@ public enum LearnerRehearsal {
     /// Loads the models, evaluates, and trains for two epochs with a snapshot.
     ///
     /// - Parameters:
+    ///   - settings: of the run.
+    ///   - engine: notes what it is asked for, and computes nothing.
     ///   - discriminatorStateByteCount: of the reward server's state, which its snapshots hold.
     ///   - prompts: of the run, at least one.
     ///   - promptCount: prompts whose embeddings it keeps in the end.
@@ -22,8 +25,8 @@ public enum LearnerRehearsal {
         let method = settings.method
         let policy = try trace.noting(.weights) {
             try DiffusionPolicy(
-                model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: method.policy,
-                seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
+                PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+                settings: method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         }
         let lanes = Lanes(count: settings.cluster.learnerThreads, engine: engine)
         let images = try trace.noting(.weights) {
@@ -161,9 +164,9 @@ private struct ImageRehearsal {
     func show(_ parameters: Parameters) throws {
         if !prompts.isEmpty {
             _ = try generator.images(
-                ImageGenerator.Order.all(prompts: prompts, count: 2), transformer: policy.transformer(parameters),
+                ImageGenerator.Order.all(prompts: prompts, count: 2), velocity: policy.velocity(parameters),
                 lanes: lanes)
         }
-        _ = try evaluator?.measure(policy.transformer(parameters), lanes: lanes)
+        _ = try evaluator?.measure(policy.velocity(parameters), lanes: lanes)
     }
 }

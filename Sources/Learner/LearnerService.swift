@@ -1,11 +1,14 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 import Datasets
 import Foundation
 import ImageModels
 import Logging
 import MethodModels
+public import Processes
 import Protocol
-public import Runtime
+import RunFiles
 import TensorCore
 public import Transport
 
@@ -42,9 +45,9 @@ public enum LearnerService {
         }
     }
 
-    /// Runs the learner to the end of its run. Blocks the calling thread.
+    /// Runs the learner. Blocks the calling thread until the run is complete, or, when the shutdown signal came, until its snapshot
+    /// is written.
     ///
-    /// - Returns: when the run is complete, or after the snapshot that the shutdown signal asked for.
     /// - Throws: typed errors that name file, key or peer; nothing half-written is left.
     public static func run(_ options: Options, shutdown: ShutdownSignal) throws {
         let settings = options.settings
@@ -54,7 +57,7 @@ public enum LearnerService {
             ? try RunDirectory.resume(path: options.runDirectory, settings: settings)
             : try RunDirectory.create(path: options.runDirectory, settings: settings)
         let models = try ModelDigest.pipeline(settings.model)
-        let monitor = Monitor(
+        let shared = SharedState(
             LearnerState(
                 runID: try runID(in: directory, models: models), contract: RunContract(settings.method),
                 settingsDigest: settings.methodDigest, models: models,
@@ -63,27 +66,28 @@ public enum LearnerService {
         let loop = try SocketLoop()
         defer { loop.shutdownBlocking() }
         let journal = try RequestJournal(path: RequestJournal.path(of: "learner", logsFolder: directory.logsFolder))
-        let desk = LearnerDesk(monitor: monitor, shutdown: shutdown, journal: journal)
-        var serverOptions = try ServerOptions(settings.cluster, logger: logger)
-        serverOptions.runID = monitor.withLock { $0.runID }
-        let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: desk.handle)
+        let handlers = LearnerHandlers(shared: shared, shutdown: shutdown, journal: journal, logger: logger)
+        var serverOptions = try ServerOptions(
+            keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
+        serverOptions.runID = shared.withLock { $0.runID }
+        let server = try Server(options.endpoint, on: loop, options: serverOptions, handler: handlers.handle)
         logger.info("ready at \(server.endpoint)")
 
         let engine = try settings.engine.engine()
         logger.info("engine \(engine.name): \(engine.kernel), \(Processor.description)")
         let policy = try DiffusionPolicy(
-            model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
-            seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
+            PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+            settings: settings.method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         let lanes = Lanes(count: settings.cluster.learnerThreads)
         let prompts = try PromptList(
             path: settings.data.prompts, without: settings.data.evaluationPrompts
         ).prompts
         let promptOrder = try PromptOrder(settings, promptCount: prompts.count)
-        if let cuts = PromptCuts(prompts, readers: try PromptReader.all(pipeline: settings.model)) {
+        if let cuts = PromptCuts(prompts, readers: try PolicyFiles(path: settings.model).promptReaders()) {
             logger.warning("\(cuts.warning)")
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
-        monitor.withLock { $0.rollout = rollout }
+        shared.withLock { $0.rollout = rollout }
         let rewardServer = try Client(
             options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .learner))
         // A run that is to end does not wait for the answers of a reward server that nobody may start again.
@@ -93,10 +97,12 @@ public enum LearnerService {
                 rewardServer.close()
             }
         }
+        let job = TrainingRun.Job(
+            settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, prompts: prompts,
+            promptOrder: promptOrder)
         let run = try TrainingRun(
-            settings: settings, directory: directory, policy: policy, rollout: rollout, lanes: lanes, monitor: monitor,
-            rewardServer: rewardServer, prompts: prompts, promptOrder: promptOrder,
-            studio: try Studio(
+            job, shared: shared, rewardServer: rewardServer,
+            outputs: try RunOutputs(
                 settings: settings, directory: directory, policy: policy, lanes: lanes, shutdown: shutdown,
                 logger: logger),
             shutdown: shutdown, logger: logger)
@@ -108,14 +114,14 @@ public enum LearnerService {
             while !isDeserted, !shutdown.isRequested, .now < end {
                 // Silence is no event: it is looked for again and again.
                 isDeserted =
-                    monitor.wait(for: "the workers to leave", limit: .milliseconds(200)) { state in
+                    shared.wait(for: "the workers to leave", limit: .milliseconds(200)) { state in
                         // At once: a worker that came between the two would be taken in and then left alone.
                         state.isClosed = state.isDeserted(now: monotonicMilliseconds())
                         return state.isClosed || shutdown.isRequested ? true : nil
                     } ?? false
             }
             // The socket's thread may still hold the last answers; who comes meanwhile is refused.
-            let _: Bool? = monitor.wait(for: "the last answers to leave", limit: .milliseconds(500)) { _ in nil }
+            let _: Bool? = shared.wait(for: "the last answers to leave", limit: .milliseconds(500)) { _ in nil }
             logger.info("the run is complete")
         case .interrupted: logger.info("stopped after a snapshot")
         }
@@ -137,7 +143,7 @@ public enum LearnerService {
     private static func runID(in directory: RunDirectory, models: [String: String]) throws -> RunID {
         let store = try SnapshotStore(folder: directory.checkpointsFolder)
         if !store.steps().isEmpty {
-            let record = try RunMoment.record(in: try store.newest(warn: { _ in }).path)
+            let record = try Checkpoint.record(in: try store.newest(warn: { _ in }).path)
             try record.checkModels(models, of: directory.path)
             return record.runID
         }

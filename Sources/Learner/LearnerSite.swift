@@ -1,7 +1,8 @@
 import AdvGRPO
+import Configuration
 import MethodModels
+import Processes
 import Protocol
-import Runtime
 import TensorCore
 
 /// An epoch on a cluster: workers sample, the reward server scores and trains the discriminator, the policy is trained here.
@@ -11,7 +12,7 @@ struct LearnerSite: EpochSite {
 
     private let run: TrainingRun
     /// Between the epochs: as this one found it, then as it left it.
-    private(set) var moment: RunMoment
+    private(set) var checkpoint: Checkpoint
     /// What the epoch did; nil before its end.
     private(set) var report: EpochReport?
     private var results: [GroupResult] = []
@@ -20,25 +21,26 @@ struct LearnerSite: EpochSite {
     private var collected = ContinuousClock.now
     private var policyDone = ContinuousClock.now
 
-    init(_ run: TrainingRun, moment: RunMoment) {
+    init(_ run: TrainingRun, checkpoint: Checkpoint) {
         self.run = run
-        self.moment = moment
+        self.checkpoint = checkpoint
     }
 
     mutating func collect(_ epoch: Int) throws -> [ScoredGroup] {
-        guard let results = try run.collect(moment) else { throw Interruption() }
+        guard let results = try run.collect(checkpoint) else { throw Interruption() }
         self.results = results
         run.enter(.training)
         (collected, policyDone) = (.now, .now)
-        let prompts: [String]
-        (prompts, ledger) = run.monitor.withLock { state in
+        ledger = run.shared.withLock { state in
             state.ledger.train(now: monotonicMilliseconds())
-            return (results.map { state.ledger.entries[$0.group.index].prompt }, state.ledger.counters)
+            return state.ledger.counters
         }
-        return try zip(results, prompts).map { try moment.trainer.scored($0, prompt: $1) }
+        return try results.map { try checkpoint.trainer.scored($0) }
     }
 
     mutating func compare(_ groups: [ScoredGroup]) throws -> Schedule.Evidence {
+        run.enter(.discriminator)
+        defer { run.enter(.training) }
         let measured = try TrainingRun.train(order(steps: 0), on: run.rewardServer)
         return Schedule.Evidence(realMean: measured.realMean, fakeMean: measured.fakeMean)
     }
@@ -49,43 +51,51 @@ struct LearnerSite: EpochSite {
             try TrainingRun.train(order, on: rewardServer)
         }
         discriminator = training
-        return { try training.value().auc }
+        return { [run] in
+            run.enter(.discriminator)
+            return try training.value().auc
+        }
     }
 
     /// The policy as it is now samples the next epoch while it is trained; the discriminator's next version scores it.
     mutating func overlapNext(_ plan: EpochPlan) throws {
         guard run.settings.method.rollout.overlap else { return }
-        moment.trainer.sampleWithCurrent()
-        let next = moment.discriminatorVersion.rawValue + (plan.trainsDiscriminator ? 1 : 0)
-        if moment.record.epoch + 1 < run.settings.run.epochs {
-            try run.open(moment.record.epoch + 1, moment, scoredBy: DiscriminatorVersion(rawValue: next))
+        checkpoint.trainer.sampleWithCurrent()
+        let next = checkpoint.discriminatorVersion.rawValue + (plan.trainsDiscriminator ? 1 : 0)
+        if checkpoint.record.epoch + 1 < run.settings.run.epochs {
+            try run.open(checkpoint.record.epoch + 1, checkpoint, scoredBy: DiscriminatorVersion(rawValue: next))
         }
     }
 
     mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport] {
         defer { policyDone = .now }
-        return try moment.trainer.update(moment.update, groups, advantages, lanes: run.lanes)
+        return try checkpoint.trainer.update(checkpoint.update, groups, advantages, lanes: run.lanes)
     }
 
     mutating func publish(_ step: StepReport) throws {
-        let scoredBy = moment.discriminatorVersion
+        run.enter(.publishing)
+        let scoredBy = checkpoint.discriminatorVersion
         let trained = try discriminator?.value()
-        if let trained { moment.discriminatorVersion = trained.version }
+        if let trained { checkpoint.discriminatorVersion = trained.version }
         let report = EpochReport(
-            step: step, results: results, discriminatorVersion: scoredBy, discriminator: trained,
-            imagesBefore: moment.record.images, rolloutSeconds: (collected - moment.epochBegan).seconds,
-            policySeconds: (policyDone - collected).seconds, trainingSeconds: (ContinuousClock.now - collected).seconds)
-        moment.record.advance(by: report, ledger: ledger)
+            step: step, results: results, scoredBy: scoredBy, policyVersion: checkpoint.trainer.version,
+            discriminator: trained, imagesBefore: checkpoint.record.images,
+            seconds: .init(
+                rollout: (collected - checkpoint.epochBegan).seconds, policy: (policyDone - collected).seconds,
+                training: (ContinuousClock.now - collected).seconds))
+        checkpoint.record.advance(by: report, ledger: ledger)
         self.report = report
         guard !run.settings.method.rollout.overlap else { return }
-        moment.trainer.sampleWithCurrent()
-        if !run.isOver(moment) { try run.open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion) }
+        checkpoint.trainer.sampleWithCurrent()
+        if !run.isOver(checkpoint) {
+            try run.open(checkpoint.record.epoch, checkpoint, scoredBy: checkpoint.discriminatorVersion)
+        }
     }
 
     /// What the reward server is told to train on, or with no steps to measure.
     private func order(steps: Int) -> DiscriminatorTraining {
         DiscriminatorTraining(
-            epoch: moment.record.epoch, fromVersion: moment.discriminatorVersion, groups: results.map(\.group),
+            epoch: checkpoint.record.epoch, fromVersion: checkpoint.discriminatorVersion, groups: results.map(\.group),
             steps: steps)
     }
 }

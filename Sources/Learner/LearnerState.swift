@@ -1,9 +1,13 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import MethodModels
+import Platform
+import Processes
 import Protocol
-import Runtime
+import WeightsTransfer
 
-/// What the learner's sockets and its training thread share. Lives in a `Monitor`; nothing here blocks.
+/// What the learner's sockets and its training thread share. Lives in a `SharedState`; nothing here blocks.
 struct LearnerState {
     /// A worker as the learner knows it.
     struct Worker: Sendable {
@@ -36,6 +40,8 @@ struct LearnerState {
     var results: [GroupID: GroupResult] = [:]
     var workers: [String: Worker] = [:]
     var phase = RunStatus.Phase.starting
+    /// Where the learner's time goes: the phases since the process began.
+    let clock = RoleClock(RunStatus.Phase.starting)
     var phaseSince = 0
     var epoch = 0
     var isLeasing = false
@@ -58,6 +64,7 @@ struct LearnerState {
     mutating func enter(_ phase: RunStatus.Phase, now: Int) {
         self.phase = phase
         phaseSince = now
+        clock.enter(phase)
     }
 }
 
@@ -80,7 +87,7 @@ extension LearnerState {
                 code: .modelMismatch,
                 message:
                     "worker \(hello.name) has another \(part) than the learner: its files hold other weights or settings",
-                remedy: "copy the learner's \(part) to \(hello.host)")
+                remedy: "copy the learner's \(part) to \(hello.process.host)")
         }
         if workers[hello.name] == nil { forgetWorkers() }
         var worker = workers[hello.name] ?? Worker(hello: hello, lastSeen: now, lastActive: now)
@@ -93,9 +100,7 @@ extension LearnerState {
         worker.lastSeen = now
         worker.lastActive = now
         workers[hello.name] = worker
-        return Welcome(
-            runID: runID, policyVersion: weights?.version, weightsDigest: weights?.digest,
-            discriminatorVersion: discriminatorVersion)
+        return Welcome(runID: runID, program: Program.version)
     }
 
     /// A worker asks for work.
@@ -118,10 +123,8 @@ extension LearnerState {
         }
         return .lease(
             Lease(
-                group: entry.group, prompt: entry.prompt, memberCount: contract.memberCount,
-                policyVersion: weights.version,
-                weightsDigest: weights.digest, manifest: weights.manifestDigest,
-                discriminatorVersion: discriminatorVersion, leaseID: lease,
+                leaseID: lease, group: entry.group, prompt: entry.prompt, memberCount: contract.memberCount,
+                weights: weights.reference, discriminatorVersion: discriminatorVersion,
                 expiresInMilliseconds: ledger.leaseMilliseconds))
     }
 
@@ -178,6 +181,11 @@ extension LearnerState {
             return
                 "group \(result.group) was scored by discriminator \(result.discriminatorVersion), current is \(discriminatorVersion)"
         }
+        // Of a group that is not open there is no prompt to compare with; the ledger says so.
+        if let leased = ledger.prompt(of: result.group), leased != result.prompt {
+            return
+                "group \(result.group) has the prompt \"\(leased.prefix(200))\", not \"\(result.prompt.prefix(200))\""
+        }
         do throws(Failure) {
             try contract.check(result, rollout)
             return nil
@@ -199,9 +207,7 @@ extension LearnerState {
         workers[heartbeat.worker]?.heartbeat = heartbeat
         let isHeld = heartbeat.group.map { ledger.renew(worker: heartbeat.worker, group: $0, now: now) } ?? true
         return HeartbeatAcknowledgement(
-            runState: stopReason == nil ? .running : .draining,
-            policyVersion: weights?.version ?? PolicyVersion(rawValue: 0), lost: isHeld ? nil : heartbeat.group,
-            nextInMilliseconds: heartbeatMilliseconds)
+            lost: isHeld ? nil : heartbeat.group, nextInMilliseconds: heartbeatMilliseconds)
     }
 
     /// When a worker reports again: twice a second, less often where all of them together would report more than 500 times a

@@ -142,7 +142,10 @@ public struct Ledger: Sendable, Equatable {
     /// A worker that holds a group gets the same lease again, as it lost the answer or asked twice; a lease time after it got
     /// the group, it has given it up.
     ///
-    /// - Parameter othersCanTry: whether some other worker, none of those named, could take a group.
+    /// - Parameters:
+    ///   - worker: its name.
+    ///   - now: the caller's monotonic clock, in milliseconds.
+    ///   - othersCanTry: whether some other worker, none of those named, could take a group.
     public mutating func lease(
         to worker: String, now: Int, othersCanTry: (Set<String>) -> Bool = { _ in false }
     ) -> (entry: Entry, lease: LeaseID)? {
@@ -292,6 +295,9 @@ public struct Ledger: Sendable, Equatable {
         entries[index].note(tryOf: worker, roundFrom: now + pause(after: entries[index]))
         set(index, .open, now: now)
     }
+
+    /// The prompt of a group of the epoch; nil when it has no such group.
+    public func prompt(of group: GroupID) -> String? { index(of: group).map { entries[$0].prompt } }
 
     private func index(of group: GroupID) -> Int? {
         guard entries.indices.contains(group.index), entries[group.index].group == group else { return nil }

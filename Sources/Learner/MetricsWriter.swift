@@ -1,6 +1,7 @@
 import AdvGRPO
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 
 /// One object an epoch, in `metrics.jsonl` and in TensorBoard's event file.
 final class MetricsWriter {
@@ -18,12 +19,17 @@ final class MetricsWriter {
         records = try MetricsFile.records(in: directory.metricsFile)
     }
 
-    func append(_ report: EpochReport, policyVersion: Int) throws {
+    /// Writes an epoch's figures.
+    ///
+    /// - Throws: `RuntimeError` naming the file.
+    func append(_ report: EpochReport) throws {
         let step = report.step.epoch + 1
-        let values = report.metrics(policyVersion: policyVersion)
+        let values = report.values
         let record = values.mapValues { JSONValue.number($0) }
         try lines.append(step: step, record)
-        try events.append(step: step, scalars: values.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
-        records.append(record.merging(["step": .number(Double(step))]) { _, new in new })
+        // TensorBoard has the step beside every value.
+        let scalars = values.filter { $0.key != "step" }.sorted { $0.key < $1.key }
+        try events.append(step: step, scalars: scalars.map { ($0.key, $0.value) })
+        records.append(record)
     }
 }

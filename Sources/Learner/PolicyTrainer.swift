@@ -1,12 +1,14 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
-import ImageModels
 import MethodModels
 import NeuralNetworks
+import Processes
 import Protocol
-import Runtime
 import SafeTensors
 import TensorCore
+import WeightsTransfer
 
 /// The policy under training: parameters, optimiser, average, and the version they make.
 struct PolicyTrainer {
@@ -32,10 +34,9 @@ struct PolicyTrainer {
         func read(_ name: String) throws -> Parameters {
             try Parameters(path: "\(folder)/\(name).safetensors", engine: policy.engine)
         }
-        let counts = try JSONDecoder().decode(
-            Counts.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/policy.json")))
+        let counts = try Self.counts(in: folder, version: version)
         let parameters = try read("policy")
-        _ = try policy.transformer(parameters)
+        _ = try policy.velocity(parameters)
         state = PolicyState(
             parameters: parameters,
             optimizer: AdamW(
@@ -54,15 +55,18 @@ struct PolicyTrainer {
     mutating func sampleWithCurrent() { sampling = (version, state.parameters) }
 
     /// A group as the update consumes it.
-    func scored(_ result: GroupResult, prompt: String) throws -> ScoredGroup {
+    func scored(_ result: GroupResult) throws -> ScoredGroup {
         ScoredGroup(
             group: result.group,
-            prompt: try policy.conditioning(prompt),
+            prompt: try policy.conditioning(result.prompt),
             trajectory: Trajectory(
                 stepIndices: result.stepIndices.int32s.map(Int.init),
                 latents: try result.latents.tensor(on: policy.engine),
                 logProbabilities: try result.logProbabilities.tensor(on: policy.engine)),
-            rewards: result.rewards.floats)
+            rewards: result.rewards.floats,
+            maps: result.maps.map {
+                RewardMaps(grid: PatchGrid(rows: $0.shape[1], columns: $0.shape[2]), floats: $0.floats)
+            })
     }
 
     /// The policy's updates of an epoch: a new version.
@@ -91,8 +95,28 @@ struct PolicyTrainer {
         var samplingVersion: Int
     }
 
+    /// The counts of a snapshot.
+    ///
+    /// - Throws: `corruptSnapshot` for numbers that no run has: it samples with its version or the one before.
+    private static func counts(in folder: String, version: PolicyVersion) throws -> Counts {
+        let path = folder + "/policy.json"
+        let counts = try JSONDecoder().decode(Counts.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+        let ranges = [
+            ("optimizerUpdates", counts.optimizerUpdates, 0...Int(UInt32.max)),
+            ("averageUpdates", counts.averageUpdates, 0...Int(UInt32.max)),
+            ("samplingVersion", counts.samplingVersion, max(0, version.rawValue - 1)...version.rawValue),
+        ]
+        for (name, value, range) in ranges where !range.contains(value) {
+            throw RuntimeError(
+                code: .corruptSnapshot, subject: path,
+                message: "has \(name) \(value), expected \(range.lowerBound) to \(range.upperBound)",
+                remedy: "remove the snapshot and continue from the one before")
+        }
+        return counts
+    }
+
     /// Writes everything a resumed run needs, and what was trained, averaged, for other programs: the adapter as PEFT and diffusers
-    /// read it, or the whole transformer as diffusers saves it.
+    /// read it, or the whole network as diffusers saves it.
     func write(to folder: String, baseModel: String) throws {
         try state.parameters.write(to: folder + "/policy.safetensors")
         try state.average.parameters.write(to: folder + "/policy-average.safetensors")
@@ -108,17 +132,16 @@ struct PolicyTrainer {
         if let adapter = policy.adapter(averaged) {
             try adapter.write(folder: folder + "/adapter", baseModel: baseModel)
         }
-        if let transformer = policy.wholeTransformer(averaged) {
-            try Self.write(
-                transformer, to: folder + "/transformer", base: PipelineFiles(path: baseModel).folder(of: .transformer))
+        if let network = policy.wholeNetwork(averaged), let part = try policy.networkPart() {
+            try Self.write(network, to: folder + "/" + part.name, configuration: part.configuration)
         }
     }
 
-    /// Weights with the base's configuration: what diffusers' `SD3Transformer2DModel.from_pretrained` reads.
-    private static func write(_ transformer: Parameters, to folder: String, base: String) throws {
-        let configuration = try ConfigurationFile.text(path: base + "/config.json")
+    /// Weights with the base's configuration: what `from_pretrained` of the network's class in diffusers reads.
+    private static func write(_ network: Parameters, to folder: String, configuration path: String) throws {
+        let configuration = try ConfigurationFile.text(path: path)
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        try transformer.write(to: folder + "/diffusion_pytorch_model.safetensors")
+        try network.write(to: folder + "/diffusion_pytorch_model.safetensors")
         try DurableFile.write([SharedBytes(copying: Array(configuration.utf8))], to: folder + "/config.json")
     }
 }

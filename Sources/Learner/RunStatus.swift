@@ -1,16 +1,24 @@
+import Platform
+public import Processes
 import Protocol
-import Runtime
+import WeightsTransfer
 
 /// The learner's whole view of a run: what `advgrpo status` prints and the progress line is made of.
 public struct RunStatus: Codable, Sendable, Equatable {
     /// What the learner's training thread does.
-    public enum Phase: String, Codable, Sendable {
+    public enum Phase: String, Codable, RoleActivity {
         /// Loads models, restores a snapshot.
         case starting
         /// Waits for the epoch's groups.
         case rollout
-        /// Updates policy and discriminator.
+        /// Updates the policy.
         case training
+        /// Waits for the reward server to train the discriminator.
+        case discriminator
+        /// Makes the next version known and opens the next epoch.
+        case publishing
+        /// Writes down what the epoch did.
+        case recording
         /// Writes a snapshot.
         case snapshot
         /// Renders a contact sheet.
@@ -19,6 +27,21 @@ public struct RunStatus: Codable, Sendable, Equatable {
         case evaluation
         /// The run is over.
         case finished
+
+        public var meaning: String {
+            switch self {
+            case .starting: "loads models, restores a snapshot and the reward server, opens the first epoch"
+            case .rollout: "waits for the epoch's groups"
+            case .training: "advantages and the policy's updates; the reward server trains meanwhile"
+            case .discriminator: "waits for the reward server to train the discriminator"
+            case .publishing: "makes the next version known and opens the next epoch"
+            case .recording: "writes down what the epoch did"
+            case .snapshot: "fetches the reward server's state and writes a snapshot"
+            case .preview: "renders a contact sheet"
+            case .evaluation: "evaluates before or after training"
+            case .finished: "waits for the workers to leave"
+            }
+        }
     }
 
     /// Figures of the run so far.
@@ -27,22 +50,10 @@ public struct RunStatus: Codable, Sendable, Equatable {
         public var epochs = 0
         /// Images sampled and trained on.
         public var images = 0
-        /// Over the last epoch.
-        public var imagesPerSecond = 0.0
-        /// Mean reward of the last epoch.
-        public var reward: Double?
-        /// Accuracy of the discriminator at its last training, in [0, 1].
-        public var discriminatorAccuracy: Double?
-        /// Area under the ROC curve on images it had not seen, in [0, 1].
-        public var discriminatorAUC: Double?
         /// Until the run ends, seconds.
         public var secondsLeft: Double?
-        /// The last epoch's seconds by stage.
-        public var stageSeconds: [String: Double] = [:]
-        /// Stages one after the other over the longest of them: what overlap can win at most, last epoch.
-        public var overlapCeiling: Double?
-        /// Stages one after the other over the epoch's wall time: what overlap won.
-        public var overlapReached: Double?
+        /// The newest value of every metric, by name; docs/metrics.md says what they are.
+        public var metrics: [String: Double] = [:]
 
         public init() {}
     }
@@ -54,6 +65,8 @@ public struct RunStatus: Codable, Sendable, Equatable {
         public var processID: Int
         public var processor: String
         public var engine: String
+        /// Version of the program.
+        public var program: String
         /// What it does, for which group.
         public var state: String
         public var group: String?
@@ -63,7 +76,7 @@ public struct RunStatus: Codable, Sendable, Equatable {
         public var delivered: Int
         /// Its last refused deliveries.
         public var refusals: [String]
-        /// Busy, idle, starved and blocked seconds; they add up to its uptime.
+        /// Seconds by what it did (`Heartbeat.State`); they add up to its uptime.
         public var seconds: [String: Double]
     }
 
@@ -89,6 +102,8 @@ public struct RunStatus: Codable, Sendable, Equatable {
     }
 
     public var runID: String
+    /// Version of the learner's program.
+    public var program: String
     public var phase: Phase
     public var phaseSeconds: Double
     public var epoch: Int
@@ -96,6 +111,8 @@ public struct RunStatus: Codable, Sendable, Equatable {
     public var weightsDigest: String
     public var discriminatorVersion: Int
     public var stopping: String?
+    /// The learner's seconds by phase; they add up to its uptime.
+    public var seconds: [String: Double]
     public var progress: Progress
     public var workers: [Worker]
     public var groups: [Group]
@@ -107,21 +124,19 @@ extension LearnerState {
     /// The view at `now`, milliseconds.
     func status(now: Int, waits: [(what: String, seconds: Double)]) -> RunStatus {
         RunStatus(
-            runID: runID.rawValue, phase: phase, phaseSeconds: Double(now - phaseSince) / 1000, epoch: epoch,
+            runID: runID.rawValue, program: Program.version, phase: phase,
+            phaseSeconds: Double(now - phaseSince) / 1000, epoch: epoch,
             policyVersion: weights?.version.rawValue ?? 0, weightsDigest: weights?.digest.hexadecimal ?? "",
-            discriminatorVersion: discriminatorVersion.rawValue, stopping: stopReason, progress: progress,
+            discriminatorVersion: discriminatorVersion.rawValue, stopping: stopReason,
+            seconds: clock.seconds(), progress: progress,
             workers: workers.sorted { $0.key < $1.key }.map { name, worker in
                 RunStatus.Worker(
-                    name: name, host: worker.hello.host, processID: worker.hello.processID,
-                    processor: worker.hello.processor,
-                    engine: worker.hello.engine, state: worker.heartbeat?.state.rawValue ?? "unknown",
+                    name: name, host: worker.hello.process.host, processID: worker.hello.process.processID,
+                    processor: worker.hello.process.processor, engine: worker.hello.process.engine,
+                    program: worker.hello.process.program, state: worker.heartbeat?.state.rawValue ?? "unknown",
                     group: worker.heartbeat?.group?.description, lastSeenSeconds: Double(now - worker.lastSeen) / 1000,
                     delivered: worker.delivered, refusals: Array(worker.refusals.suffix(5)),
-                    seconds: [
-                        "busy": worker.heartbeat?.busySeconds ?? 0, "idle": worker.heartbeat?.idleSeconds ?? 0,
-                        "starved": worker.heartbeat?.starvedSeconds ?? 0,
-                        "blocked": worker.heartbeat?.blockedSeconds ?? 0,
-                    ])
+                    seconds: worker.heartbeat?.seconds ?? [:])
             },
             groups: ledger.entries.map { RunStatus.Group($0, now: now) },
             waits: waits.map { RunStatus.Wait(who: "learner", what: $0.what, seconds: $0.seconds) },

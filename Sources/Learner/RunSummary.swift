@@ -1,5 +1,7 @@
+import AdvGRPO
 import Foundation
-public import Runtime
+public import MethodModels
+public import RunFiles
 
 /// Before and after of a finished run, as its evaluation files say.
 public struct RunSummary: Sendable {
@@ -23,19 +25,14 @@ public struct RunSummary: Sendable {
     /// The figures in the report's form.
     public var comparisons: [Report.Comparison] {
         guard before != nil || after != nil else { return [] }
-        return [
-            .init(
-                "Fréchet distance to the references", before: before?.frechetDistance, after: after?.frechetDistance,
-                aim: .lower),
-            .init(
-                "DINO similarity to own references", before: before?.dinoSimilarity, after: after?.dinoSimilarity,
-                aim: .higher),
-            .init("Diversity within a prompt", before: before?.diversity, after: after?.diversity, aim: .neither),
-            .init(
-                "AUC of a fresh discriminator", before: before?.discriminatorAUC, after: after?.discriminatorAUC,
-                aim: .lower,
-                note: "0.5: cannot be told from references"),
-        ]
+        let table = Evaluator.Result.metrics
+        let (first, last) = (before.map(table.values) ?? [:], after.map(table.values) ?? [:])
+        return table.section.metrics.map { metric in
+            // Where a figure is to go is said in a word; anything longer is no direction.
+            Report.Comparison(
+                metric.name, before: first[metric.name], after: last[metric.name],
+                aim: .init(rawValue: metric.healthy) ?? .neither, note: metric.meaning)
+        }
     }
 
     /// The figures as text.
@@ -43,7 +40,7 @@ public struct RunSummary: Sendable {
         let rows = comparisons.compactMap { comparison -> String? in
             guard let before = comparison.before, let after = comparison.after else { return nil }
             let change = before == 0 ? "" : String(format: "%+.1f%%", 100 * (after - before) / abs(before))
-            let name = comparison.name.padding(toLength: 36, withPad: " ", startingAt: 0)
+            let name = comparison.name.padding(toLength: 18, withPad: " ", startingAt: 0)
             return name + String(format: "%10.4f -> %10.4f  ", before, after) + change
         }
         guard let after else { return "no evaluation was made (run.evaluation.prompts is 0)" }

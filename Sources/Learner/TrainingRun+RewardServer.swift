@@ -1,10 +1,13 @@
 import AdvGRPO
+import ComputeRoles
 import Logging
 import MethodModels
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import TensorCore
 import Transport
+import WeightsTransfer
 
 /// What the run asks of the reward server, and what it takes for a lost state.
 extension TrainingRun {
@@ -53,25 +56,27 @@ extension TrainingRun {
         }
     }
 
-    /// Has the reward server continue from the moment's state.
+    /// Has the reward server continue from the checkpoint's state.
     ///
     /// - Throws: `RewardServerReset`; `modelChanged` when it scores with other models than the run began with; `Failure` when it
     ///   refuses this run.
-    func restoreRewardServer(_ moment: inout RunMoment) throws {
+    func restoreRewardServer(_ checkpoint: inout Checkpoint) throws {
         try waitForRewardServer()
-        let (version, state, runID) = (moment.discriminatorVersion, moment.discriminatorState, moment.record.runID)
+        let (version, state, runID) = (
+            checkpoint.discriminatorVersion, checkpoint.discriminatorState, checkpoint.record.runID
+        )
         let models = try Self.asking("the reward server cannot be restored", resetting: [.restoreInterrupted, .busy]) {
             try rewardServer.restoreDiscriminator(version, state, runID: runID)
         }
-        try moment.record.checkModels(models, of: directory.path)
-        moment.record.models = (moment.record.models ?? [:]).merging(models) { known, _ in known }
+        try checkpoint.record.checkModels(models, of: directory.path)
+        checkpoint.record.models = (checkpoint.record.models ?? [:]).merging(models) { known, _ in known }
         rewardServer.join(runID)
     }
 
     private var hello: Hello {
         RoleIdentity.hello(
             .learner, name: "learner", settings: settings, engine: policy.engine,
-            models: monitor.withLock { $0.models })
+            models: shared.withLock { $0.models })
     }
 
     /// Waits until the reward server answers at all; it may load for long, or be started again.
@@ -99,22 +104,44 @@ extension TrainingRun {
 
     /// Whether the reward server is still this run's, has the version that the epoch is scored with, and scores it. Another run's learner may
     /// have taken it, or a message of one that died before its first snapshot arrived late.
-    func checkRewardServer(_ moment: RunMoment) throws {
+    func checkRewardServer(_ checkpoint: Checkpoint) throws {
         let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
             try rewardServer.requestBlocking(hello, deadline: .seconds(15))
         }
-        guard welcome.runID == moment.record.runID else {
+        versions.note(welcome.program, of: "the reward server at \(rewardServer.endpoint)")
+        guard welcome.runID == checkpoint.record.runID else {
             throw RewardServerReset(reason: "the reward server serves run \(welcome.runID)")
         }
-        guard welcome.epoch == moment.record.epoch else {
+        guard welcome.epoch == checkpoint.record.epoch else {
             throw RewardServerReset(
-                reason: "the reward server scores epoch \(welcome.epoch ?? -1), expected \(moment.record.epoch)")
+                reason: "the reward server scores epoch \(welcome.epoch ?? -1), expected \(checkpoint.record.epoch)")
         }
-        guard welcome.discriminatorVersion == moment.discriminatorVersion else {
+        guard welcome.discriminatorVersion == checkpoint.discriminatorVersion else {
             throw RewardServerReset(
                 reason:
-                    "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(moment.discriminatorVersion)"
+                    "the reward server is at version \(welcome.discriminatorVersion?.rawValue ?? -1), expected \(checkpoint.discriminatorVersion)"
             )
         }
+    }
+
+    /// Where the time of the roles went that the learner knows of: its own, the reward server's as that says, the workers' as
+    /// their last heartbeats said.
+    func roleSeconds() -> [Report.RoleTime] {
+        let (own, workers) = shared.withLock { state in
+            (
+                state.clock.seconds(),
+                state.workers.sorted { $0.key < $1.key }.compactMap { name, worker in
+                    worker.heartbeat.map { Report.RoleTime(name: name, seconds: $0.seconds) }
+                }
+            )
+        }
+        var roles = [Report.RoleTime(name: "learner", seconds: own)]
+        do {
+            let health = try rewardServer.requestBlocking(HealthRequest(), deadline: .seconds(5))
+            roles.append(Report.RoleTime(name: "reward server", seconds: health.seconds))
+        } catch {
+            logger.notice("the report lacks the reward server's time: \(error)")
+        }
+        return roles + workers
     }
 }

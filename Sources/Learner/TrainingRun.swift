@@ -1,13 +1,17 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
 import Logging
 import MethodModels
 import NeuralNetworks
+import Processes
 import Protocol
 import Raster
-import Runtime
+import RunFiles
 import TensorCore
 import Transport
+import WeightsTransfer
 
 /// The learner's training thread: one epoch after the other, from a snapshot to the run's end.
 ///
@@ -38,34 +42,46 @@ final class TrainingRun {
     let policy: DiffusionPolicy
     let rollout: Rollout
     let lanes: Lanes
-    let monitor: Monitor<LearnerState>
+    let shared: SharedState<LearnerState>
     let rewardServer: Client
     let prompts: [String]
     /// Which of them an epoch samples.
     let promptOrder: PromptOrder
-    let studio: Studio
+    let outputs: RunOutputs
     let shutdown: ShutdownSignal
     let logger: Logger
+    let versions: ProgramVersions
     let progressLine: ProgressLine
     let snapshots: SnapshotStore
 
+    /// What is trained, on what, and where it is kept.
+    struct Job {
+        var settings: Settings
+        var directory: RunDirectory
+        var policy: DiffusionPolicy
+        var rollout: Rollout
+        var lanes: Lanes
+        var prompts: [String]
+        var promptOrder: PromptOrder
+    }
+
     init(
-        settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, rollout: Rollout, lanes: Lanes,
-        monitor: Monitor<LearnerState>, rewardServer: Client, prompts: [String], promptOrder: PromptOrder,
-        studio: Studio, shutdown: ShutdownSignal, logger: Logger
+        _ job: Job, shared: SharedState<LearnerState>, rewardServer: Client, outputs: RunOutputs,
+        shutdown: ShutdownSignal, logger: Logger
     ) throws {
-        self.settings = settings
-        self.directory = directory
-        self.policy = policy
-        self.rollout = rollout
-        self.lanes = lanes
-        self.monitor = monitor
+        settings = job.settings
+        directory = job.directory
+        policy = job.policy
+        rollout = job.rollout
+        lanes = job.lanes
+        prompts = job.prompts
+        promptOrder = job.promptOrder
+        self.shared = shared
         self.rewardServer = rewardServer
-        self.prompts = prompts
-        self.promptOrder = promptOrder
-        self.studio = studio
+        self.outputs = outputs
         self.shutdown = shutdown
         self.logger = logger
+        versions = ProgramVersions(logger: logger)
         progressLine = ProgressLine()
         snapshots = try SnapshotStore(folder: directory.checkpointsFolder, keptCount: settings.run.snapshotsKept)
     }
@@ -77,7 +93,7 @@ final class TrainingRun {
                 return try runFromSnapshot()
             } catch let reset as RewardServerReset {
                 logger.warning("\(reset.reason); going back to the last snapshot")
-                monitor.withLock { $0.isLeasing = false }
+                shared.withLock { $0.isLeasing = false }
             } catch is Interruption {
                 return .interrupted
             }
@@ -86,61 +102,69 @@ final class TrainingRun {
 
     private func runFromSnapshot() throws -> Ending {
         enter(.starting)
-        var moment = try RunMoment.newest(in: snapshots, run: self)
-        monitor.withLock {
-            $0.ledger.restore(moment.record.ledger)
+        var checkpoint = try Checkpoint.newest(in: snapshots, run: self)
+        shared.withLock {
+            $0.ledger.restore(checkpoint.record.ledger)
             $0.results = [:]
         }
-        try restoreRewardServer(&moment)
-        let metrics = try MetricsWriter(directory: directory, resumingAfter: moment.record.epoch)
-        if snapshots.steps().isEmpty { try snapshot(&moment) }
-        try studio.showBefore(moment.trainer, epoch: moment.record.epoch) { self.enter($0) }
-        try open(moment.record.epoch, moment, scoredBy: moment.discriminatorVersion)
+        try restoreRewardServer(&checkpoint)
+        let metrics = try MetricsWriter(directory: directory, resumingAfter: checkpoint.record.epoch)
+        if snapshots.steps().isEmpty { try snapshot(&checkpoint) }
+        try outputs.showBefore(checkpoint.trainer, epoch: checkpoint.record.epoch) { self.enter($0) }
+        try open(checkpoint.record.epoch, checkpoint, scoredBy: checkpoint.discriminatorVersion)
         logger.info(
-            "training from epoch \(moment.record.epoch) of \(settings.run.epochs), policy \(moment.trainer.version)")
+            "training from epoch \(checkpoint.record.epoch) of \(settings.run.epochs), policy \(checkpoint.trainer.version)"
+        )
 
-        while !isOver(moment) {
+        while !isOver(checkpoint) {
             if let reason = shutdown.drainReason {
-                logger.info("stopping after epoch \(moment.record.epoch)", metadata: ["reason": "\(reason)"])
-                snapshotBeforeLeaving(&moment)
+                logger.info("stopping after epoch \(checkpoint.record.epoch)", metadata: ["reason": "\(reason)"])
+                snapshotBeforeLeaving(&checkpoint)
                 return .interrupted
             }
-            moment.epochBegan = .now
-            var site = LearnerSite(self, moment: moment)
-            var schedule = moment.schedule
+            checkpoint.epochBegan = .now
+            var site = LearnerSite(self, checkpoint: checkpoint)
+            var schedule = checkpoint.schedule
             do {
-                _ = try Epoch(moment.record.epoch, deviation: settings.method.policy.advantageStandardDeviation).run(
-                    at: &site, schedule: &schedule)
+                let method = settings.method.policy
+                _ = try Epoch(
+                    checkpoint.record.epoch, deviation: method.advantageStandardDeviation, patches: method.patchCredit
+                ).run(at: &site, schedule: &schedule)
             } catch is LearnerSite.Interruption {
-                snapshotBeforeLeaving(&moment)
+                snapshotBeforeLeaving(&checkpoint)
                 return .interrupted
             }
-            moment = site.moment
-            moment.schedule = schedule
+            checkpoint = site.checkpoint
+            checkpoint.schedule = schedule
             guard let epoch = site.report else { preconditionFailure("an epoch ended without a report") }
-            try metrics.append(epoch, policyVersion: moment.trainer.version.rawValue)
-            report(epoch, moment)
-            if moment.record.epoch % settings.run.snapshotEvery == 0 || isOver(moment) { try snapshot(&moment) }
-            if settings.run.previewEvery > 0, moment.record.epoch % settings.run.previewEvery == 0 {
+            enter(.recording)
+            try metrics.append(epoch)
+            report(epoch, checkpoint)
+            if checkpoint.record.epoch % settings.run.snapshotEvery == 0 || isOver(checkpoint) {
+                try snapshot(&checkpoint)
+            }
+            if settings.run.previewEvery > 0, checkpoint.record.epoch % settings.run.previewEvery == 0 {
                 enter(.preview)
-                try studio.preview(moment.trainer, epoch: moment.record.epoch)
+                try outputs.preview(checkpoint.trainer, epoch: checkpoint.record.epoch)
             }
         }
-        monitor.withLock { $0.stopReason = "the run is complete" }
-        try studio.showAfter(moment.trainer, metrics: metrics.records, record: moment.record) { self.enter($0) }
+        shared.withLock { $0.stopReason = "the run is complete" }
+        try outputs.showAfter(
+            checkpoint.trainer, metrics: metrics.records, record: checkpoint.record, roles: { self.roleSeconds() }
+        ) { self.enter($0) }
         enter(.finished)
         progressLine.finish()
         return .completed
     }
 
     /// Whether the run has had its epochs or its minutes.
-    func isOver(_ moment: RunMoment) -> Bool {
-        moment.record.epoch >= settings.run.epochs
-            || (settings.run.minutes > 0 && moment.record.trainingSeconds >= 60 * settings.run.minutes)
+    func isOver(_ checkpoint: Checkpoint) -> Bool {
+        checkpoint.record.epoch >= settings.run.epochs
+            || (settings.run.minutes > 0 && checkpoint.record.trainingSeconds >= 60 * settings.run.minutes)
     }
 
     func enter(_ phase: RunStatus.Phase) {
-        monitor.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
+        shared.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
     }
 
     // MARK: Rollout
@@ -149,12 +173,12 @@ final class TrainingRun {
     ///
     /// - Parameter version: the discriminator that is to score them, which may still be in training.
     /// - Throws: `WireError` for weights that cannot be published, `RewardServerReset`.
-    func open(_ epoch: Int, _ moment: RunMoment, scoredBy version: DiscriminatorVersion) throws {
+    func open(_ epoch: Int, _ checkpoint: Checkpoint, scoredBy version: DiscriminatorVersion) throws {
         let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
         try openAtRewardServer(epoch)
-        let published = try moment.trainer.published()
+        let published = try checkpoint.trainer.published()
         // The results of the epoch before are returned to be freed outside the lock: that takes a while for thousands.
-        _ = monitor.withLock { state in
+        _ = shared.withLock { state in
             defer { state.results = [:] }
             state.weights = published
             state.discriminatorVersion = version
@@ -170,13 +194,13 @@ final class TrainingRun {
     ///
     /// - Returns: the results in group order; nil when the shutdown signal came first.
     /// - Throws: `RewardServerReset`; `RuntimeError` when too many groups are quarantined.
-    func collect(_ moment: RunMoment) throws -> [GroupResult]? {
+    func collect(_ checkpoint: Checkpoint) throws -> [GroupResult]? {
         enter(.rollout)
-        defer { monitor.withLock { $0.isLeasing = false } }
+        defer { shared.withLock { $0.isLeasing = false } }
         var saysWaiting = ContinuousClock.now + .seconds(15)
         while true {
             if shutdown.isRequested { return nil }
-            let results = monitor.wait(for: "the groups of epoch \(moment.record.epoch)", limit: .seconds(1)) {
+            let results = shared.wait(for: "the groups of epoch \(checkpoint.record.epoch)", limit: .seconds(1)) {
                 state -> [GroupResult]? in
                 guard state.ledger.isComplete else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
@@ -185,24 +209,24 @@ final class TrainingRun {
                 try checkQuarantine()
                 return results
             }
-            monitor.withLock { state in
+            shared.withLock { state in
                 for (group, worker) in state.ledger.expire(now: monotonicMilliseconds()) {
                     logger.warning("worker \(worker) did not deliver group \(group) in time; it goes to another")
                 }
             }
-            if ContinuousClock.now > saysWaiting, monitor.withLock({ $0.workers.isEmpty }) {
+            if ContinuousClock.now > saysWaiting, shared.withLock({ $0.workers.isEmpty }) {
                 logger.notice(
                     "no worker has joined: start one with advgrpo rollout-worker \(directory.path)/settings.yaml, --connect and --reward-server"
                 )
                 saysWaiting += .seconds(300)
             }
-            try checkRewardServer(moment)
+            try checkRewardServer(checkpoint)
         }
     }
 
     /// A run that loses a fifth of an epoch's groups has something to be told about.
     private func checkQuarantine() throws {
-        let (bad, total) = monitor.withLock { ($0.ledger.quarantined, $0.ledger.entries.count) }
+        let (bad, total) = shared.withLock { ($0.ledger.quarantined, $0.ledger.entries.count) }
         for entry in bad { logger.error("group \(entry.group) is quarantined: \(entry.failures.last ?? "no cause")") }
         guard bad.count * 5 < total else {
             throw RuntimeError(
@@ -215,13 +239,13 @@ final class TrainingRun {
 
     // MARK: Snapshots
 
-    private func snapshot(_ moment: inout RunMoment) throws {
+    private func snapshot(_ checkpoint: inout Checkpoint) throws {
         enter(.snapshot)
-        moment.discriminatorState = try Self.asking("the reward server has no state to snapshot", resetting: nil) {
-            try rewardServer.discriminatorState(moment.discriminatorVersion)
+        checkpoint.discriminatorState = try Self.asking("the reward server has no state to snapshot", resetting: nil) {
+            try rewardServer.discriminatorState(checkpoint.discriminatorVersion)
         }
-        let frozen = moment
-        let written = try snapshots.write(step: moment.record.epoch) {
+        let frozen = checkpoint
+        let written = try snapshots.write(step: checkpoint.record.epoch) {
             try frozen.write(to: $0, baseModel: self.settings.model)
         }
         logger.info("snapshot \(written.path)")
@@ -229,38 +253,32 @@ final class TrainingRun {
 
     /// Takes a snapshot where there is none yet and the reward server still answers. Without it nothing is lost but time: the
     /// epochs since the last one are run again, with the same bits.
-    private func snapshotBeforeLeaving(_ moment: inout RunMoment) {
+    private func snapshotBeforeLeaving(_ checkpoint: inout Checkpoint) {
         if shutdown.reason == Lifeline.goneReason { return }
-        if let newest = try? snapshots.newest(warn: { _ in }), newest.step == moment.record.epoch { return }
+        if let newest = try? snapshots.newest(warn: { _ in }), newest.step == checkpoint.record.epoch { return }
         do {
-            try snapshot(&moment)
+            try snapshot(&checkpoint)
         } catch {
             logger.warning(
-                "no snapshot of epoch \(moment.record.epoch): \(error); --resume goes on from the one before")
+                "no snapshot of epoch \(checkpoint.record.epoch): \(error); --resume goes on from the one before")
         }
     }
 
     /// Shows the epoch on the progress line and in the status.
-    private func report(_ epoch: EpochReport, _ moment: RunMoment) {
-        let byTime = settings.run.minutes > 0 ? moment.record.trainingSeconds / (60 * settings.run.minutes) : 0
-        let fraction = min(1, max(byTime, Double(moment.record.epoch) / Double(settings.run.epochs)))
-        let left = fraction > 0 ? moment.record.trainingSeconds * (1 - fraction) / fraction : nil
-        monitor.withLock { state in
-            state.progress.images = moment.record.images
-            state.progress.imagesPerSecond = epoch.imagesPerSecond
-            state.progress.reward = epoch.step.advantages.rewardMean
-            state.progress.discriminatorAccuracy = epoch.discriminator?.accuracy ?? state.progress.discriminatorAccuracy
-            state.progress.discriminatorAUC = epoch.discriminator?.auc ?? state.progress.discriminatorAUC
+    private func report(_ epoch: EpochReport, _ checkpoint: Checkpoint) {
+        let byTime = settings.run.minutes > 0 ? checkpoint.record.trainingSeconds / (60 * settings.run.minutes) : 0
+        let fraction = min(1, max(byTime, Double(checkpoint.record.epoch) / Double(settings.run.epochs)))
+        let values = epoch.values
+        let left = fraction > 0 ? checkpoint.record.trainingSeconds * (1 - fraction) / fraction : nil
+        shared.withLock { state in
+            state.progress.images = checkpoint.record.images
             state.progress.secondsLeft = left
-            state.progress.stageSeconds = epoch.stageSeconds
-            state.progress.overlapCeiling = epoch.overlap.ceiling
-            state.progress.overlapReached = epoch.overlap.reached
+            state.progress.metrics.merge(values.filter { $0.value.isFinite }) { _, new in new }
         }
         progressLine.update(
             Progress(
-                epoch: moment.record.epoch, epochCount: settings.run.epochs,
+                epoch: checkpoint.record.epoch, epochCount: settings.run.epochs,
                 phase: epoch.step.plan.trainsPolicy ? "training" : "warming up", fraction: fraction,
-                imagesPerSecond: epoch.imagesPerSecond, reward: epoch.step.advantages.rewardMean,
-                discriminatorAccuracy: epoch.discriminator?.accuracy, secondsLeft: left))
+                figures: RunMetrics.live(values), secondsLeft: left))
     }
 }

@@ -1,92 +1,100 @@
 public import AdvGRPO
-public import ImageModels
 public import NeuralNetworks
 import Synchronization
 public import TensorCore
 
-/// A Stable Diffusion 3 pipeline as the method sees it: prompts to conditioning, trained parameters to a velocity, latents to
-/// images.
+/// A policy model and what is trained of it: prompts to conditioning, trained parameters to a velocity, latents to images.
 ///
 /// The learner trains through the very function the workers sample with: an adapter enters by merging, W + (alpha / r) B A,
 /// in both places, so the first ratio of an epoch is 1 to the bit.
 public final class DiffusionPolicy: Sendable {
     /// The base model, without what is trained.
-    public let pipeline: StableDiffusion3Pipeline
+    public let model: any PolicyModel
     /// Which weights are trained.
     public let settings: PolicySettings
     /// Runs the models.
     public let engine: any Engine
+    private let source: PolicySource
     private let initialAdapter: LoRAAdapter?
     private let embeddings = Mutex<[String: Conditioning]>([:])
     /// Where embeddings are kept between processes; nil where they are not.
     private let cache: EmbeddingCache?
     /// The text encoder, once a prompt needed it.
-    private let textEncoder: Mutex<SD3TextEncoder?>
-    private let loadTextEncoder: @Sendable () throws -> SD3TextEncoder
+    private let textEncoder: Mutex<TextEncoder?>
 
-    /// Loads the pipeline.
+    /// Loads the model.
     ///
     /// - Parameters:
-    ///   - model: a `StableDiffusion3Pipeline` (see `PipelineFiles`).
-    ///   - dtype: precision of transformer and text encoders.
+    ///   - source: where the model lies, and what computes it.
+    ///   - settings: the adapter's shape, the update.
     ///   - seed: of the run; it draws the adapter's A.
     ///   - withTextEncoder: false where nobody asks for `conditioning`.
-    ///   - embeddings: folder that keeps embeddings of prompts between processes; the text encoder is loaded when a prompt is not
-    ///     there. nil or empty: loaded now.
-    ///   - transformer: folder of a transformer in place of the pipeline's.
+    ///   - embeddings: folder that keeps embeddings of prompts between processes; the text encoder is loaded when a
+    ///     prompt is not there. nil or empty: loaded now.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
-        model: String, engine: any Engine, dtype: DType, settings: PolicySettings, seed: UInt64,
-        withTextEncoder: Bool = true, embeddings: String? = nil, transformer: String? = nil
+        _ source: PolicySource, settings: PolicySettings, seed: UInt64, withTextEncoder: Bool = true,
+        embeddings: String? = nil
     ) throws {
-        let files = try PipelineFiles(path: model)
-        var pipeline = try StableDiffusion3Pipeline(
-            files, engine: engine, dtype: dtype, transformer: transformer)
-        loadTextEncoder = { try SD3TextEncoder(files, engine: engine, dtype: dtype) }
-        let root = withTextEncoder ? embeddings ?? "" : ""
-        cache = root.isEmpty ? nil : try EmbeddingCache(root: root, model: model, engine: engine, dtype: dtype)
-        if withTextEncoder, cache == nil {
-            textEncoder = Mutex(try loadTextEncoder())
-        } else {
-            textEncoder = Mutex(nil)
-        }
-        pipeline.transformer.activationByteLimit = settings.gradientCheckpointing.activationByteLimit
-        self.pipeline = pipeline
+        var source = source
+        source.activationByteLimit = settings.gradientCheckpointing.activationByteLimit
+        self.source = source
         self.settings = settings
-        self.engine = engine
+        engine = source.engine
+        model = try source.model()
+        let root = withTextEncoder ? embeddings ?? "" : ""
+        cache = root.isEmpty ? nil : try EmbeddingCache(root: root, source: source)
+        textEncoder = Mutex(withTextEncoder && cache == nil ? try source.textEncoder() : nil)
         switch settings.adapter {
         case .lora:
             let lora = settings.lora
+            let targets = lora.targets.isEmpty ? source.files.model.adapterTargets : lora.targets
             initialAdapter = try LoRAAdapter(
-                configuration: LoRAConfiguration(rank: lora.rank, alpha: lora.alpha, targets: lora.targets),
-                model: pipeline.transformer.parameters, seed: seed, source: model)
+                configuration: LoRAConfiguration(rank: lora.rank, alpha: lora.alpha, targets: targets),
+                model: model.parameters, seed: seed, source: source.files.path)
         case .full: initialAdapter = nil
         }
     }
 
     /// What is trained, before the first update; fp32.
     public var initialParameters: Parameters {
-        initialAdapter?.parameters ?? pipeline.transformer.trainableParameters.converted(to: .float32)
+        initialAdapter?.parameters ?? model.trainableParameters.converted(to: .float32)
     }
 
     /// The adapter with these values, for export; nil when all weights are trained.
     public func adapter(_ parameters: Parameters) -> LoRAAdapter? { initialAdapter?.replacing(parameters) }
 
-    /// All tensors of the transformer with these trained parameters, fp32, for export; nil when an adapter is trained.
-    public func wholeTransformer(_ parameters: Parameters) -> Parameters? {
+    /// All tensors of the network with these trained parameters, fp32, for export; nil when an adapter is trained.
+    public func wholeNetwork(_ parameters: Parameters) -> Parameters? {
         guard initialAdapter == nil else { return nil }
-        return pipeline.transformer.parameters.merging(parameters).converted(to: .float32)
+        return model.parameters.merging(parameters).converted(to: .float32)
     }
 
-    /// The transformer with these trained parameters; tracked ones make it tracked.
+    /// The network's part on disk, whose configuration belongs to an exported network; nil where the model has none.
+    public func networkPart() throws -> ModelPart? { try source.files.part(.network) }
+
+    // MARK: v(x, t, c; θ)
+
+    /// The velocity with these trained parameters; tracked ones make it tracked.
     ///
     /// - Throws: `ModelError` when names or shapes are not those of `initialParameters`.
-    public func transformer(_ parameters: Parameters) throws -> MMDiT {
+    public func velocity(_ parameters: Parameters) throws -> VelocityFunction {
+        try model.velocity(with: weights(parameters))
+    }
+
+    /// The base model's velocity, with an adapter's update added to its weights where there is one.
+    ///
+    /// - Throws: `missing` or `wrongShape` when the adapter belongs to another model.
+    public func velocity(merging adapter: LoRAAdapter?) throws -> VelocityFunction {
+        guard let adapter else { return model.velocity }
+        return try model.velocity(with: adapter.mergedWeights(into: model.parameters))
+    }
+
+    /// The network's tensors that trained parameters change, in its precision.
+    private func weights(_ parameters: Parameters) throws -> Parameters {
         try check(parameters)
-        guard let initialAdapter else {
-            return try pipeline.transformer.replacing(parameters.converted(to: pipeline.transformer.dtype))
-        }
-        return try pipeline.transformer.merged(initialAdapter.replacing(parameters))
+        guard let initialAdapter else { return parameters.converted(to: model.dtype) }
+        return try initialAdapter.replacing(parameters).mergedWeights(into: model.parameters)
     }
 
     private func check(_ parameters: Parameters) throws {
@@ -103,24 +111,14 @@ public final class DiffusionPolicy: Sendable {
         }
     }
 
-    /// A transformer's velocity as the method calls it.
-    public static func velocity(of transformer: MMDiT) -> VelocityFunction {
-        { latents_BCHW, timestep, conditioning in
-            transformer.velocity(
-                latents_BCHW, timesteps: Array(repeating: timestep, count: latents_BCHW.shape[0]),
-                conditioning: conditioning)
-        }
-    }
-
     /// A version of the policy as workers sample with it: the trained parameters are merged here, once a version.
     ///
     /// - Throws: `ModelError` when names or shapes are not those of `initialParameters`.
     public func sampling(_ parameters: Parameters) throws -> SamplingPolicy {
         // Both have the same weights: merged once, packed once.
-        let tracked = try transformer(parameters.tracked())
+        let tracked = try weights(parameters.tracked())
         return SamplingPolicy(
-            velocity: Self.velocity(of: try tracked.replacing(tracked.parameters.detached)),
-            windowVelocity: Self.velocity(of: tracked))
+            velocity: try model.velocity(with: tracked.detached), windowVelocity: try model.velocity(with: tracked))
     }
 
     /// The policy as functions of its trained parameters, for the update.
@@ -128,13 +126,15 @@ public final class DiffusionPolicy: Sendable {
         TrainablePolicy(
             velocity: { parameters in
                 // Parameters come from `initialParameters` by updates, which keep names and shapes.
-                guard let transformer = try? self.transformer(parameters) else {
+                guard let velocity = try? self.velocity(parameters) else {
                     preconditionFailure("the trained parameters do not fit the model they were made for")
                 }
-                return Self.velocity(of: transformer)
+                return velocity
             },
-            reference: initialAdapter == nil ? nil : Self.velocity(of: pipeline.transformer))
+            reference: initialAdapter == nil ? nil : model.velocity)
     }
+
+    // MARK: Prompts
 
     /// Conditioning of a prompt and of the empty prompt, each computed once.
     ///
@@ -163,31 +163,32 @@ public final class DiffusionPolicy: Sendable {
     private func encoded(_ prompt: String) throws -> Conditioning {
         let encoder = try textEncoder.withLock { encoder in
             if let encoder { return encoder }
-            let loaded = try engine.noting(.weights) { try loadTextEncoder() }
+            let loaded = try engine.noting(.weights) { try source.textEncoder() }
             encoder = loaded
             return loaded
         }
-        let embedding = encoder([prompt])
+        let embedding = encoder(prompt)
         try cache?.keep(embedding, of: prompt)
         return embedding
     }
+
+    // MARK: Images
 
     /// The rollout of these settings on this model; it keeps log-probabilities of tokens where the policy's settings ask for these.
     ///
     /// - Throws: `ModelError` when the resolution does not fit the model, or the steps its schedule.
     public func rollout(_ settings: RolloutSettings, seed: UInt64) throws -> Rollout {
         Rollout(
-            settings: settings, sigmas: try pipeline.schedule.sigmas(stepCount: settings.steps),
-            latentShape: try pipeline.latentShape(height: settings.resolution, width: settings.resolution), seed: seed,
-            tokenSide: self.settings.advantage == .image ? nil : pipeline.transformer.configuration.patchSize)
+            settings: settings, sigmas: try model.sigmas(stepCount: settings.steps),
+            latentShape: try model.latentShape(height: settings.resolution, width: settings.resolution), seed: seed,
+            tokenSide: self.settings.advantage == .image ? nil : model.tokenSide)
     }
 
     /// Latents [B, C, h, w] -> images [B, H, W, 3] in [0, 1], one by one on the lanes: convolutions gain nothing from a batch, and
     /// its activations are the largest a worker has.
     public func images(_ latents_BCHW: Tensor, lanes: Lanes) -> Tensor {
-        let autoencoder = pipeline.autoencoder
-        return concatenated(
-            lanes.map(latents_BCHW.shape[0]) { autoencoder.decode(latents_BCHW.rows($0..<$0 + 1)) }, axis: 0)
+        concatenated(
+            lanes.map(latents_BCHW.shape[0]) { [model] in model.images(latents_BCHW.rows($0..<$0 + 1)) }, axis: 0)
     }
 }
 

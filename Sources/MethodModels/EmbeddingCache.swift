@@ -1,6 +1,5 @@
 import AdvGRPO
 import Foundation
-import ImageModels
 import NeuralNetworks
 import Platform
 import SafeTensors
@@ -10,7 +9,7 @@ import TensorCore
 /// numbers again.
 ///
 /// A prompt is one safetensors file `FOLDER/KEY/SHA256-OF-PROMPT.safetensors` with `text` [1, T, J] and `pooled` [1, P], fp32. KEY is the
-/// SHA-256 of everything that decides about the numbers: the digests of all text encoders and tokenizers, the transformer's
+/// SHA-256 of everything that decides about the numbers: the digests of all text encoders and tokenizers, the network's
 /// configuration, precision, and the engine with its kernels. Files are written whole or not at all, by any number of
 /// processes at once: all write the same bytes. One that is damaged is replaced.
 struct EmbeddingCache: Sendable {
@@ -21,20 +20,20 @@ struct EmbeddingCache: Sendable {
     ///
     /// - Parameters:
     ///   - root: the cache's folder; made when it is missing.
-    ///   - model: the pipeline (see `PipelineFiles`).
+    ///   - source: of the model.
     /// - Throws: `ModelError` naming the file.
-    init(root: String, model: String, engine: any Engine, dtype: DType) throws {
-        self.engine = engine
+    init(root: String, source: PolicySource) throws {
+        engine = source.engine
         // A rehearsal looks for what the engine it stands for would find.
         let computing = engine.computes ? engine : OneDNNEngine.shared
         var hash = SHA256()
-        hash.update("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(dtype.rawValue)\n")
-        for (part, digest) in try ModelDigest.pipeline(model, parts: Self.parts).sorted(by: { $0.key < $1.key }) {
+        hash.update("advgrpo embeddings 1\n\(computing.name)\n\(computing.kernel)\n\(source.dtype.rawValue)\n")
+        for (part, digest) in try ModelDigest.parts(of: source.files, [.text]).sorted(by: { $0.key < $1.key }) {
             hash.update("\(part) \(digest)\n")
         }
-        let files = try PipelineFiles(path: model)
-        for name in ["model_index.json", "transformer/config.json"] {
-            try Files<ModelError>.read(files.file(name)).withUnsafeBytes { hash.update($0) }
+        for path in [source.files.file("model_index.json"), try source.files.part(.network)?.configuration] {
+            guard let path else { continue }
+            try Files<ModelError>.read(path).withUnsafeBytes { hash.update($0) }
         }
         folder = "\(root)/\(hash.hexadecimal)"
         // A rehearsal writes nothing.
@@ -47,10 +46,6 @@ struct EmbeddingCache: Sendable {
                 message: "the embeddings' folder cannot be made: \(error.localizedDescription)")
         }
     }
-
-    private static let parts = [
-        "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3",
-    ]
 
     private func path(_ prompt: String) -> String {
         "\(folder)/\(SHA256.hexadecimal(of: prompt)).safetensors"

@@ -1,5 +1,4 @@
 public import AdvGRPO
-public import ImageModels
 public import TensorCore
 
 /// Images by deterministic sampling: for `sample`, previews and the evaluation.
@@ -41,17 +40,26 @@ public struct ImageGenerator: Sendable {
     public let chunks: Chunks
 
     /// - Parameters:
-    ///   - steps: denoising steps. guidance: at least 1. height, width: of the images, pixels.
+    ///   - policy: for prompts and images.
+    ///   - steps: denoising steps.
+    ///   - guidance: at least 1.
+    ///   - height: of the images, in pixels.
+    ///   - width: of the images, in pixels.
+    ///   - seed: of the images' noise.
+    ///   - chunks: images computed at once; what suits images of this size unless given.
     /// - Throws: `ModelError` when the size does not fit the model.
     public init(
-        policy: DiffusionPolicy, steps: Int, guidance: Double, height: Int, width: Int, seed: UInt64, chunks: Chunks
+        policy: DiffusionPolicy, steps: Int, guidance: Double, height: Int, width: Int, seed: UInt64,
+        chunks: Chunks? = nil
     ) throws {
         self.policy = policy
-        sigmas = try policy.pipeline.schedule.sigmas(stepCount: steps)
+        sigmas = try policy.model.sigmas(stepCount: steps)
         self.guidance = GuidedVelocity(scale: guidance)
-        latentShape = try policy.pipeline.latentShape(height: height, width: width)
+        latentShape = try policy.model.latentShape(height: height, width: width)
         self.seed = seed
-        self.chunks = chunks
+        // Products are efficient from a few hundred rows on; larger pieces would only leave threads without work.
+        self.chunks =
+            chunks ?? Chunks(size: max(1, min(4, 256 / max(1, policy.model.tokenCount(latentShape: latentShape)))))
     }
 
     /// Standard normal noise of an order: Philox(evaluation; prompt, image).
@@ -62,14 +70,16 @@ public struct ImageGenerator: Sendable {
     /// Clean latents of the orders, in order, [B, C, h, w].
     ///
     /// - Parameters:
-    ///   - transformer: the policy to sample from.
+    ///   - orders: the images to make.
+    ///   - velocity: the policy to sample from.
     ///   - initialLatents: noise to start from instead of the orders' own, [B, C, h, w].
+    ///   - lanes: threads; the result does not depend on how many there are.
     ///   - progress: called with the number of images finished so far, from any thread; what it throws ends the work.
+    /// - Throws: `NumericalFailure` when the result is not finite; what loading text encoders throws.
     public func latents(
-        _ orders: [Order], transformer: MMDiT, initialLatents: Tensor? = nil, lanes: Lanes,
+        _ orders: [Order], velocity: @escaping VelocityFunction, initialLatents: Tensor? = nil, lanes: Lanes,
         progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Tensor {
-        let velocity = DiffusionPolicy.velocity(of: transformer)
         let ranges = pieces(orders)
         // A piece of one image is computed branch by branch, whoever does it, and on two threads where pieces do not occupy them.
         let branchLanes = ranges.count < lanes.count ? lanes : Lanes(count: 1)
@@ -90,6 +100,7 @@ public struct ImageGenerator: Sendable {
                         : guidance(x, timestep: step.timestep, prompt: conditioning, velocity: velocity)
                     x = step.mean(x, velocity_BCHW: guided)
                 }
+                try NumericalFailure.check(x, "latents of \"\(prompt)\", seed \(seed)")
                 try progress(orders.count)
                 return x
             }, axis: 0)
@@ -97,10 +108,10 @@ public struct ImageGenerator: Sendable {
 
     /// Images of the orders, in order, [B, H, W, 3] in [0, 1].
     public func images(
-        _ orders: [Order], transformer: MMDiT, lanes: Lanes,
+        _ orders: [Order], velocity: @escaping VelocityFunction, lanes: Lanes,
         progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Tensor {
-        try policy.images(latents(orders, transformer: transformer, lanes: lanes, progress: progress), lanes: lanes)
+        try policy.images(latents(orders, velocity: velocity, lanes: lanes, progress: progress), lanes: lanes)
     }
 
     /// Runs of one prompt, cut into chunks.

@@ -1,6 +1,5 @@
 import CXXHash
 import Foundation
-import ImageModels
 import NeuralNetworks
 import Platform
 import SafeTensors
@@ -11,26 +10,31 @@ import SafeTensors
 /// without byte-order marks, carriage returns and what a library notes about itself in a configuration: `_name_or_path` and versions.
 /// It tells a mistake, not a forgery.
 public enum ModelDigest {
-    /// The parts of a pipeline that are there, each under `model/PART`. A part in a single-file checkpoint has another digest than the
-    /// same one in its folder.
+    /// The parts of a policy model that are there, each under `model/PART`. A part in a single-file checkpoint has another digest than
+    /// the same one in its folder.
     ///
-    /// - Parameters:
-    ///   - path: see `PipelineFiles`.
-    ///   - parts: those looked at.
+    /// - Parameter roles: of the parts looked at; all unless given.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
-    public static func pipeline(_ path: String, parts: [String] = parts) throws -> [String: String] {
-        let files = try PipelineFiles(path: path)
+    public static func parts(of files: PolicyFiles, _ roles: Set<ModelPart.Role>? = nil) throws -> [String: String] {
         var digests: [String: String] = [:]
-        for part in parts where Files<ModelError>.isFolder(files.file(part)) {
-            let checkpoint = PipelinePart(rawValue: part).flatMap { files.checkpoint(of: $0) }
-            digests["model/\(part)"] = try folder(files.file(part), weights: checkpoint)
+        for part in try files.parts() where roles?.contains(part.role) != false {
+            digests["model/\(part.name)"] = try folder(part.folder, weights: part.weights)
         }
         return digests
     }
 
+    /// The same of the model at a path.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    public static func pipeline(_ path: String, _ roles: Set<ModelPart.Role>? = nil) throws -> [String: String] {
+        try parts(of: PolicyFiles(path: path), roles)
+    }
+
     /// A folder of one model, or a file of weights.
     ///
-    /// - Parameter additional: weights files in the folder that belong to the model beside its own.
+    /// - Parameters:
+    ///   - path: of the folder or file.
+    ///   - additional: weights files in the folder that belong to the model beside its own.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public static func folder(_ path: String, additional: [String] = []) throws -> String {
         try folder(path, additional: additional, weights: nil)
@@ -57,13 +61,6 @@ public enum ModelDigest {
     public static func difference(_ mine: [String: String], _ theirs: [String: String]) -> String? {
         mine.keys.sorted().first { theirs[$0] != nil && theirs[$0] != mine[$0] }
     }
-
-    /// Folders of a pipeline.
-    public static let parts = [
-        "transformer", "vae", "scheduler", "text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer",
-        "tokenizer_2",
-        "tokenizer_3",
-    ]
 
     private static func isText(_ name: String) -> Bool {
         [".json", ".txt", ".model"].contains { name.hasSuffix($0) } && !name.contains(".safetensors.index.")

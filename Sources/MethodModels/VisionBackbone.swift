@@ -13,6 +13,9 @@ public struct VisionBackbone: Sendable {
     /// Loads a folder with weights and `config.json`.
     ///
     /// - Parameters:
+    ///   - folder: of the model.
+    ///   - engine: what computes.
+    ///   - dtype: precision of weights and activations.
     ///   - resize: how images reach the network's size.
     ///   - chunks: images computed at once.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
@@ -69,18 +72,11 @@ public struct VisionBackbone: Sendable {
     /// Pillow's antialiased bicubic, as the released training does (method.md 1.7).
     private func prepare(_ images_BHWC: Tensor, _ purpose: FeaturePurpose) -> Tensor {
         guard resize == .pil || (resize == .trainPILScoreTensor && purpose == .training) else { return images_BHWC }
-        let (B, H, W, side) = (
-            images_BHWC.shape[0], images_BHWC.shape[1], images_BHWC.shape[2], network.configuration.imageSize
-        )
+        let (B, side) = (images_BHWC.shape[0], network.configuration.imageSize)
         guard images_BHWC.engine.computes else { return images_BHWC.engine.zeros([B, side, side, 3]) }
-        let bytes = images_BHWC.values.map { UInt8(min(max($0, 0), 1) * 255) }
-        let size = H * W * 3
-        var pixels: [Float] = []
-        for index in 0..<B {
-            let image = RGBImage(width: W, height: H, pixels: Array(bytes[index * size..<(index + 1) * size]))
-            let resized = image.resized(width: side, height: side, filter: .bicubic)
-            pixels += resized.pixels.map { Float($0) / 255 }
+        let resized = RGBImage.images(of: images_BHWC, .down).map {
+            $0.resized(width: side, height: side, filter: .bicubic)
         }
-        return images_BHWC.engine.tensor(pixels, shape: [B, side, side, 3])
+        return RGBImage.tensor(of: resized, on: images_BHWC.engine)
     }
 }

@@ -54,7 +54,10 @@ public struct AdamW: Sendable {
 
     /// One update.
     ///
-    /// - Parameter learningRate: of a parameter by its name; nil takes the settings' for all.
+    /// - Parameters:
+    ///   - parameters: as they are.
+    ///   - gradients: one a parameter.
+    ///   - learningRate: of a parameter by its name; nil takes the settings' for all.
     /// - Precondition: parameters and gradients have the names this optimiser was made for; all are fp32.
     /// - Returns: the new parameters.
     public mutating func update(

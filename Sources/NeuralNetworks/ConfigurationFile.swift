@@ -40,6 +40,7 @@ public enum ConfigurationFile {
     /// - Parameters:
     ///   - sizes: by the file's own names.
     ///   - limit: the largest possible.
+    ///   - path: of the file, which errors name.
     /// - Throws: `configuration`, naming file, entry and range.
     public static func requireSizes(
         _ sizes: KeyValuePairs<String, Int>, upTo limit: Int = largestSize, path: String
@@ -55,6 +56,7 @@ public enum ConfigurationFile {
     /// - Parameters:
     ///   - numbers: by the file's own names; nil where the file states none.
     ///   - range: what they may be.
+    ///   - path: of the file, which errors name.
     /// - Throws: `configuration`, naming file, entry and range.
     public static func requireNumbers(
         _ numbers: KeyValuePairs<String, Double?>, in range: ClosedRange<Double>, path: String
@@ -74,7 +76,9 @@ public enum ConfigurationFile {
 
     /// Refuses entries whose values change the arithmetic and have no code here.
     ///
-    /// - Parameter entries: by the file's own names: what the file says, nil for nothing, and the values that are supported.
+    /// - Parameters:
+    ///   - entries: by the file's own names: what the file says, nil for nothing, and the values that are supported.
+    ///   - path: of the file, which errors name.
     /// - Throws: `unsupported`, naming file and entry.
     public static func requireSupported<Value: Equatable>(
         _ entries: KeyValuePairs<String, (value: Value?, supported: [Value])>, path: String

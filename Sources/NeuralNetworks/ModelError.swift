@@ -2,25 +2,20 @@ package import Platform
 
 /// A model file or folder that is not what the model needs.
 public struct ModelError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// The kind of failure; new kinds may be added.
-    public struct Code: RawRepresentable, Sendable, Hashable {
-        /// The name of the kind.
-        public let rawValue: String
-        /// Makes a kind from its name.
-        public init(rawValue: String) { self.rawValue = rawValue }
-
+    /// The kind of failure; a later version may have more.
+    public enum Code: Sendable {
         /// A tensor has another shape than the model's configuration asks for.
-        public static let wrongShape = Code(rawValue: "wrongShape")
+        case wrongShape
         /// A tensor was asked for twice.
-        public static let usedTwice = Code(rawValue: "usedTwice")
+        case usedTwice
         /// The model has no place for some tensors of the file.
-        public static let unusedTensors = Code(rawValue: "unusedTensors")
+        case unusedTensors
         /// The model needs tensors that are not there.
-        public static let missing = Code(rawValue: "missing")
+        case missing
         /// A configuration file is absent, not JSON, or lacks a value.
-        public static let configuration = Code(rawValue: "configuration")
+        case configuration
         /// A configuration asks for something this implementation does not do.
-        public static let unsupported = Code(rawValue: "unsupported")
+        case unsupported
     }
 
     /// The kind of failure.

@@ -28,6 +28,9 @@ public struct Weights {
     /// shorter, end the process. Replacing it by rename is fine.
     ///
     /// - Parameters:
+    ///   - path: of the file or folder.
+    ///   - engine: what computes.
+    ///   - dtype: what matrices are converted to.
     ///   - mappedFrom: bytes of all tensors from which on they stay in the file.
     ///   - rename: name in the file -> name in the model; nil leaves the tensor out on purpose.
     /// - Throws: `SafeTensorsError`; `usedTwice` when two tensors of the file have one name in the model.
@@ -60,7 +63,12 @@ public struct Weights {
 
     /// Tensors of files that are open, parts of them or made of them.
     ///
-    /// - Parameter tensors: by the model's name.
+    /// - Parameters:
+    ///   - folder: the files.
+    ///   - names: by the model's name.
+    ///   - engine: what computes.
+    ///   - dtype: what matrices are converted to.
+    ///   - mappedFrom: bytes of all tensors from which on they stay in the file.
     public init(
         _ folder: SafeTensorsFolder, tensors names: [String: StoredTensor], engine: any Engine, dtype: DType,
         mappedFrom: Int = Weights.mappedByteCount

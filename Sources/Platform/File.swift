@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import LibC
 
 /// An open file that is closed when it goes out of scope. All calls block; all errors name the file.
 package struct File<Failure: FileFailure>: ~Copyable, Sendable {

@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import LibC
 
 /// Why a file could not be used, as the operating system sees it; every module tells it in an error of its own.
 package struct FileError: Error, Sendable, Equatable {

@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import LibC
 
 /// Whole files and folders, for a module whose errors are `Failure`s. All calls block.
 package enum Files<Failure: FileFailure> {

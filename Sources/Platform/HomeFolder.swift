@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import LibC
 
 /// `~` and `~NAME` at the beginning of a path, which a shell expands only where it sees them: not in `--option=~/x`, not in quotes,
 /// not in a settings file.

@@ -34,10 +34,7 @@ package struct SHA256: Sendable {
     }
 
     /// `digest` as 64 lower-case hexadecimal digits, as `sha256sum` prints it.
-    package var hexadecimal: String {
-        let digits = Array("0123456789abcdef".utf8)
-        return String(decoding: digest.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-    }
+    package var hexadecimal: String { digest.hexadecimal }
 
     /// The hexadecimal digest of a text's UTF-8 bytes.
     package static func hexadecimal(of text: String) -> String {

@@ -8,7 +8,7 @@ public import SafeTensors
 
 /// A message ready to be sent: three frames. Header and data together are one safetensors file.
 public struct EncodedMessage: Sendable {
-    /// Kind, request id, deadline; may still be changed for a repetition.
+    /// Kind and request id; the deadline is set whenever it is sent.
     public var envelope: Envelope
     /// Length, JSON and padding of the safetensors file.
     public let header: SharedBytes
@@ -25,10 +25,14 @@ public struct EncodedMessage: Sendable {
     ///   - runID: the run it belongs to; nil for callers that belong to none, such as an operator asking for health.
     ///   - clientID: the requester's identity over reconnections; nil in replies.
     ///   - sender: the role of the requester; nil in replies, and for an operator.
+    ///   - requestID: the request's number, also in its reply.
+    ///   - deadlineMilliseconds: how long the requester waits; 0 in replies.
+    ///   - isReply: whether it answers a request.
+    ///   - limits: what a message may hold.
     /// - Throws: `invalidValue`, `malformedFields` (a number JSON cannot hold), `limitExceeded`.
     public init<Message: WireMessage>(
         _ message: Message, runID: RunID?, clientID: ClientID? = nil, sender: Role? = nil, requestID: UInt64,
-        deadlineMilliseconds: UInt32 = 0, isReply: Bool = false, limits: WireLimits = .standard
+        isReply: Bool = false, limits: WireLimits = .standard
     ) throws(WireError) {
         try message.validate()
         var metadata = ["message": try MessageCodec.json(of: message)]
@@ -59,8 +63,7 @@ public struct EncodedMessage: Sendable {
         }
         header = SharedBytes(copying: encoded.header)
         data = SharedBytes.joined(encoded.data)
-        envelope = Envelope(
-            kind: Message.kind, requestID: requestID, deadlineMilliseconds: deadlineMilliseconds, isReply: isReply)
+        envelope = Envelope(kind: Message.kind, requestID: requestID, isReply: isReply)
     }
 }
 

@@ -32,3 +32,11 @@ public enum MessageKind: UInt16, Sendable, Hashable, CaseIterable {
     case epochOpening = 31
     case epochOpened = 32
 }
+
+extension MessageKind {
+    /// Whether a request of this kind is for the run that its sender belongs to, and refused by a server of another: all but those
+    /// that ask which run it is, take it over, or are for the process.
+    public var belongsToRun: Bool {
+        ![.hello, .healthRequest, .statusRequest, .stopRequest, .discriminatorRestore].contains(self)
+    }
+}

@@ -1,4 +1,4 @@
-/// Which role may send which request to which role: all that the doors of a run let through.
+/// Which role may send which request to which role: all that a run admits.
 public struct Permission: Sendable, Equatable {
     /// The request.
     public let kind: MessageKind

@@ -47,6 +47,27 @@ enum Check {
         for name in names { try Check.name(name, "a name in \(field)") }
     }
 
+    /// Few figures with plain names that begin as they should; those that are there are finite.
+    static func metrics(_ metrics: [String: Double?], _ field: String, prefix: String) throws(WireError) {
+        guard metrics.count <= 256 else {
+            throw WireError(.invalidValue, "\(field) has \(metrics.count) entries, expected at most 256")
+        }
+        for (name, value) in metrics {
+            let isPlain = name.utf8.allSatisfy { byte in
+                UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
+                    || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || byte == UInt8(ascii: ".")
+                    || byte == UInt8(ascii: "_")
+            }
+            guard isPlain, name.hasPrefix(prefix), prefix.utf8.count + 1...64 ~= name.utf8.count else {
+                throw WireError(
+                    .invalidValue,
+                    "\(field) has the name \"\(name.prefix(80))\", expected \(prefix) and letters, digits, dots or _, "
+                        + "64 characters at most")
+            }
+            if let value { try finite(value, "\(field).\(name)") }
+        }
+    }
+
     /// A share of something.
     static func share(_ value: Double, _ field: String) throws(WireError) {
         guard (0...1).contains(value) else {
@@ -59,6 +80,12 @@ enum Check {
         guard (0...1e9).contains(value) else {
             throw WireError(.invalidValue, "\(field) is \(value), expected 0 to 1e9 seconds")
         }
+    }
+
+    /// Seconds by what was done in them.
+    static func activities(_ seconds: [String: Double], _ field: String) throws(WireError) {
+        try names(seconds.keys, field, limit: 64)
+        for (name, value) in seconds { try Check.seconds(value, "\(field).\(name)") }
     }
 
     static func finite(_ value: Double, _ field: String) throws(WireError) {
@@ -111,6 +138,16 @@ enum Check {
         for name in tensors.names where name.hasPrefix("reward.") {
             try finite(try tensor(name, in: tensors, .float32, [rewards.elementCount]), name)
         }
+    }
+
+    /// `maps`, where there are any: float32, finite, one a member, of at most 256 x 256 places.
+    static func maps(_ tensors: TensorSet, memberCount: Int) throws(WireError) {
+        guard tensors["maps"] != nil else { return }
+        let maps = try tensor("maps", in: tensors, .float32, [memberCount, nil, nil])
+        guard maps.shape[1] <= 256, maps.shape[2] <= 256 else {
+            throw WireError(.limitExceeded, "maps of \(maps.shape[1]) x \(maps.shape[2]) places, at most 256 x 256")
+        }
+        try finite(maps, "maps")
     }
 
     /// Nothing but these names and names with this prefix.

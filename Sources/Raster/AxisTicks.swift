@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import LibC
 
 /// Round numbers along an axis that enclose a range of values: steps of 1, 2 or 5 times a power of ten.
 struct AxisTicks: Equatable {

@@ -35,7 +35,12 @@ public struct ContactSheet: Sendable, Hashable {
     /// Puts each image of `before` to the left of its counterpart in `after`: pairs touch, the gutter is between pairs.
     ///
     /// - Parameters:
+    ///   - before: on the left.
+    ///   - after: on the right.
     ///   - pairs: pairs a row.
+    ///   - scale: how often every pixel is repeated in either direction.
+    ///   - gutter: pixels between pairs.
+    ///   - background: of the gutters.
     /// - Precondition: as many images before as after, and at least one.
     public init(
         before: [RGBImage], after: [RGBImage], pairs: Int, scale: Int = 1, gutter: Int = 4,

@@ -1,12 +1,5 @@
 internal import CJPEG
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import LibC
 
 extension RGBImage {
     /// The image as a baseline JPEG file in memory, with libjpeg's defaults: chroma halved in both directions, its own Huffman tables.

@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import LibC
 
 extension RGBImage {
     /// The image turned about its centre within its own frame, as Pillow's `rotate(angle, BICUBIC, fillcolor:)`.

@@ -30,7 +30,10 @@ public struct RGBImage: Sendable, Hashable {
 
     /// Wraps the bytes of an image.
     ///
-    /// - Parameter pixels: row-major [height, width, 3].
+    /// - Parameters:
+    ///   - width: in pixels.
+    ///   - height: in pixels.
+    ///   - pixels: row-major [height, width, 3].
     /// - Precondition: both sides are positive and the byte count fits them.
     public init(width: Int, height: Int, pixels: [UInt8]) {
         precondition(width > 0 && height > 0, "RGBImage: \(width) x \(height) has no pixels")

@@ -2,21 +2,18 @@ package import Platform
 
 /// Why an image could not be read or written.
 public struct RasterError: Error, Sendable, CustomStringConvertible {
-    /// The kind of failure; new ones may be added.
-    public struct Code: Sendable, Hashable {
-        private enum Kind { case unreadable, unsupported, corrupt, tooLarge, unwritable }
-        private let kind: Kind
-
+    /// The kind of failure; a later version may have more.
+    public enum Code: Sendable {
         /// The file cannot be opened or read.
-        public static let unreadable = Code(kind: .unreadable)
+        case unreadable
         /// The bytes are of a format that is not read.
-        public static let unsupported = Code(kind: .unsupported)
+        case unsupported
         /// The bytes are not a complete image of their format.
-        public static let corrupt = Code(kind: .corrupt)
+        case corrupt
         /// The image has more pixels than `ImageLimits` allows.
-        public static let tooLarge = Code(kind: .tooLarge)
+        case tooLarge
         /// The file cannot be written.
-        public static let unwritable = Code(kind: .unwritable)
+        case unwritable
     }
 
     public var code: Code

@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
+internal import LibC
 
 /// A resampling kernel of Pillow's `Image.resize`.
 public enum ResamplingFilter: String, Sendable, CaseIterable {

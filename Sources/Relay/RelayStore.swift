@@ -1,7 +1,7 @@
 import Protocol
-import Runtime
 import SafeTensors
 import Transport
+import WeightsTransfer
 
 /// What a relay keeps of the weights, and what it is fetching.
 ///

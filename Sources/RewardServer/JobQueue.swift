@@ -1,5 +1,5 @@
+import Processes
 import Protocol
-import Runtime
 import Transport
 
 /// What the compute thread does for a requester.
@@ -7,7 +7,7 @@ struct Job: Sendable {
     /// Who waits for an answer.
     let request: Request
     /// Makes the answer.
-    let work: @Sendable (inout DiscriminatorDesk) throws -> any WireMessage
+    let work: @Sendable (inout CurrentDiscriminator) throws -> any WireMessage
 }
 
 /// Requests that need the compute thread: every peer's in order of arrival, the peers in turn, so that one with many does not
@@ -17,17 +17,34 @@ final class JobQueue: Sendable {
         var jobs: [Request.Peer: [Job]] = [:]
         /// Peers with jobs; the first one's turn is next.
         var turns: [Request.Peer] = []
+        /// What everybody is told once nothing is worked on any more.
+        var ending: Failure?
     }
 
-    private let waiting = Monitor(Waiting())
+    private let waiting = SharedState(Waiting())
 
-    /// Puts a job behind its peer's others.
+    /// Puts a job behind its peer's others, or refuses it when the queue is closed.
     func add(_ job: Job) {
         let peer = job.request.peer
-        waiting.withLock { waiting in
-            if waiting.jobs[peer] == nil { waiting.turns.append(peer) }
-            waiting.jobs[peer, default: []].append(job)
+        let ending = waiting.withLock { waiting in
+            if waiting.ending == nil {
+                if waiting.jobs[peer] == nil { waiting.turns.append(peer) }
+                waiting.jobs[peer, default: []].append(job)
+            }
+            return waiting.ending
         }
+        if let ending { job.request.fail(ending) }
+    }
+
+    /// Refuses all that wait, and whatever comes from now on.
+    func close(_ failure: Failure) {
+        let left = waiting.withLock { waiting in
+            waiting.ending = failure
+            waiting.turns = []
+            defer { waiting.jobs = [:] }
+            return waiting.jobs.values.flatMap { $0 }
+        }
+        for job in left { job.request.fail(failure) }
     }
 
     /// The next job; nil after `limit`.

@@ -1,9 +1,8 @@
 import AdvGRPO
+import ComputeRoles
 import Datasets
-import ImageModels
 import MethodModels
 import Raster
-import Runtime
 import Synchronization
 import TensorCore
 
@@ -15,8 +14,8 @@ final class ReferenceFeatures: Sendable {
     private let pictures: @Sendable (String) throws -> Tensor
     private let side: Int
     private let engine: any Engine
-    /// The model's autoencoder, when references are to be seen through it.
-    private let autoencoder: AutoencoderKL?
+    /// What shows references as the model can make them; nil where they are seen as they are.
+    private let reconstruction: Reconstruction?
     private let paths: [(prompt: String, index: Int)]
     private let cache = Mutex<[Key: FeatureTable]>([:])
 
@@ -31,12 +30,12 @@ final class ReferenceFeatures: Sendable {
     /// - Parameters:
     ///   - holdsOut: whether every tenth prompt's references only measure.
     ///   - side: references are brought to side x side pixels, the size of generated images.
-    ///   - autoencoder: with its encoder; nil shows references as they are.
+    ///   - reconstruction: of the policy model; nil shows references as they are.
     init(
         library: ReferenceLibrary, prompts texts: [String], holdsOut: Bool, side: Int, engine: any Engine,
-        autoencoder: AutoencoderKL?
+        reconstruction: Reconstruction?
     ) {
-        self.autoencoder = autoencoder
+        self.reconstruction = reconstruction
         pictures = {
             RGBImage.tensor(of: try library.references(of: $0, width: side, height: side), on: engine)
         }
@@ -53,19 +52,19 @@ final class ReferenceFeatures: Sendable {
     func rehearsed() -> ReferenceFeatures {
         let counts = Dictionary(prompts.map { ($0.text, $0.imageCount) }) { first, _ in first }
         return ReferenceFeatures(
-            prompts: prompts, paths: paths, side: side, engine: engine, autoencoder: autoencoder
+            prompts: prompts, paths: paths, side: side, engine: engine, reconstruction: reconstruction
         ) { [side, engine] in engine.zeros([counts[$0] ?? 0, side, side, 3]) }
     }
 
     private init(
         prompts: [ReferenceImages.Prompt], paths: [(prompt: String, index: Int)], side: Int, engine: any Engine,
-        autoencoder: AutoencoderKL?, pictures: @escaping @Sendable (String) throws -> Tensor
+        reconstruction: Reconstruction?, pictures: @escaping @Sendable (String) throws -> Tensor
     ) {
         self.prompts = prompts
         self.paths = paths
         self.side = side
         self.engine = engine
-        self.autoencoder = autoencoder
+        self.reconstruction = reconstruction
         self.pictures = pictures
     }
 
@@ -99,8 +98,7 @@ final class ReferenceFeatures: Sendable {
 
     /// References as the reward sees them, [B, H, W, 3]: decoded ones are 8-bit again, as generated images are.
     func seen(_ raw: Tensor) -> Tensor {
-        guard let autoencoder else { return raw }
-        let decoded = autoencoder.decode(autoencoder.encode(raw))
-        return RGBImage.tensor(of: RGBImage.images(of: decoded), on: engine)
+        guard let reconstruction else { return raw }
+        return RGBImage.tensor(of: RGBImage.images(of: reconstruction(raw)), on: engine)
     }
 }

@@ -1,7 +1,7 @@
 import AdvGRPO
+public import Configuration
 import NeuralNetworks
 import Protocol
-public import Runtime
 import SafeTensors
 public import TensorCore
 import Transport
@@ -10,7 +10,10 @@ import Transport
 public enum RewardServerRehearsal {
     /// Loads the models, scores a group, fills the replay and trains.
     ///
-    /// - Parameter epochCount: of the run; it bounds what is kept.
+    /// - Parameters:
+    ///   - settings: of the run.
+    ///   - engine: notes what it is asked for, and computes nothing.
+    ///   - epochCount: of the run; it bounds what is kept.
     /// - Returns: bytes of the discriminator's state as it travels to the learner.
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation` naming the file or key.
     public static func run(_ settings: Settings, engine: RehearsalEngine, epochCount: Int) throws -> Int {
@@ -19,8 +22,8 @@ public enum RewardServerRehearsal {
         let method = settings.method
         let references = scorer.references.rehearsed().images(
             discriminator: scorer.untrained, networks: scorer.referenceNetworks, lanes: scorer.lanes)
-        var desk = DiscriminatorDesk(scorer: scorer, referenceImages: references)
-        desk.trainer = trace.noting(.training) { scorer.freshTrainer }
+        var current = CurrentDiscriminator(scorer: scorer, referenceImages: references)
+        current.trainer = trace.noting(.training) { scorer.freshTrainer }
         let prompt = scorer.references.prompts[0].text
 
         // One group as it is scored; the others of the replay and of an epoch only as they are kept.
@@ -28,8 +31,7 @@ public enum RewardServerRehearsal {
         let byteCount = shape.reduce(1, *)
         func request(_ group: GroupID) -> ScoreRequest {
             ScoreRequest(
-                group: group, prompt: prompt, policyVersion: PolicyVersion(rawValue: 0),
-                discriminatorVersion: nil,
+                group: group, prompt: prompt,
                 images: TensorPayload(uint8s: [UInt8](repeating: 0, count: byteCount), shape: shape))
         }
         // Each worker may have one waiting; of the one at work there are bytes, an array of them, and floats.
@@ -40,16 +42,16 @@ public enum RewardServerRehearsal {
         let steps = min(2, method.discriminator.stepsPerTraining)
         for epoch in 0...pastEpochs {
             let groups = (0..<method.rollout.groupsPerEpoch).map { GroupID(epoch: epoch, index: $0) }
-            if epoch == 0 { _ = try desk.score(request(groups[0])) }
-            guard let example = desk.trainer?.replay.anyFeatures else { continue }
+            if epoch == 0 { _ = try current.score(request(groups[0])) }
+            guard let example = current.trainer?.replay.anyFeatures else { continue }
             for group in groups {
                 let features = trace.noting(.caches) {
                     FeatureTable(example.tensors.mapValues { engine.zeros($0.shape, dtype: $0.dtype) })
                 }
-                desk.trainer?.remember(
+                current.trainer?.remember(
                     group, prompt: prompt, features: features)
             }
-            _ = try desk.train(
+            _ = try current.train(
                 DiscriminatorTraining(
                     epoch: epoch, fromVersion: DiscriminatorVersion(rawValue: epoch), groups: groups,
                     steps: steps))
@@ -59,12 +61,12 @@ public enum RewardServerRehearsal {
         let rest = trace.noting(.caches) {
             (0..<max(0, undrawn)).map { _ in row.tensors.mapValues { engine.zeros($0.shape) } }
         }
-        let stateByteCount = desk.trainer?.state.tensors.byteCount ?? 0
+        let stateByteCount = current.trainer?.state.tensors.byteCount ?? 0
         // On its way to the learner's snapshot, and in the socket's memory of what it has answered.
         let snapshots = epochCount / settings.run.snapshotEvery + 1
         let state = trace.holding(
             stateByteCount + min(ServerOptions().keptByteCount(peerCount: 1), stateByteCount * snapshots), .caches)
-        _ = try desk.score(request(GroupID(epoch: pastEpochs + 1, index: 0)))
+        _ = try current.score(request(GroupID(epoch: pastEpochs + 1, index: 0)))
         withExtendedLifetime((waiting, state, rest)) {}
         return stateByteCount
     }

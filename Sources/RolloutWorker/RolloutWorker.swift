@@ -1,15 +1,13 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 public import Logging
 import MethodModels
-import NeuralNetworks
+public import Processes
 import Protocol
-public import Runtime
 public import TensorCore
 public import Transport
-
-#if canImport(Glibc)
-    import Glibc
-#endif
+import WeightsTransfer
 
 /// Samples groups for the learner until it says stop.
 ///
@@ -29,58 +27,73 @@ public final class RolloutWorker: Sendable {
         case interrupted
     }
 
-    private let settings: Settings
-    private let name: String
+    /// Whom a worker asks.
+    public struct Peers: Sendable {
+        let learner: Client
+        let rewardServer: Client
+        let relay: Client?
+
+        /// Clients of the two servers.
+        ///
+        /// - Parameter relay: of a relay that is asked for weights before the learner is.
+        public init(learner: Client, rewardServer: Client, relay: Client? = nil) {
+            self.learner = learner
+            self.rewardServer = rewardServer
+            self.relay = relay
+        }
+
+        fileprivate func close() {
+            learner.close()
+            rewardServer.close()
+            relay?.close()
+        }
+    }
+
+    private let peers: Peers
+    private let hello: Hello
     private let policy: DiffusionPolicy
-    private let models: [String: String]
-    private let rollout: Rollout
-    private let chunks: Chunks
-    private let lanes: Lanes
-    private let learner: Client
-    private let rewardServer: Client
-    private let relay: Client?
+    private let sampler: GroupSampler
     private let reporter: WorkerReporter
     private let contract: RunContract
     private let journal: RequestJournal?
     private let shutdown: ShutdownSignal
     private let logger: Logger
-    private let startedAt = ContinuousClock.now
 
     /// Connects and loads the model.
     ///
     /// - Parameters:
+    ///   - settings: of the run.
     ///   - name: unique among the run's workers; a new process of the same name takes over.
-    ///   - learner, rewardServer: clients of the two servers.
-    ///   - relay: of a relay that is asked for weights before the learner is.
-    ///   - journal: of the groups that ended this worker before; nil for a worker that nobody starts again.
+    ///   - engine: what computes.
+    ///   - peers: clients of those it asks.
+    ///   - journal: of the groups that ended this worker before; nil where nothing is kept of that.
+    ///   - shutdown: the signal that ends it.
+    ///   - logger: of this process.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(
-        settings: Settings, name: String, engine: any Engine, learner: Client, rewardServer: Client,
-        relay: Client? = nil, journal: RequestJournal? = nil, shutdown: ShutdownSignal, logger: Logger
+        settings: Settings, name: String, engine: any Engine, peers: Peers, journal: RequestJournal? = nil,
+        shutdown: ShutdownSignal, logger: Logger
     ) throws {
-        self.settings = settings
-        self.name = name
-        self.learner = learner
-        self.rewardServer = rewardServer
-        self.relay = relay
+        // Its clock starts before the model is loaded.
+        reporter = WorkerReporter(name: name, learner: peers.learner)
+        self.peers = peers
         contract = RunContract(settings.method)
         self.journal = journal
         self.shutdown = shutdown
         self.logger = logger
         policy = try DiffusionPolicy(
-            model: settings.model, engine: engine, dtype: settings.precision.dtype, settings: settings.method.policy,
-            seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
-        models = try ModelDigest.pipeline(settings.model)
-        rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
-        chunks = Chunks(size: settings.method.rollout.chunkSize)
-        lanes = Lanes(count: settings.cluster.threadsPerWorker)
-        reporter = WorkerReporter(name: name, learner: learner)
+            PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+            settings: settings.method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
+        hello = RoleIdentity.hello(
+            .rolloutWorker, name: name, settings: settings, engine: engine,
+            models: try ModelDigest.pipeline(settings.model))
+        sampler = try GroupSampler(policy: policy, settings: settings)
     }
 
     /// What answers the requests of the worker's own socket: how it is.
     public var router: Router {
-        Router(.rolloutWorker, shutdown: shutdown, []) { [reporter, startedAt] in
-            $0.reply(reporter.health(startedAt: startedAt))
+        Router(.rolloutWorker, clock: reporter.clock, shutdown: shutdown, journal: journal, []) { [reporter] in
+            reporter.health()
         }
     }
 
@@ -91,124 +104,96 @@ public final class RolloutWorker: Sendable {
     ///   `NumericalFailure` never: a group that cannot be made is reported to the learner.
     public func run(patience: Duration = .seconds(60)) throws -> Ending {
         // The group in progress is abandoned: the learner leases it to somebody else.
-        shutdown.onRequest { [learner, rewardServer, relay] _ in
-            learner.close()
-            rewardServer.close()
-            relay?.close()
-        }
+        shutdown.onRequest { [peers] _ in peers.close() }
+        let learner = LearnerLink(
+            peers.learner, hello: hello, patience: patience, versions: ProgramVersions(logger: logger))
         do {
-            return try workUntilStopped(patience: patience)
+            return try workUntilStopped(learner)
         } catch  where shutdown.isRequested {
             return .interrupted
         }
     }
 
-    private func workUntilStopped(patience: Duration) throws -> Ending {
+    private func workUntilStopped(_ learner: LearnerLink) throws -> Ending {
         var isIntroduced = false
-        var held: HeldWeights?
-        let store = WeightsStore(WeightsDownload(learner: learner, relay: relay, logger: logger))
+        let weights = WorkerWeights(
+            policy: policy,
+            store: WeightsStore(WeightsDownload(learner: peers.learner, relay: peers.relay, logger: logger)))
         defer { reporter.stop() }
         while !shutdown.isRequested, !shutdown.isDraining {
             do {
-                if !isIntroduced { try introduce(patience) }
+                if !isIntroduced { try introduce(to: learner) }
                 isIntroduced = true
-                if let reason = try takeTurn(&held, store, patience) { return .stopped(reason: reason) }
+                if let reason = try takeTurn(learner, weights) { return .stopped(reason: reason) }
             } catch let failure as Failure where failure.code == .runComplete {
                 return .stopped(reason: failure.message)
-            } catch let failure as Failure where Self.isOfNewLearner(failure) {
+            } catch let failure as Failure where LearnerLink.isOfNewLearner(failure) {
                 // The learner was started again; introduce this worker again. Not at once: a reward server may serve the other run
                 // for a while, and would refuse the worker as often as it came.
                 isIntroduced = false
                 shutdown.sleep(for: .milliseconds(250))
             } catch let error as TransportError where error.code == .deadlineExceeded && Lifeline.isSupervised {
                 logger.warning("\(error); asking again")
-            } catch  where Self.mayPass(error) {
-                logger.warning("\(learner.endpoint): \(error); asking again")
+            } catch  where LearnerLink.mayPass(error) {
+                logger.warning("\(peers.learner.endpoint): \(error); asking again")
                 shutdown.sleep(for: .milliseconds(250))
             }
         }
         return .interrupted
     }
 
-    /// Whether a refusal means that the learner does not know this worker, or is the learner of another run by now.
-    private static func isOfNewLearner(_ failure: Failure) -> Bool {
-        [.unknownWorker, .wrongRun].contains(failure.code)
-    }
-
-    /// Whether the next answer may be another: the learner is busy or says what cannot be meant. What it says of this worker's
-    /// settings, models, key or program stays true.
-    private static func mayPass(_ error: any Error) -> Bool {
-        guard let failure = error as? Failure else { return error is WireError }
-        return ![.settingsMismatch, .modelMismatch, .notAllowed, .unsupportedVersion].contains(failure.code)
-    }
-
-    private func introduce(_ patience: Duration) throws {
-        let welcome = try learner.requestBlocking(
-            RoleIdentity.hello(
-                .rolloutWorker, name: name, settings: settings, engine: policy.engine, models: models),
-            deadline: patience)
-        learner.join(welcome.runID)
-        rewardServer.join(welcome.runID)
-        reporter.joined(welcome.runID)
-        logger.info("joined run \(welcome.runID)")
+    private func introduce(to learner: LearnerLink) throws {
+        let runID = try learner.join()
+        peers.rewardServer.join(runID)
+        reporter.joined(runID)
+        logger.info("joined run \(runID)")
         reporter.start()
     }
 
     /// Asks for work and does it.
     ///
     /// - Returns: why the learner says stop; nil when it does not.
-    private func takeTurn(_ held: inout HeldWeights?, _ store: WeightsStore, _ patience: Duration) throws -> String? {
-        reporter.enter(.waiting, .starved)
-        let answer = try learner.requestBlocking(
-            LeaseRequest(worker: name, policyVersion: held?.version, weightsDigest: held?.digest), deadline: patience)
-        switch answer {
+    private func takeTurn(_ learner: LearnerLink, _ weights: WorkerWeights) throws -> String? {
+        reporter.enter(.waiting)
+        switch try learner.lease() {
         case .stop(let reason): return reason
         case .wait(_, let milliseconds): shutdown.sleep(for: .milliseconds(min(milliseconds, 1000)))
-        case .lease(let lease): try work(on: lease, held: &held, store, patience: patience)
+        case .lease(let lease):
+            if let result = try result(of: lease, learner, weights) {
+                reporter.enter(.reporting)
+                try deliver(result, learner, weights)
+            }
         }
         return nil
     }
 
-    /// Makes one group and delivers it; whatever goes wrong with it is told to the learner.
-    private func work(
-        on lease: Lease, held: inout HeldWeights?, _ store: WeightsStore, patience: Duration
-    ) throws {
-        let result: GroupResult
+    /// Makes a group; whatever goes wrong with it is told to the learner.
+    ///
+    /// - Returns: nil when there is nothing to deliver.
+    /// - Throws: what has nothing to do with the group.
+    private func result(
+        of lease: Lease, _ learner: LearnerLink, _ weights: WorkerWeights
+    ) throws -> GroupResult? {
         do {
             try contract.check(lease)
-            if held?.digest != lease.weightsDigest || held?.version != lease.policyVersion {
-                // Before the next one comes: two versions of merged weights would be the most that a worker ever holds.
-                held = nil
-                held = try fetch(lease, store)
+            if !weights.holds(lease.weights) {
+                reporter.enter(.loadingWeights)
+                try weights.fetch(lease.weights)
             }
-            reporter.holds(held?.version)
-            guard let weights = held else { return }
-            result = try recorded(lease) { try make(lease, weights: weights) }
+            reporter.holds(weights.reference?.version)
+            return try recorded(lease) { try make(lease, weights) }
         } catch let failure as Failure where failure.code == .staleVersion {
-            held = nil
-            return
+            weights.drop()
         } catch is LeaseLost {
             logger.info("group \(lease.group) is abandoned: its lease has ended, or its epoch is over")
-            return
+        } catch let failure as Failure where LearnerLink.isOfNewLearner(failure) {
+            throw failure
         } catch {
-            if let failure = error as? Failure, Self.isOfNewLearner(failure) { throw failure }
             logger.warning("group \(lease.group) failed: \(error)")
             reporter.count(failed: 1)
-            _ = try learner.requestBlocking(
-                GroupFailure(
-                    worker: name, leaseID: lease.leaseID, group: lease.group, cause: String("\(error)".prefix(500))),
-                deadline: patience)
-            return
+            try learner.giveBack(lease, cause: "\(error)")
         }
-        reporter.enter(.reporting, .blocked)
-        let acknowledgement = try learner.requestBlocking(result, deadline: patience)
-        reporter.count(delivered: acknowledgement.verdict == .accepted ? 1 : 0)
-        if acknowledgement.verdict == .refused {
-            // Start over from the learner's own weights, whatever was wrong with these.
-            logger.warning("group \(lease.group) was refused: \(acknowledgement.reason ?? "no reason given")")
-            held = nil
-            store.forget()
-        }
+        return nil
     }
 
     /// Makes a group, unless it ended this worker before.
@@ -217,82 +202,29 @@ public final class RolloutWorker: Sendable {
         return try journal.during(RequestFingerprint(of: lease), at: .work, make)
     }
 
-    /// Fetches what is missing of a version and builds the transformer.
-    private func fetch(_ lease: Lease, _ store: WeightsStore) throws -> HeldWeights {
-        reporter.enter(.loadingWeights, .blocked)
-        let parameters = try store.parameters(lease.manifest, of: lease.weightsDigest, on: policy.engine)
-        for (name, tensor) in policy.initialParameters.entries where parameters[name]?.dtype != tensor.dtype {
-            throw Failure(
-                code: .notOfThisRun,
-                message:
-                    "the weights' \(name) is \(parameters[name].map { "\($0.dtype)" } ?? "missing"), expected \(tensor.dtype)",
-                remedy: "start learner and workers with the run's own settings.yaml")
+    /// Samples a group and has it scored.
+    private func make(_ lease: Lease, _ weights: WorkerWeights) throws -> GroupResult {
+        reporter.begin(lease)
+        logger.debug("group \(lease.group) begins with policy \(lease.weights.version)")
+        let sampled = try sampler.sample(lease, with: try weights.sampling())
+        reporter.enter(.scoring, group: lease.group)
+        let begin = ContinuousClock.now
+        let scores = try GroupScorer(client: peers.rewardServer, shutdown: shutdown).score(sampled, of: lease) {
+            reporter.hasLost(lease.group)
         }
-        return HeldWeights(
-            version: lease.policyVersion, digest: lease.weightsDigest, sampling: try policy.sampling(parameters))
-    }
-
-    /// Samples, decodes and has the group scored.
-    private func make(_ lease: Lease, weights: HeldWeights) throws -> GroupResult {
-        let clock = ContinuousClock()
-        reporter.enter(.rollingOut, .busy, group: lease.group)
-        logger.debug("group \(lease.group) begins with policy \(weights.version)")
-        let begin = clock.now
-        let sample = try rollout.sample(
-            lease.group, prompt: try policy.conditioning(lease.prompt), engine: policy.engine, chunks: chunks,
-            lanes: lanes,
-            velocity: weights.sampling.velocity, windowVelocity: weights.sampling.windowVelocity)
-        let sampled = clock.now
-        let images = TensorPayload(images: policy.images(sample.finalLatents_BCHW, lanes: lanes))
-        let decoded = clock.now
-        reporter.enter(.scoring, .blocked, group: lease.group)
-        let scores = try score(
-            ScoreRequest(
-                group: lease.group, prompt: lease.prompt, policyVersion: weights.version,
-                discriminatorVersion: lease.discriminatorVersion, images: images))
         try contract.check(scores)
-        let scored = clock.now
-        return GroupResult(
-            worker: name, leaseID: lease.leaseID, group: lease.group, policyVersion: weights.version,
-            weightsDigest: weights.digest, discriminatorVersion: scores.discriminatorVersion,
-            seconds: [
-                "sample": (sampled - begin).seconds, "decode": (decoded - sampled).seconds,
-                "score": (scored - decoded).seconds,
-            ],
-            latents: TensorPayload(sample.trajectory.latents),
-            logProbabilities: TensorPayload(sample.trajectory.logProbabilities),
-            rewards: scores.rewards, components: scores.components,
-            stepIndices: TensorPayload(int32s: sample.trajectory.stepIndices.map(Int32.init)))
+        var seconds = sampled.seconds
+        seconds["score"] = (ContinuousClock.now - begin).seconds
+        return GroupResult(of: lease, by: hello.name, sampled.trajectory, scores, seconds: seconds)
     }
 
-    /// Has the images scored. A reward server that has just been started has no discriminator until the learner notices and
-    /// restores it, and one that still trains the lease's version has none to score with yet; that is no fault of the group, which
-    /// waits as long as a score may take, or until the learner has gone back to a snapshot and wants other groups.
-    ///
-    /// - Throws: `LeaseLost`, or what the request throws.
-    private func score(_ request: ScoreRequest) throws -> Scores {
-        let end = ContinuousClock.now + .seconds(120)
-        while true {
-            do {
-                return try rewardServer.requestBlocking(request, deadline: max(.seconds(1), end - .now))
-            } catch let failure as Failure
-                where [.notReady, .busy].contains(failure.code) && ContinuousClock.now < end && !shutdown.isRequested
-            {
-                if reporter.hasLost(request.group) { throw LeaseLost() }
-                shutdown.sleep(for: .milliseconds(100))
-            } catch let failure as Failure where failure.code == .closedEpoch {
-                throw LeaseLost()
-            }
+    private func deliver(_ result: GroupResult, _ learner: LearnerLink, _ weights: WorkerWeights) throws {
+        let acknowledgement = try learner.deliver(result)
+        reporter.count(delivered: acknowledgement.verdict == .accepted ? 1 : 0)
+        if acknowledgement.verdict == .refused {
+            // Start over from the learner's own weights, whatever was wrong with these.
+            logger.warning("group \(result.group) was refused: \(acknowledgement.reason ?? "no reason given")")
+            weights.forget()
         }
     }
-}
-
-/// The learner gave a group to somebody else, or does not want it any more.
-private struct LeaseLost: Error {}
-
-/// A version of the policy, ready to sample with, and the digest of what it was built from.
-private struct HeldWeights {
-    var version: PolicyVersion
-    var digest: WeightsDigest
-    var sampling: SamplingPolicy
 }

@@ -1,14 +1,18 @@
 import AdvGRPO
+import ComputeRoles
+public import Configuration
 import MethodModels
 import NeuralNetworks
-public import Runtime
 public import TensorCore
+import WeightsTransfer
 
 /// A rollout worker's computations on an engine that only notes their memory.
 public enum WorkerRehearsal {
     /// Loads the model, takes in two versions of the policy one after the other, and makes a group with each.
     ///
     /// - Parameters:
+    ///   - settings: of the run.
+    ///   - engine: notes what it is asked for, and computes nothing.
     ///   - prompts: of the run, at least one.
     ///   - promptCount: prompts whose embeddings it keeps in the end.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file; `NumericalFailure` never.
@@ -17,7 +21,7 @@ public enum WorkerRehearsal {
         let seed = UInt64(settings.seed)
         let policy = try trace.noting(.weights) {
             try DiffusionPolicy(
-                model: settings.model, engine: engine, dtype: settings.precision.dtype,
+                PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
                 settings: settings.method.policy, seed: seed, embeddings: settings.data.embeddings)
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: seed)

@@ -1,6 +1,6 @@
 import Platform
+import Processes
 import Protocol
-import Runtime
 import Synchronization
 import Transport
 
@@ -12,16 +12,28 @@ final class WorkerReporter: Sendable {
         var group: GroupID?
         /// The group that the learner said is not this worker's any more.
         var lost: GroupID?
+        /// How long a lease lasts without an answered heartbeat, and when this one ends.
+        var lease: (duration: Duration, end: ContinuousClock.Instant)?
         var isRunning = false
         var runID: RunID?
         var version: PolicyVersion?
         var delivered = 0
         var failed = 0
+
+        /// An answer to a heartbeat on the group that the worker is still at prolongs its lease, or says that it is lost.
+        mutating func note(
+            _ answer: HeartbeatAcknowledgement, to heartbeat: Heartbeat, sent: ContinuousClock.Instant
+        ) {
+            guard heartbeat.group == group else { return }
+            lost = answer.lost
+            if lost == nil, let duration = lease?.duration { lease?.end = sent + duration }
+        }
     }
 
     private let name: String
     private let learner: Client
-    private let clock = RoleClock(.idle)
+    /// Where the worker's time goes.
+    let clock = RoleClock(Heartbeat.State.starting)
     private let state = Mutex(State())
     private let interval = Duration.milliseconds(500)
 
@@ -30,18 +42,27 @@ final class WorkerReporter: Sendable {
         self.learner = learner
     }
 
-    /// What the worker does from now on, and how its time counts.
-    func enter(_ activity: Heartbeat.State, _ share: RoleActivity, group: GroupID? = nil) {
-        clock.enter(share)
+    /// What the worker does from now on.
+    func enter(_ activity: Heartbeat.State, group: GroupID? = nil) {
+        clock.enter(activity)
         state.withLock {
             $0.state = activity
-            if $0.group != group { $0.lost = nil }
+            if $0.group != group { ($0.lost, $0.lease) = (nil, nil) }
             $0.group = group
         }
     }
 
-    /// Whether the learner has said that a group is not this worker's any more.
-    func hasLost(_ group: GroupID) -> Bool { state.withLock { $0.lost == group } }
+    /// The worker begins to make a group.
+    func begin(_ lease: Lease) {
+        enter(.rollingOut, group: lease.group)
+        let duration = Duration.milliseconds(lease.expiresInMilliseconds)
+        state.withLock { $0.lease = (duration, .now + duration) }
+    }
+
+    /// Whether a group is not this worker's any more: the learner has said so, or has not answered for as long as a lease lasts.
+    func hasLost(_ group: GroupID) -> Bool {
+        state.withLock { $0.lost == group || $0.group == group && $0.lease.map { $0.end < .now } ?? false }
+    }
 
     /// The run this worker has joined.
     func joined(_ runID: RunID) { state.withLock { $0.runID = runID } }
@@ -58,19 +79,13 @@ final class WorkerReporter: Sendable {
     }
 
     /// What `advgrpo health` shows.
-    func health(startedAt: ContinuousClock.Instant) -> Health {
+    func health() -> RoleHealth {
         let state = state.withLock { $0 }
-        let shares = clock.shares()
-        return Health(
-            role: .rolloutWorker, serving: state.runID != nil,
+        return RoleHealth(
+            serving: state.runID != nil,
             reason: state.state.rawValue + (state.group.map { " group \($0)" } ?? ""), runID: state.runID,
-            version: state.version?.rawValue, uptimeSeconds: (ContinuousClock.now - startedAt).seconds,
-            memoryBytes: ProcessMemory.residentByteCount, queueDepth: 0,
-            counters: [
-                "groupsDelivered": Double(state.delivered), "groupsFailed": Double(state.failed),
-                "busySeconds": shares.busy.seconds, "idleSeconds": shares.idle.seconds,
-                "starvedSeconds": shares.starved.seconds, "blockedSeconds": shares.blocked.seconds,
-            ])
+            version: state.version?.rawValue,
+            counters: ["groupsDelivered": Double(state.delivered), "groupsFailed": Double(state.failed)])
     }
 
     /// Begins to report; does nothing when it has begun.
@@ -82,9 +97,11 @@ final class WorkerReporter: Sendable {
         if wasRunning { return }
         OSThread.start("heartbeat") { [self] in
             while state.withLock({ $0.isRunning }) {
+                let begin = ContinuousClock.now
+                let heartbeat = heartbeat()
                 // A lost heartbeat is made up for by the next one.
-                let answer = try? learner.requestBlocking(heartbeat(), deadline: interval * 4)
-                if let answer { state.withLock { $0.lost = answer.lost } }
+                let answer = try? learner.requestBlocking(heartbeat, deadline: interval * 4)
+                if let answer { state.withLock { $0.note(answer, to: heartbeat, sent: begin) } }
                 sleepBriefly(answer?.nextInMilliseconds.map { .milliseconds($0) } ?? interval)
             }
         }
@@ -94,10 +111,6 @@ final class WorkerReporter: Sendable {
 
     private func heartbeat() -> Heartbeat {
         let (activity, group) = state.withLock { ($0.state, $0.group) }
-        let shares = clock.shares()
-        return Heartbeat(
-            worker: name, state: activity, group: group, busySeconds: shares.busy.seconds,
-            idleSeconds: shares.idle.seconds,
-            starvedSeconds: shares.starved.seconds, blockedSeconds: shares.blocked.seconds)
+        return Heartbeat(worker: name, state: activity, group: group, seconds: clock.seconds())
     }
 }

@@ -1,12 +1,5 @@
+import LibC
 import Platform
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// A regular file mapped read-only; the pages live as long as the object.
 ///

@@ -2,29 +2,24 @@ package import Platform
 
 /// What is wrong with a safetensors file or message, where, and what to do about it.
 public struct SafeTensorsError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// The kind of failure; new kinds may be added.
-    public struct Code: RawRepresentable, Sendable, Hashable {
-        /// The name of the kind.
-        public let rawValue: String
-        /// Makes a kind from its name.
-        public init(rawValue: String) { self.rawValue = rawValue }
-
+    /// The kind of failure; a later version may have more.
+    public enum Code: Sendable {
         /// The operating system refused to open, read, map or write.
-        public static let inputOutput = Code(rawValue: "inputOutput")
+        case inputOutput
         /// Not a safetensors file at all: a pickle, a Git LFS pointer, an empty file.
-        public static let wrongFormat = Code(rawValue: "wrongFormat")
+        case wrongFormat
         /// The header breaks a rule of the format.
-        public static let malformedHeader = Code(rawValue: "malformedHeader")
+        case malformedHeader
         /// A size is beyond what the caller allows.
-        public static let limitExceeded = Code(rawValue: "limitExceeded")
+        case limitExceeded
         /// A tensor's type, shape and byte range contradict each other or their neighbours.
-        public static let inconsistentTensor = Code(rawValue: "inconsistentTensor")
+        case inconsistentTensor
         /// A tensor, shard or file that was asked for does not exist.
-        public static let missing = Code(rawValue: "missing")
+        case missing
         /// A tensor exists, but not in the type that was asked for.
-        public static let wrongType = Code(rawValue: "wrongType")
+        case wrongType
         /// A tensor holds NaN or an infinity, or a number too large for float32.
-        public static let notFinite = Code(rawValue: "notFinite")
+        case notFinite
     }
 
     /// The kind of failure.

@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
+import LibC
 
 /// Immutable bytes with shared ownership: tensors travel from a file, a message or a computation to a socket or another
 /// file without being copied.

@@ -1,10 +1,5 @@
+import LibC
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Darwin)
-    import Darwin
-#endif
 
 /// Memory of one tensor, owned by an engine. Never written after the tensor that holds it was handed out.
 public protocol TensorBuffer: AnyObject, Sendable {

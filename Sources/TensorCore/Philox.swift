@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+import LibC
 
 /// What a stream of random numbers is for; streams never overlap.
 public enum NoisePurpose: UInt32, Sendable, CaseIterable {

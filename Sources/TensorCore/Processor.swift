@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Darwin)
-    import Darwin
-#endif
+import LibC
 
 /// The processor this process runs on, as the system describes it. Reads Linux's `/proc/cpuinfo`.
 public enum Processor {

@@ -1,22 +1,15 @@
 import CZeroMQ
+import LibC
 import Platform
 import SafeTensors
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Answers libzmq's question whether somebody may connect to a server (ZAP, ZeroMQ RFC 27), on a thread of its own.
 ///
 /// Every server has its own domain, and decides itself; an unknown domain or mechanism is refused.
 struct Authenticator: Sendable {
     /// A server's answer for an address and, with CURVE, a key; may block for a moment.
-    typealias Gate = @Sendable (_ address: String, _ key: CurveKey?) -> Door.Decision
+    typealias Gate = @Sendable (_ address: String, _ key: CurveKey?) -> Admission.Decision
 
     private let gates: Gates
     private let thread: OSThread
@@ -90,7 +83,7 @@ struct Authenticator: Sendable {
         return [Array("1.0".utf8), requestID, Array(code.utf8), Array(text.utf8), Array(user.utf8), []]
     }
 
-    private static func decision(on request: [[UInt8]], _ gates: Gates) -> Door.Decision {
+    private static func decision(on request: [[UInt8]], _ gates: Gates) -> Admission.Decision {
         func text(_ index: Int) -> String { String(decoding: request[index], as: UTF8.self) }
         guard request.count >= 6, text(0) == "1.0", let gate = gates.byDomain.withLock({ $0[text(2)] }) else {
             return .refused(peer: "", reason: "unknown server")

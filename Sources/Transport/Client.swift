@@ -91,7 +91,10 @@ public final class Client: Sendable {
 
     /// Sends a request whose reply is waited for later: for threads that may block and want several on their way at a time.
     ///
-    /// - Parameter resendInterval: instead of the options'; for replies that are large, and slow to arrive for that alone.
+    /// - Parameters:
+    ///   - message: the request.
+    ///   - deadline: how long the reply may take, repetitions included.
+    ///   - resendInterval: instead of the options'; for replies that are large, and slow to arrive for that alone.
     /// - Throws: `WireError` for a request that breaks the rules.
     public func begin<Request: WireRequest>(
         _ message: Request, deadline: Duration, resendInterval: Duration? = nil

@@ -5,7 +5,8 @@ import SafeTensors
 /// The part of a `Client` that lives on the loop's thread: a DEALER socket and the requests that wait for replies.
 ///
 /// Nothing is lost for good: a request is sent again after a new connection, after a while without a reply, and, when the
-/// peer stays silent, through a new socket (the Guide's "lazy pirate"). The server recognises repetitions.
+/// peer stays silent, through a new socket (the Guide's "lazy pirate"). The server recognises repetitions. A reply that has
+/// arrived counts, whatever becomes of its connection: a server that ends may close it right behind its last replies.
 final class ClientCore: LoopParticipant {
     typealias Completion = @Sendable (Result<ReceivedMessage, TransportError>) -> Void
 
@@ -45,7 +46,7 @@ final class ClientCore: LoopParticipant {
         self.endpoint = endpoint
         self.options = options
         self.name = name
-        let socket = try Self.makeSocket(context, endpoint, options)
+        let socket = try ClientSocket.make(context, endpoint, options)
         monitor = try ConnectionMonitor(watching: socket, context: context, name: "\(name)-1")
         // A long path's folder may be made later, by the server: the socket after this one finds it then.
         if let text = try? endpoint.connectText() { try socket.connect(text) }
@@ -152,8 +153,16 @@ final class ClientCore: LoopParticipant {
         nextCheck = pending.values.lazy.map { min($0.deadline, $0.resend) }.min()
     }
 
+    /// Whether what is sent goes over a living connection and not into a queue: `unsent` is the queue. Within a process there are
+    /// no reports, and no connections that could be lost.
+    private var isConnected: Bool {
+        if case .inproc = endpoint.address { return true }
+        return monitor.state == .connected
+    }
+
     private func flush(_ now: ContinuousClock.Instant) {
         isFull = false
+        guard isConnected else { return }
         var sent = 0
         for id in unsent {
             guard var request = pending[id] else {
@@ -165,8 +174,7 @@ final class ClientCore: LoopParticipant {
                 isFull = true
                 break
             }
-            // A connection takes messages a moment before it is reported: what left before any report went over the first.
-            pending[id]?.generation = max(1, monitor.generation)
+            pending[id]?.generation = monitor.generation
             sent += 1
         }
         unsent.removeFirst(sent)
@@ -177,7 +185,7 @@ final class ClientCore: LoopParticipant {
         quietSince = .now
         attemptCount += 1
         do throws(TransportError) {
-            let fresh = try Self.makeSocket(context, endpoint, options)
+            let fresh = try ClientSocket.make(context, endpoint, options)
             socketCount += 1
             let freshMonitor = try ConnectionMonitor(
                 watching: fresh, context: context, name: "\(name)-\(socketCount)", earlier: monitor.state)
@@ -210,42 +218,9 @@ final class ClientCore: LoopParticipant {
             "no reply to \(request.message.envelope.kind) from \(endpoint) within \(Int(wait.rounded())) ms: \(state)",
             remedy: remedy)
     }
-
-    private static func makeSocket(
-        _ context: ContextPointer, _ endpoint: Endpoint, _ options: ClientOptions
-    ) throws(TransportError) -> Socket {
-        // LINGER 0: what a closed client has queued is of no use to anybody.
-        let socket = try Socket(context, type: ZMQ_DEALER, lingerMilliseconds: 0)
-        try socket.set(ZMQ_IMMEDIATE, Int32(1))  // queue for living connections only: `unsent` is the queue
-        try socket.set(ZMQ_SNDHWM, Int32(64))
-        try socket.set(ZMQ_RCVHWM, Int32(64))
-        try socket.setCommonOptions(endpoint: endpoint, limits: options.limits)
-        try socket.set(ZMQ_RECONNECT_IVL, Int32(50))
-        try socket.set(ZMQ_RECONNECT_IVL_MAX, Int32(2000))
-        if case .curve(let server, let own) = options.security {
-            try socket.set(ZMQ_CURVE_SERVERKEY, server.text)
-            try socket.set(ZMQ_CURVE_PUBLICKEY, own.publicKey.text)
-            try socket.set(ZMQ_CURVE_SECRETKEY, own.secretKey.text)
-        }
-        return socket
-    }
 }
 
 /// A remaining time as the envelope holds it.
 private func milliseconds(_ duration: Duration) -> UInt32 {
     UInt32(clamping: Int(clamping: Int64((duration / .milliseconds(1)).rounded())))
-}
-
-extension Socket {
-    /// Options that client and server share.
-    func setCommonOptions(endpoint: Endpoint, limits: WireLimits) throws(TransportError) {
-        try set(ZMQ_MAXMSGSIZE, Int64(limits.frameByteCount))
-        try set(ZMQ_HANDSHAKE_IVL, Int32(5000))
-        // ZMQ_HEARTBEAT_* are left alone: libzmq 4.3.4 aborts when a reader with a finite high-water mark falls behind.
-        try set(ZMQ_TCP_KEEPALIVE, Int32(1))
-        try set(ZMQ_TCP_KEEPALIVE_IDLE, Int32(30))
-        try set(ZMQ_TCP_KEEPALIVE_INTVL, Int32(10))
-        try set(ZMQ_TCP_KEEPALIVE_CNT, Int32(3))
-        if endpoint.needsIPv6 { try set(ZMQ_IPV6, Int32(1)) }
-    }
 }

@@ -1,13 +1,6 @@
 import CZeroMQ
+import LibC
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// A libzmq context; unlike sockets it may be shared between threads.
 struct ContextPointer: @unchecked Sendable {

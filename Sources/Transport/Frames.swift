@@ -1,13 +1,6 @@
 import CZeroMQ
+import LibC
 import SafeTensors
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Sending: small frames are copied, large ones are lent to libzmq until it has sent them.
 enum OutgoingFrame {

@@ -1,12 +1,5 @@
+import LibC
 import Platform
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Owns an `ipc://` path while a server listens there.
 ///

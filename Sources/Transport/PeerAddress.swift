@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
+import LibC
 
 /// The address of whom a connected descriptor leads to, written as libzmq writes `Peer-Address`: a numeric address, or for a
 /// socket file `localhost:UID:GID:PID`.

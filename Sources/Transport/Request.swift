@@ -28,16 +28,21 @@ public final class Request: Sendable {
     private let runID: RunID?
     private let limits: WireLimits
     private let isAnswered = Atomic(false)
-    private let answer: @Sendable (_ reply: EncodedMessage, _ isKept: Bool) -> Void
+    private let shared: ServerShared
+    private let answer: Answer
+
+    /// Takes an encoded reply, whether it is kept, and the code of the failure that it is.
+    typealias Answer = @Sendable (_ reply: EncodedMessage, _ isKept: Bool, _ code: FailureCode?) -> Void
 
     init(
-        message: ReceivedMessage, peer: Peer, arrival: ContinuousClock.Instant, runID: RunID?, limits: WireLimits,
-        answer: @escaping @Sendable (_ reply: EncodedMessage, _ isKept: Bool) -> Void
+        message: ReceivedMessage, peer: Peer, arrival: ContinuousClock.Instant, shared: ServerShared,
+        limits: WireLimits, answer: @escaping Answer
     ) {
         self.message = message
         self.peer = peer
         self.arrival = arrival
-        self.runID = runID
+        self.shared = shared
+        runID = shared.runID.withLock { $0 }
         self.limits = limits
         self.answer = answer
     }
@@ -48,6 +53,9 @@ public final class Request: Sendable {
 
     /// What is asked.
     public var kind: MessageKind { message.envelope.kind }
+
+    /// What the server it came to has done so far.
+    public var serverStatistics: ServerStatistics { shared.statistics.withLock { $0 } }
 
     /// Whether the requester has stopped waiting.
     public var isExpired: Bool {
@@ -64,12 +72,14 @@ public final class Request: Sendable {
 
     /// Answers. Encoding happens on the calling thread; of several answers the first counts.
     ///
-    /// - Parameter isKept: whether the reply is kept for repetitions of the request; else they are handled again. False for large
-    ///   replies that are made at no cost.
+    /// - Parameters:
+    ///   - reply: the answer.
+    ///   - isKept: whether the reply is kept for repetitions of the request; else they are handled again. False for
+    ///     large replies that are made at no cost.
     public func reply(_ reply: some WireMessage, isKept: Bool = true) {
         guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
         do {
-            answer(try encoded(reply), isKept)
+            answer(try encoded(reply), isKept, nil)
         } catch {
             send(Failure(error))
         }
@@ -87,7 +97,7 @@ public final class Request: Sendable {
             code: FailureCode(rawValue: String(failure.code.rawValue.prefix(64))),
             message: String(failure.message.prefix(4096)),
             remedy: failure.remedy.map { String($0.prefix(4096)) })
-        if let encoded = try? encoded(short) { answer(encoded, true) }
+        if let encoded = try? encoded(short) { answer(encoded, true, short.code) }
     }
 
     private func encoded(_ message: some WireMessage) throws(WireError) -> EncodedMessage {

@@ -9,11 +9,13 @@ public enum ServerSecurity: Sendable {
     /// By keys; traffic is encrypted.
     case curve(CurveKeyPair, allowed: CurveAllowList)
 
-    /// The role of somebody it has let in by a key.
-    func role(of user: String) -> Role? {
-        guard case .curve(_, let allowed) = self else { return nil }
-        return allowed.role(of: user)
+    /// Whose keys it lets in; nil: anybody.
+    var allowed: CurveAllowList? {
+        if case .curve(_, let allowed) = self { allowed } else { nil }
     }
+
+    /// The role of somebody it has let in by a key.
+    func role(of user: String) -> Role? { allowed?.role(of: user) }
 }
 
 /// How a client proves who it is.

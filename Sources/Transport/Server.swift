@@ -13,6 +13,8 @@ public final class Server: Sendable {
     ///
     /// - Parameters:
     ///   - endpoint: the `ipc` folder is made (mode 0700) if its parent exists.
+    ///   - loop: whose thread serves it.
+    ///   - options: limits, keys.
     ///   - handler: called on the loop's thread, once for every request, not for repetitions. It must return at once: it
     ///     either replies with what it has or hands the request to somebody else.
     /// - Throws: `insecure` when other machines could connect and `options.security` is `.local`, `addressInUse`,
@@ -32,24 +34,28 @@ public final class Server: Sendable {
         let queue = loop.queue
         // The authenticator serves all loops of the process, so a number within one loop would not do.
         let domain = "server-\(UInt64.random(in: 0 ... .max))"
-        let closed = Door.Decision.refused(peer: "", reason: "the server is closing")
+        let closed = Admission.Decision.refused(peer: "", reason: "the server is closing")
         let opened: (id: Int, endpoint: String) = try loop.perform { (thread) throws(TransportError) in
             let id = thread.makeID()
-            let core = try ServerCore(
-                context: thread.context, endpoint: endpoint, options: options, shared: shared, domain: domain,
-                handler: handler,
-                submitReply: { key, reply, isKept in
+            let calls = ServerCalls(
+                handle: handler,
+                submitReply: { key, reply, isKept, code in
                     // After the loop has ended nobody is left to reply to.
-                    _ = queue.submit { $0.participant(id, as: ServerCore.self)?.finish(key, reply, isKept: isKept) }
+                    _ = queue.submit {
+                        $0.participant(id, as: ServerCore.self)?.finish(key, reply, isKept: isKept, code)
+                    }
                 },
-                gate: { address, key in
-                    let decision = Outcome<Door.Decision>()
+                decide: { address, key in
+                    let decision = Outcome<Admission.Decision>()
                     let isAsked = queue.submit { thread in
                         let core = thread.participant(id, as: ServerCore.self)
                         decision.set(core?.decide(address: address, key: key) ?? closed)
                     }
                     return isAsked ? decision.wait() : closed
                 })
+            let core = try ServerCore(
+                context: thread.context, endpoint: endpoint, options: options, shared: shared, domain: domain,
+                calls: calls)
             thread.add(core, id)
             return (id, core.boundEndpoint)
         }
@@ -60,25 +66,6 @@ public final class Server: Sendable {
     }
 
     deinit { close() }
-
-    /// A server and its requests as a sequence, for one task that handles them in turn.
-    ///
-    /// The sequence holds at most `options.maximumInProgressCount` requests: further ones are answered with `busy`. It ends
-    /// when the server's socket is closed.
-    ///
-    /// - Throws: as `init`.
-    public static func withRequests(
-        _ endpoint: Endpoint, on loop: SocketLoop, options: ServerOptions = ServerOptions()
-    ) throws(TransportError) -> (server: Server, requests: AsyncStream<Request>) {
-        // The server never has more than this number in progress, so nothing is dropped here.
-        let (requests, continuation) = AsyncStream.makeStream(
-            of: Request.self, bufferingPolicy: .bufferingOldest(options.maximumInProgressCount))
-        let end = StreamEnd(continuation: continuation)
-        let server = try Server(endpoint, on: loop, options: options) { request in
-            _ = end.continuation.yield(request)
-        }
-        return (server, requests)
-    }
 
     /// What it has done so far.
     public var statistics: ServerStatistics { shared.statistics.withLock { $0 } }
@@ -91,11 +78,4 @@ public final class Server: Sendable {
         let coreID = coreID
         loop.submit { $0.remove(coreID) }
     }
-}
-
-/// Ends the sequence of requests when the handler that owns it is released, with the socket.
-private final class StreamEnd: Sendable {
-    let continuation: AsyncStream<Request>.Continuation
-    init(continuation: AsyncStream<Request>.Continuation) { self.continuation = continuation }
-    deinit { continuation.finish() }
 }

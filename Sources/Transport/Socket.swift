@@ -1,13 +1,6 @@
 import CZeroMQ
+import LibC
 import SafeTensors
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// One libzmq socket. It belongs to the thread that made it and is closed when its owner lets go of it.
 struct Socket: ~Copyable {

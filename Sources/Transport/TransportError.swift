@@ -5,29 +5,24 @@ package import Platform
 /// Socket, peer or network are at fault, not a message: trying again may help. A message that breaks a rule is Protocol's
 /// `WireError`; a peer that understood and says no answers with a `Failure`.
 public struct TransportError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// The kind of failure; new kinds may be added.
-    public struct Code: RawRepresentable, Sendable, Hashable {
-        /// The name of the kind.
-        public let rawValue: String
-        /// Makes a kind from its name.
-        public init(rawValue: String) { self.rawValue = rawValue }
-
+    /// The kind of failure; a later version may have more.
+    public enum Code: Sendable {
         /// The text is no endpoint.
-        public static let invalidEndpoint = Code(rawValue: "invalidEndpoint")
+        case invalidEndpoint
         /// Somebody else listens there.
-        public static let addressInUse = Code(rawValue: "addressInUse")
+        case addressInUse
         /// Listening there without keys would let strangers in.
-        public static let insecure = Code(rawValue: "insecure")
+        case insecure
         /// A key or key file cannot be used.
-        public static let invalidKey = Code(rawValue: "invalidKey")
+        case invalidKey
         /// No reply came in time.
-        public static let deadlineExceeded = Code(rawValue: "deadlineExceeded")
+        case deadlineExceeded
         /// More requests wait for replies than this client keeps.
-        public static let tooManyRequests = Code(rawValue: "tooManyRequests")
+        case tooManyRequests
         /// The loop or the client was closed.
-        public static let closed = Code(rawValue: "closed")
+        case closed
         /// The operating system or libzmq refused.
-        public static let system = Code(rawValue: "system")
+        case system
     }
 
     /// The kind of failure.

@@ -1,13 +1,6 @@
 import CZeroMQ
+import LibC
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Descriptors that are waited for together, each under its owner's number: epoll on Linux, where a wait costs what has happened
 /// and not what could happen, poll elsewhere.

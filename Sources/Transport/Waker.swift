@@ -1,12 +1,5 @@
 import CZeroMQ
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
+import LibC
 
 /// Ends a wait of the loop from any thread: an eventfd on Linux, a pipe elsewhere.
 final class Waker: Sendable {

@@ -61,6 +61,15 @@ struct DiscriminatorTrainerTests {
         (0..<2).map { GroupID(epoch: epoch, index: $0) }
     }
 
+    /// After one epoch, with the references it learned from.
+    private func trained() throws -> (DiscriminatorTrainer, ReferenceImages) {
+        var trainer = try trainer(settings)
+        let references = references(trainer.discriminator)
+        remember(&trainer, epoch: 0)
+        _ = try trainer.train(groups: groups(0), references: references)
+        return (trainer, references)
+    }
+
     @Test("learns to tell generated images from references it has not seen")
     func learns() throws {
         var trainer = try trainer(settings)
@@ -97,10 +106,7 @@ struct DiscriminatorTrainerTests {
 
     @Test("goes on bit for bit from its stored state")
     func state() throws {
-        var trainer = try trainer(settings)
-        let references = references(trainer.discriminator)
-        remember(&trainer, epoch: 0)
-        _ = try trainer.train(groups: groups(0), references: references)
+        var (trainer, references) = try trained()
         remember(&trainer, epoch: 1)
         let stored = trainer.state
         var resumed = try self.trainer(settings)
@@ -130,11 +136,8 @@ struct DiscriminatorTrainerTests {
 
     @Test("refuses a state whose numbers cannot be: it would end the next training, not this restore")
     func impossibleState() throws {
-        var trained = try trainer(settings)
-        let references = references(trained.discriminator)
-        remember(&trained, epoch: 0)
-        _ = try trained.train(groups: groups(0), references: references)
-        let stored = trained.state
+        let (before, references) = try trained()
+        let stored = before.state
         var trainer = try trainer(settings)
         func refusal(_ tensors: Parameters, _ document: String) throws -> String? {
             do {

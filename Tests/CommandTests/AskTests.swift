@@ -1,13 +1,6 @@
 import Foundation
+import LibC
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// `advgrpo health` and `advgrpo status`.
@@ -44,14 +37,17 @@ extension ProcessTests {
                 #expect(reward["uptimeSeconds"] as? Double ?? 0 > 0)
                 #expect(reward["memoryBytes"] as? Int ?? 0 > 1 << 20)
                 #expect(reward["queueDepth"] is Int)
-                let latency = try #require(reward["latency"] as? [String: Double])
+                let requests = try #require(reward["requests"] as? [String: [String: Any]])
+                let scoring = try #require(requests["scoreRequest"])
+                #expect(scoring["answered"] as? Int ?? 0 >= 4 && scoring["rejected"] as? Int == 0)
+                let latency = try #require(scoring["latency"] as? [String: Double])
                 #expect(latency["p50Milliseconds"] ?? 0 > 0)
                 #expect(latency["p99Milliseconds"] ?? 0 >= latency["p50Milliseconds"] ?? 1)
                 let counters = try #require(reward["counters"] as? [String: Double])
                 #expect(counters["imagesScored"] ?? 0 >= 8 && counters["groupsScored"] ?? 0 >= 4)
                 let detail = try #require(reward["detail"] as? [String: Any])
-                for name in ["accuracy", "margin", "realMean", "fakeMean", "heldOutAUC", "loss"] {
-                    #expect(detail[name] is Double, "\(name)")
+                for name in ["accuracy", "margin", "realMean", "fakeMean", "auc", "loss", "gradientNorm"] {
+                    #expect(detail["discriminator.\(name)"] is Double, "\(name)")
                 }
                 let learner = try await ask(workspace, "health", "learner")
                 #expect(learner["role"] as? String == "learner")
@@ -62,15 +58,43 @@ extension ProcessTests {
                 #expect(worker["runID"] as? String == reward["runID"] as? String)
                 #expect((worker["counters"] as? [String: Double])?["groupsFailed"] == 0)
                 try await checkStatus(workspace)
+                try await checkSeconds(workspace)
                 train.signal(SIGINT)
                 #expect(try await train.finish().exit == .status(0))
             }
         }
 
+        /// What the roles say they did with their time adds up to the time that passed, on another process's clock.
+        private func checkSeconds(_ workspace: Workspace) async throws {
+            let parts = ["learner": "rollout", "reward-server": "scoring", "worker-0": "rollingOut"]
+            for (role, part) in parts {
+                var asked: [(begin: ContinuousClock.Instant, end: ContinuousClock.Instant, seconds: [String: Double])] =
+                    []
+                for _ in 0..<2 {
+                    let begin = ContinuousClock.now
+                    let health = try await ask(workspace, "health", role)
+                    let seconds = try #require(health["seconds"] as? [String: Double])
+                    let uptime = try #require(health["uptimeSeconds"] as? Double)
+                    #expect(abs(seconds.values.reduce(0, +) - uptime) < 1e-6 * max(uptime, 1), "\(role): \(seconds)")
+                    #expect(seconds[part] ?? 0 > 0, "\(role): \(seconds)")
+                    asked.append((begin, .now, seconds))
+                    try await Task.sleep(for: .seconds(1))
+                }
+                let grown = asked[1].seconds.values.reduce(0, +) - asked[0].seconds.values.reduce(0, +)
+                let (least, most) = (asked[1].begin - asked[0].end, asked[1].end - asked[0].begin)
+                #expect((least / .seconds(1)...most / .seconds(1)).contains(grown), "\(role): \(grown)")
+            }
+            let text = try await workspace.run("health", "ipc://\(workspace.path)/run/sockets/reward-server")
+            #expect(text.output.contains("  time: ") && text.output.contains("%)"), "\(text.output)")
+            #expect(
+                text.output.contains("  scoreRequest: ") && text.output.contains(" answered; p50 "), "\(text.output)")
+        }
+
         private func checkStatus(_ workspace: Workspace) async throws {
             let status = try await ask(workspace, "status", "learner")
             for name in [
-                "runID", "phase", "epoch", "policyVersion", "weightsDigest", "discriminatorVersion", "progress",
+                "runID", "program", "phase", "epoch", "policyVersion", "weightsDigest", "discriminatorVersion",
+                "progress",
                 "waits",
             ] {
                 #expect(status[name] != nil, "\(name)")
@@ -79,8 +103,9 @@ extension ProcessTests {
             let workers = try #require(status["workers"] as? [[String: Any]])
             #expect(workers.compactMap { $0["name"] as? String } == ["worker-0", "worker-1"])
             for worker in workers {
+                #expect(worker["program"] as? String == status["program"] as? String)
                 let seconds = try #require(worker["seconds"] as? [String: Double])
-                #expect(Set(seconds.keys) == ["busy", "idle", "starved", "blocked"])
+                #expect(seconds["rollingOut"] ?? 0 > 0 && seconds["scoring"] ?? 0 > 0, "\(seconds)")
                 #expect(worker["lastSeenSeconds"] as? Double ?? 100 < 10)
             }
             let groups = try #require(status["groups"] as? [[String: Any]])

@@ -4,7 +4,7 @@ import Testing
 
 extension ProcessTests {
     /// `advgrpo bench`: the figures that comparisons with PyTorch rest on.
-    @Suite("Bench", .timeLimit(.minutes(2)))
+    @Suite("Bench", .optimized, .timeLimit(.minutes(2)))
     struct BenchTests {
         private static let phases: Set = ["sample", "decode", "score", "discriminator", "policy"]
 

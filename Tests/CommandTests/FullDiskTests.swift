@@ -1,18 +1,12 @@
 import Foundation
+import LibC
+import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 #if os(Linux)
     extension ProcessTests {
         /// A disk without room, which only root can make.
-        @Suite("Full disk", .timeLimit(.minutes(2)))
+        @Suite("Full disk", .optimized, .timeLimit(.minutes(2)))
         struct FullDiskTests {
             @Test("a full disk ends the run with one sentence, and the snapshots that are there stay whole")
             func full() async throws {

@@ -1,14 +1,7 @@
 import Foundation
+import LibC
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Hosts on a network of their own: Linux network namespaces on one bridge. They are gone when it is.
 final class HostNetwork: Sendable {
@@ -54,7 +47,7 @@ final class HostNetwork: Sendable {
 extension ProcessTests {
     /// Roles on hosts of their own, over TCP with CURVE.
     @Suite(
-        "Hosts", .timeLimit(.minutes(4 * patience)),
+        "Hosts", .optimized, .timeLimit(.minutes(4 * patience)),
         .enabled(if: HostNetwork.isAvailable, "needs root and network namespaces"))
     struct HostsTests {
         @Test("workers on other hosts that are cut off, killed and join late end in the bits of the run on one machine")

@@ -100,7 +100,7 @@ extension Workspace {
 
 extension ProcessTests {
     /// Kinds of faulty files against every command that reads them: one sentence, and never a crash or another result.
-    @Suite("Files and commands", .timeLimit(.minutes(5)))
+    @Suite("Files and commands", .optimized, .timeLimit(.minutes(5)))
     struct MatrixTests {
         private static func arguments(_ command: String, _ fault: Fault) -> [String] {
             let images = ["--steps", "1", "--guidance", "1", "--size", "32"]

@@ -1,24 +1,12 @@
 import Foundation
+import LibC
+import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// `rollout.overlap`: an epoch is sampled while the one before trains, and still everything has its bits.
-    @Suite("Overlap", .timeLimit(.minutes(3 * patience)))
+    @Suite("Overlap", .optimized, .timeLimit(.minutes(3 * patience)))
     struct OverlapTests {
-        private func start(_ workspace: Workspace, _ changes: String...) throws -> RunningProcess {
-            try RunningProcess(
-                ["train", "settings.yaml", "--run-dir", "run"] + UndisturbedRun.overlapping.arguments
-                    + changes.flatMap { ["--set", $0] }, folder: workspace.path, name: "train")
-        }
-
         @Test("groups are one update old, never more, and their discriminator is the newest")
         func staleness() async throws {
             let synchronous = try await UndisturbedRun.shared.result
@@ -35,28 +23,23 @@ extension ProcessTests {
         @Test("kills, an interruption and other numbers of workers leave no trace")
         func disturbed() async throws {
             for role in ["worker-0", "reward-server", "learner"] {
-                try await withWorkspace { workspace in
-                    let run = workspace.files("run")
-                    let train = try start(workspace)
-                    try await epochs(3, of: run, train)
+                try await withTraining(epochs: 3, like: .overlapping) { workspace, run, train in
                     kill(try #require(workspace.processID(of: role)), SIGKILL)
                     try await expectSameBits(
                         run, of: try await train.finish(), workspace, as: .overlapping, "SIGKILL of \(role)")
                 }
             }
-            try await withWorkspace { workspace in
-                let run = workspace.files("run")
-                let train = try start(workspace, "run.snapshotEvery=1")
-                try await epochs(3, of: run, train)
+            try await withTraining("run.snapshotEvery=1", epochs: 3, like: .overlapping) { workspace, run, train in
                 train.signal(SIGINT)
                 #expect(try await train.finish().exit == .status(0))
                 let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
                 try await expectSameBits(run, of: resumed, workspace, as: .overlapping, "interrupted")
             }
-            try await withWorkspace { workspace in
-                let finished = try await start(workspace, "cluster.workers=3", "cluster.learnerThreads=2").finish()
+            try await withTraining(
+                "cluster.workers=3", "cluster.learnerThreads=2", epochs: 0, like: .overlapping
+            ) { workspace, run, train in
                 try await expectSameBits(
-                    workspace.files("run"), of: finished, workspace, as: .overlapping, "three workers")
+                    run, of: try await train.finish(), workspace, as: .overlapping, "three workers")
             }
         }
 

@@ -4,7 +4,7 @@ import Testing
 
 extension ProcessTests {
     /// `advgrpo plan`, and the same look before `train`.
-    @Suite("Plan", .timeLimit(.minutes(3)))
+    @Suite("Plan", .optimized, .timeLimit(.minutes(3)))
     struct PlanTests {
         struct Document: Decodable {
             struct Role: Decodable {

@@ -1,18 +1,11 @@
 import Foundation
+import LibC
 import TestSupport
 import Testing
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
-
 extension ProcessTests {
     /// docs/examples/health.py, ten lines of pyzmq and safetensors, against a real server.
-    @Suite("Python peer", .timeLimit(.minutes(2)))
+    @Suite("Python peer", .optimized, .timeLimit(.minutes(2)))
     struct PythonPeerTests {
         @Test("the example of the documentation gets the reward server's health")
         func health() async throws {

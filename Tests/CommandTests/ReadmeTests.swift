@@ -4,7 +4,7 @@ import Testing
 
 extension ProcessTests {
     /// Every command of the pages that readers type from, as it stands there, in a folder like its reader's.
-    @Suite("README", .timeLimit(.minutes(6)))
+    @Suite("README", .optimized, .timeLimit(.minutes(6)))
     struct ReadmeTests {
         @Test(
             "every command works as it is typed, and fails as it is said to",

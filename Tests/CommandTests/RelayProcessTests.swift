@@ -1,18 +1,12 @@
 import FaultyNetwork
 import Foundation
+import LibC
+import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// `advgrpo relay` between the real roles.
-    @Suite("Relay", .timeLimit(.minutes(3 * patience)))
+    @Suite("Relay", .optimized, .timeLimit(.minutes(3 * patience)))
     struct RelayTests {
         private struct Cluster {
             let workspace: Workspace
@@ -69,13 +63,22 @@ extension ProcessTests {
             }
         }
 
-        @Test("three workers behind a relay end in the same bits, over CURVE, and the learner sends one copy")
-        func oneCopy() async throws {
+        /// A cluster with keys in a workspace of its own, from when its run has had some epochs.
+        private func withCluster(
+            workers: Int, epochs count: Int, _ body: (RunFiles, Cluster) async throws -> Void
+        ) async throws {
             try await withWorkspace { workspace in
                 #expect(try await workspace.run("keygen", "--out", "keys").exit == .status(0))
-                let cluster = try Cluster(workspace, workers: 3)
+                let cluster = try Cluster(workspace, workers: workers)
                 let run = workspace.files("run")
-                try await epochs(3, of: run, cluster.learner)
+                try await epochs(count, of: run, cluster.learner)
+                try await body(run, cluster)
+            }
+        }
+
+        @Test("three workers behind a relay end in the same bits, over CURVE, and the learner sends one copy")
+        func oneCopy() async throws {
+            try await withCluster(workers: 3, epochs: 3) { run, cluster in
                 let learner = try await cluster.counters(cluster.learnerAt)
                 let relay = try await cluster.counters(cluster.relayAt)
                 try await cluster.end()
@@ -91,11 +94,7 @@ extension ProcessTests {
 
         @Test("a relay that is killed costs its workers a deadline, and nothing else")
         func killed() async throws {
-            try await withWorkspace { workspace in
-                #expect(try await workspace.run("keygen", "--out", "keys").exit == .status(0))
-                let cluster = try Cluster(workspace, workers: 2)
-                let run = workspace.files("run")
-                try await epochs(1, of: run, cluster.learner)
+            try await withCluster(workers: 2, epochs: 1) { run, cluster in
                 cluster.relay.signal(SIGKILL)
                 let finished = try await cluster.learner.finish()
                 #expect(finished.exit == .status(0), "\(finished.errors)")

@@ -1,27 +1,22 @@
+import ComputeRoles
+import Configuration
 import Foundation
+import LibC
+import Processes
 import Protocol
-import Runtime
+import RunFiles
+import TestSupport
 import Testing
 import Transport
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
+import WeightsTransfer
 
 extension ProcessTests {
     /// Whatever happens to its processes, a run ends with the bits of the undisturbed one.
-    @Suite("Resume", .timeLimit(.minutes(3)))
+    @Suite("Resume", .optimized, .timeLimit(.minutes(3)))
     struct ResumeTests {
         @Test("Ctrl-C ends a run with a snapshot and status 0, and --resume goes on as if nothing had been")
         func interrupted() async throws {
-            try await withWorkspace { workspace in
-                let run = workspace.files("run")
-                let first = try workspace.start("train", "settings.yaml", "--run-dir", "run")
-                try await epochs(3, of: run, first)
+            try await withTraining(epochs: 3) { workspace, run, first in
                 first.signal(SIGINT)
                 let stopped = try await first.finish()
                 #expect(stopped.exit == .status(0), "\(stopped.errors)")
@@ -35,11 +30,7 @@ extension ProcessTests {
 
         @Test("a learner that is stopped alone ends the run with a snapshot, and nobody takes it for complete")
         func stoppedLearner() async throws {
-            try await withWorkspace { workspace in
-                let run = workspace.files("run")
-                let train = try workspace.start(
-                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=1000")
-                try await epochs(1, of: run, train)
+            try await withTraining("run.epochs=1000", epochs: 1) { workspace, run, train in
                 kill(try #require(workspace.processID(of: "learner")), SIGTERM)
                 let stopped = try await train.finish()
                 #expect(stopped.exit == .status(0), "\(stopped.errors)")
@@ -52,10 +43,7 @@ extension ProcessTests {
             "SIGKILL of a role in the middle of a run changes nothing",
             arguments: ["worker-0", "reward-server", "learner"])
         func killed(role: String) async throws {
-            try await withWorkspace { workspace in
-                let run = workspace.files("run")
-                let train = try workspace.start("train", "settings.yaml", "--run-dir", "run")
-                try await epochs(3, of: run, train)
+            try await withTraining(epochs: 3) { workspace, run, train in
                 let victim = try #require(workspace.processID(of: role))
                 kill(victim, SIGKILL)
                 let finished = try await train.finish()
@@ -117,10 +105,7 @@ extension ProcessTests {
 
         @Test("SIGKILL of the supervisor ends its roles, and --resume at once goes on")
         func killedSupervisor() async throws {
-            try await withWorkspace { workspace in
-                let run = workspace.files("run")
-                let train = try workspace.start("train", "settings.yaml", "--run-dir", "run")
-                try await epochs(3, of: run, train)
+            try await withTraining(epochs: 3) { workspace, run, train in
                 train.signal(SIGKILL)
                 let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
                 try await expectSameBits(run, of: resumed, workspace)
@@ -129,20 +114,11 @@ extension ProcessTests {
 
         @Test("a tuned PickScore has its bits after SIGKILL of the reward server, and after one of the supervisor")
         func tunedPickScore() async throws {
-            let arguments = ["train", "settings.yaml", "--run-dir", "run"] + UndisturbedRun.tunedPickScore.arguments
-            try await withWorkspace { workspace in
-                try workspace.writeContraryPickScore()
-                let run = workspace.files("run")
-                let train = try RunningProcess(arguments, folder: workspace.path, name: "train")
-                try await epochs(3, of: run, train)
+            try await withTraining(epochs: 3, like: .tunedPickScore) { workspace, run, train in
                 kill(try #require(workspace.processID(of: "reward-server")), SIGKILL)
                 try await expectSameBits(run, of: try await train.finish(), workspace, as: .tunedPickScore)
             }
-            try await withWorkspace { workspace in
-                try workspace.writeContraryPickScore()
-                let run = workspace.files("run")
-                let train = try RunningProcess(arguments, folder: workspace.path, name: "train")
-                try await epochs(3, of: run, train)
+            try await withTraining(epochs: 3, like: .tunedPickScore) { workspace, run, train in
                 train.signal(SIGKILL)
                 let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
                 try await expectSameBits(run, of: resumed, workspace, as: .tunedPickScore)
@@ -164,11 +140,7 @@ extension ProcessTests {
 
         @Test("a worker that stood still while its groups went to others disturbs nothing")
         func stopped() async throws {
-            try await withWorkspace { workspace in
-                let run = workspace.files("run")
-                let train = try workspace.start(
-                    "train", "settings.yaml", "--run-dir", "run", "--set", "cluster.leaseSeconds=1")
-                try await epochs(1, of: run, train)
+            try await withTraining("cluster.leaseSeconds=1", epochs: 1) { workspace, run, train in
                 let victim = try #require(workspace.processID(of: "worker-0"))
                 kill(victim, SIGSTOP)
                 try await epochs(4, of: run, train)

@@ -1,5 +1,5 @@
 import Foundation
-import Runtime
+import RunFiles
 
 /// What a run left on the disk.
 struct RunFiles {

@@ -1,13 +1,7 @@
 import Foundation
+import LibC
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
+import TestSupport
 
 /// How a process ended.
 enum Exit: Equatable {
@@ -113,9 +107,6 @@ struct TestFailure: Error, CustomStringConvertible {
     let description: String
     init(_ description: String) { self.description = description }
 }
-
-/// How many times longer than usual a test waits before it gives up: sanitizers slow programs down. dev/sanitize sets it.
-let patience = ProcessInfo.processInfo.environment["ADVGRPO_TEST_PATIENCE"].flatMap(Int.init) ?? 1
 
 /// Waits until `body` returns a value.
 ///

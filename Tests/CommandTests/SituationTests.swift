@@ -1,21 +1,14 @@
+import Configuration
 import Foundation
+import LibC
 import Raster
-import Runtime
 import SafeTensors
 import TestSupport
 import Testing
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
-
 extension ProcessTests {
     /// Places and models as people have them: what is usable runs, what is not is refused by name.
-    @Suite("Situations", .timeLimit(.minutes(3)))
+    @Suite("Situations", .optimized, .timeLimit(.minutes(3)))
     struct SituationTests {
         private func train(_ workspace: Workspace, _ run: String, _ changes: String...) async throws -> Finished {
             try await RunningProcess(

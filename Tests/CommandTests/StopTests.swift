@@ -1,18 +1,12 @@
 import FaultyNetwork
 import Foundation
+import LibC
+import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// `advgrpo stop`, and who may.
-    @Suite("Stop", .timeLimit(.minutes(3 * patience)))
+    @Suite("Stop", .optimized, .timeLimit(.minutes(3 * patience)))
     struct StopTests {
         private func endpoint(_ workspace: Workspace, _ role: String) -> String {
             "ipc://\(workspace.path)/run/sockets/\(role)"
@@ -22,10 +16,7 @@ extension ProcessTests {
             "a stopped learner leaves a snapshot and ends the run; resumed it ends in the same bits",
             arguments: [false, true])
         func learner(drains: Bool) async throws {
-            try await withWorkspace { workspace in
-                let run = workspace.files("run")
-                let train = try workspace.start("train", "settings.yaml", "--run-dir", "run")
-                try await epochs(1, of: run, train)
+            try await withTraining(epochs: 1) { workspace, run, train in
                 let at = endpoint(workspace, "learner")
                 let stopped =
                     drains ? try await workspace.run("stop", at, "--drain") : try await workspace.run("stop", at)
@@ -41,10 +32,7 @@ extension ProcessTests {
 
         @Test("a worker that is drained delivers its group and leaves; the others finish the run")
         func worker() async throws {
-            try await withWorkspace { workspace in
-                let run = workspace.files("run")
-                let train = try workspace.start("train", "settings.yaml", "--run-dir", "run")
-                try await epochs(1, of: run, train)
+            try await withTraining(epochs: 1) { workspace, run, train in
                 let stopped = try await workspace.run("stop", endpoint(workspace, "worker-0"), "--drain")
                 #expect(stopped.exit == .status(0), "\(stopped.errors)")
                 try await eventually("the worker's end") { workspace.processID(of: "worker-0") == nil ? true : nil }
@@ -68,6 +56,7 @@ extension ProcessTests {
                     ).finish()
                     #expect(stopped.exit == .status(0), "\(stopped.errors)")
                     #expect(try await process.finish().exit == .status(0), "\(name): \(process.errors)")
+                    #expect(workspace.exists("run/logs/\(name).requests"))
                 }
             }
         }

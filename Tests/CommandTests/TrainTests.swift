@@ -20,7 +20,7 @@ extension ProcessTests {
                     "--set", "run.previewEvery=2", "--set", "run.evaluation.prompts=2")
                 #expect(workspace.processes.isEmpty, "processes are left")
                 #expect(finished.exit == .status(0), "\(finished.errors)")
-                #expect(finished.output.contains("Fréchet distance"))
+                #expect(finished.output.contains("frechetDistance"))
                 #expect(finished.output.contains("report: run/report.html"))
                 let names = FileManager.default.enumerator(atPath: workspace.path)?.compactMap { $0 as? String } ?? []
                 let left = names.filter { $0.hasSuffix(".lock") || $0.contains("sockets/") || $0.hasSuffix(".partial") }
@@ -36,6 +36,7 @@ extension ProcessTests {
                 let report = String(
                     decoding: FileManager.default.contents(atPath: run.path + "/report.html") ?? Data(), as: UTF8.self)
                 #expect(report.contains("<html") && report.contains("</html>"))
+                try checkRoles(report)
                 for name in ["epoch-000000.png", "epoch-000002.png", "epoch-000003.png", "before-after.png"] {
                     #expect(workspace.exists("run/images/\(name)"), "\(name)")
                 }
@@ -105,6 +106,27 @@ extension ProcessTests {
             }
         }
 
+        @Test("patches of images have advantages of their own, whoever samples them", arguments: ["patch", "both"])
+        func patches(advantage: String) async throws {
+            try await withWorkspace { workspace in
+                var policies: [[Float]] = []
+                for workers in 1...2 {
+                    let run = "run\(workers)"
+                    let finished = try await workspace.run(
+                        "train", "settings.yaml", "--run-dir", run, "--set", "run.epochs=2", "--set",
+                        "policy.advantage=\(advantage)", "--set", "reward.weights.dino_patch=1", "--set",
+                        "cluster.workers=\(workers)")
+                    #expect(finished.exit == .status(0), "\(finished.errors)")
+                    let lines = workspace.files(run).reproducibleMetrics
+                    #expect(lines.last?["policy.firstRatioMean"] == 1 && lines.last?["policy.halvesCosine"] != nil)
+                    let file = workspace.path + "/\(run)/checkpoints/latest/policy.safetensors"
+                    let weights = try SafeTensorsFile(path: file)
+                    policies.append(try weights.entries.flatMap { try weights.floats(of: $0.name) })
+                }
+                #expect(policies[0] == policies[1] && policies[0].contains { $0 != 0 })
+            }
+        }
+
         @Test("PickScore learns while it prefers the policy's images, and the policy while it does not")
         func tunedPickScore() async throws {
             let lines = try await UndisturbedRun.tunedPickScore.result.metrics
@@ -150,6 +172,22 @@ extension ProcessTests {
                 #expect(plain.policy == cold.policy && cold.policy == warm.policy)
                 #expect(plain.metrics == cold.metrics && cold.metrics == warm.metrics)
             }
+        }
+
+        /// Learner, reward server and both workers, each with the whole of its time.
+        private func checkRoles(_ report: String) throws {
+            let rows = report.split(separator: "<tr>").filter { $0.contains("class=\"bar\"") }
+            // One of the workers may have been too late for any group.
+            for (role, part) in [
+                ("learner", "evaluation"), ("reward server", "training"), ("worker-0", "starting"),
+                ("worker-1", "starting"),
+            ] {
+                let row = try #require(rows.first { $0.contains("<th scope=\"row\">\(role)</th>") }, "\(role)")
+                #expect(row.contains("</span>\(part) "), "\(role): \(row)")
+                let widths = row.matches(of: /width:([0-9.]+)%/).compactMap { Double($0.output.1) }
+                #expect(abs(widths.reduce(0, +) - 100) < 0.1, "\(role): \(widths)")
+            }
+            #expect(rows.contains { $0.contains("</span>rollingOut ") })
         }
 
         private func checkMetrics(_ run: RunFiles) throws {

@@ -87,3 +87,24 @@ func epochs(_ count: Int, of run: RunFiles, _ process: RunningProcess) async thr
         return run.metrics.count >= count ? true : nil
     }
 }
+
+/// A run of `advgrpo train` in a workspace of its own, handed over once it has had some epochs.
+///
+/// - Parameters:
+///   - settings: what `--set` says.
+///   - like: the undisturbed run whose settings it has, too.
+///   - body: has the run's files and its process.
+func withTraining(
+    _ settings: String..., epochs count: Int, like: UndisturbedRun = .shared,
+    _ body: (Workspace, RunFiles, RunningProcess) async throws -> Void
+) async throws {
+    try await withWorkspace { workspace in
+        try workspace.writeContraryPickScore()
+        let run = workspace.files("run")
+        let train = try RunningProcess(
+            ["train", "settings.yaml", "--run-dir", "run"] + like.arguments + settings.flatMap { ["--set", $0] },
+            folder: workspace.path, name: "train")
+        try await epochs(count, of: run, train)
+        try await body(workspace, run, train)
+    }
+}

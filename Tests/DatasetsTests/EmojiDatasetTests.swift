@@ -2,6 +2,7 @@ import Datasets
 import Foundation
 import Raster
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("EmojiDataset")
@@ -41,6 +42,29 @@ struct EmojiDatasetTests {
             #expect(library.prompts.count == 6)
             #expect(try library.references(of: "troll", width: 64, height: 64).count == 4)
             #expect(try names(folder + "/new") == ["emoji"])
+        }
+    }
+
+    @Test("another style has the same captions in the same lists, less those it has no picture of")
+    func style() throws {
+        try withTemporaryFolder { folder in
+            var options = options(folder + "/styled")
+            (options.style, options.pictures) = (.emojione, Fixtures.folder + "/pictures")
+            let summary = try EmojiDataset.prepare(options: options)
+            #expect(summary.leftOut == ["double exclamation mark", "snake", "troll"])
+            #expect(summary.captionCount == 3 && summary.referenceCount == 12)
+            #expect(try read(folder + "/styled/train.txt") == "grinning face\nheavy black heart\nrocket\n")
+            // What they hold is not in the style.
+            #expect(try read(folder + "/styled/validation.txt") == "" && read(folder + "/styled/test.txt") == "")
+            for image in ["1f600.png", "1f680.png", "02764.png"] {
+                let expected = try RGBImage(path: Fixtures.folder + "/styled/" + image)
+                let isEqual = try RGBImage(path: folder + "/styled/images/" + image) == expected
+                #expect(isEqual, "\(image) is what Pillow makes of the picture")
+            }
+            #expect(try EmojiDataset.prepare(options: options).wasComplete)
+            // The same folder for another style is made anew.
+            (options.style, options.pictures) = (.noto, nil)
+            #expect(try EmojiDataset.prepare(options: options).captionCount == 6)
         }
     }
 
@@ -121,7 +145,18 @@ struct EmojiDatasetTests {
                 let error = #expect(throws: DatasetError.self) { try EmojiDataset.prepare(options: options) }
                 return error?.code
             }
-            #expect(code(.init(font: "/nowhere.ttf", output: folder + "/a")) == .missingFont)
+            #expect(code(.init(font: "/nowhere.ttf", output: folder + "/a")) == .missingPictures)
+            var styled = options(folder + "/a")
+            styled.pictures = "/nowhere"
+            #expect(code(styled) == .invalidOptions)
+            styled.style = .emojione
+            #expect(code(styled) == .missingPictures)
+            try write("no picture", to: folder + "/1F600.png")
+            styled.pictures = folder
+            #expect(code(styled) == .malformedPicture)
+            try FileManager.default.moveItem(atPath: folder + "/1F600.png", toPath: folder + "/1F6000.png")
+            #expect(code(styled) == .missingPictures)
+            try FileManager.default.removeItem(atPath: folder + "/1F6000.png")
             #expect(code(options(folder + "/a", size: 0)) == .invalidOptions)
             #expect(code(options(folder + "/a", referenceCount: 0)) == .invalidOptions)
             #expect(code(options("/")) == .invalidOptions)

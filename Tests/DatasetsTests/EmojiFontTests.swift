@@ -9,13 +9,15 @@ struct EmojiFontTests {
         (0x2014, [1, 1, 1]), (0x2764, [2, 2, 2]), (0xF8FF, [3, 3, 3]),
     ]
 
+    private func synthetic(index: Int, image: Int, characters: Int) -> [UInt8] {
+        SyntheticFont(characterFormat: characters, indexFormat: index, imageFormat: image, images: images).bytes()
+    }
+
     @Test(
         "every index and image format leads to the same images", arguments: [1, 2, 3, 4, 5],
         [(17, 12), (18, 4), (19, 12)])
     func formats(indexFormat: Int, formats: (image: Int, characters: Int)) throws {
-        let bytes = SyntheticFont(
-            characterFormat: formats.characters, indexFormat: indexFormat, imageFormat: formats.image, images: images
-        ).bytes()
+        let bytes = synthetic(index: indexFormat, image: formats.image, characters: formats.characters)
         let font = try EmojiFont(bytes: bytes, path: "synthetic.ttf")
         #expect(font.scalars.map { Int($0.value) } == images.map(\.point))
         for (point, png) in images { #expect(font.png(for: Unicode.Scalar(UInt32(point))!) == png) }
@@ -38,7 +40,7 @@ struct EmojiFontTests {
     @Test("a missing font names the path and the package")
     func missing() throws {
         let error = #expect(throws: DatasetError.self) { try EmojiFont(path: "/nowhere/Noto.ttf") }
-        #expect(error?.code == .missingFont)
+        #expect(error?.code == .missingPictures)
         #expect(error?.description.hasPrefix("/nowhere/Noto.ttf: ") == true)
         #expect(error?.description.contains("apt-get install fonts-noto-color-emoji") == true)
     }
@@ -51,9 +53,7 @@ struct EmojiFontTests {
 
     @Test("every truncation is an error", arguments: [1, 2, 3, 4, 5], [4, 12])
     func truncations(indexFormat: Int, characterFormat: Int) {
-        let bytes = SyntheticFont(
-            characterFormat: characterFormat, indexFormat: indexFormat, imageFormat: 18, images: images
-        ).bytes()
+        let bytes = synthetic(index: indexFormat, image: 18, characters: characterFormat)
         // The cmap is last and its format 4 ends in a glyph array: every byte is needed.
         for count in bytes.indices {
             #expect(throws: DatasetError.self) { try EmojiFont(bytes: Array(bytes.prefix(count)), path: "cut.ttf") }
@@ -62,9 +62,7 @@ struct EmojiFontTests {
 
     @Test("every changed byte gives a font or an error, quickly", arguments: [1, 2, 3, 4, 5], [4, 12])
     func flips(indexFormat: Int, characterFormat: Int) {
-        let bytes = SyntheticFont(
-            characterFormat: characterFormat, indexFormat: indexFormat, imageFormat: 17, images: images
-        ).bytes()
+        let bytes = synthetic(index: indexFormat, image: 17, characters: characterFormat)
         for index in bytes.indices {
             for value: UInt8 in [0, 1, 0x7F, 0x80, 0xFF] {
                 var damaged = bytes

@@ -40,8 +40,7 @@ struct EmojiRenderingTests {
     func references() throws {
         let font = try EmojiFont(path: Fixtures.folder + "/six.ttf")
         func rendering() throws -> EmojiRendering {
-            try EmojiRendering(
-                png: try #require(font.png(for: "\u{1F600}")), scalar: "\u{1F600}", size: 64, fontPath: font.path)
+            EmojiRendering(try font.picture(of: "\u{1F600}"), scalar: "\u{1F600}", size: 64)
         }
         let images = try (0..<4).map { try rendering().reference($0) }
         #expect(Set(images).count == 4)

@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import Raster
+import TestSupport
 import Testing
 
 /// Hugging Face's image folders and images of other formats than PNG, as references.

@@ -1,5 +1,6 @@
 import Foundation
 import Raster
+import TestSupport
 import Testing
 
 @testable import Datasets
@@ -21,7 +22,7 @@ struct NotoFontTests {
         fingerprint(try Data(contentsOf: URL(filePath: path)))
     }
 
-    @Test("lists and all plain pixels equal the reference script's", .timeLimit(.minutes(10)))
+    @Test("lists and all plain pixels equal the reference script's", .optimized, .timeLimit(.minutes(10)))
     func wholeFont() throws {
         #expect(
             FileManager.default.fileExists(atPath: EmojiFont.defaultPath),
@@ -39,7 +40,7 @@ struct NotoFontTests {
             #expect(try filePrint(output + "/captions.json") == expected.captions)
             #expect(try filePrint(output + "/train.txt") == expected.train)
             #expect(try filePrint(output + "/test.txt") == expected.test)
-            let emoji = EmojiDataset.emoji(of: try EmojiFont())
+            let emoji = try EmojiDataset.Source(.init(output: output)).emoji
             #expect(fingerprint(EmojiLists.references(emoji, count: 4).utf8) == expected.references)
             let images = try emoji.map { try RGBImage(path: output + "/images/" + $0.plainFile).pixels }
             #expect(fingerprint(images.joined()) == expected.plainPixels)

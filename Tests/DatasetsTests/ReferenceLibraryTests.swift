@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import Raster
+import TestSupport
 import Testing
 
 @Suite("ReferenceLibrary")

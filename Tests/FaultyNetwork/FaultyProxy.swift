@@ -1,13 +1,6 @@
 import Foundation
+import LibC
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// A TCP proxy on loopback whose connections suffer stated faults; it ends with its owner.
 ///
@@ -56,7 +49,7 @@ public final class FaultyProxy: Sendable {
         var count = 0
         while !core.isStopped.load(ordering: .relaxed) {
             guard Loopback.isReadable(core.listener) else { continue }
-            let client = Glibc.accept(core.listener, nil, nil)
+            let client = LibC.accept(core.listener, nil, nil)
             guard client >= 0 else { continue }
             guard let server = Loopback.connected(to: core.serverPort) else {
                 Loopback.abort(client)

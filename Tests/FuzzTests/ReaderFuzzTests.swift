@@ -1,9 +1,9 @@
+import Configuration
 import Foundation
 import ImageModels
 import NeuralNetworks
 import Protocol
 import Raster
-import Runtime
 import SafeTensors
 import TensorCore
 import TestSupport

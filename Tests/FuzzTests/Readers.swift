@@ -1,10 +1,10 @@
+import Configuration
 import Datasets
 import Foundation
 import ImageModels
 import NeuralNetworks
 import Protocol
 import Raster
-import Runtime
 import SafeTensors
 import TensorCore
 import TestSupport

@@ -42,6 +42,17 @@ import Testing
         Weights(tensors, source: "published", engine: engine, dtype: .bfloat16)
     }
 
+    /// Loads a published model, of which no tensor is left out.
+    @discardableResult
+    private func published<Model: TransformersModel>(_ name: String, as type: Model.Type) throws -> Model {
+        let (tensors, path, count) = try parameters(name)
+        let model = try withConfiguration(path) {
+            try Model(Model.Configuration(path: $0), weights: weights(tensors))
+        }
+        #expect(model.parameters.count == count)
+        return model
+    }
+
     @Test(
         "SD3's transformers",
         arguments: ["sd3-medium-transformer", "sd3.5-medium-transformer", "sd3.5-large-transformer"])
@@ -80,20 +91,12 @@ import Testing
 
     @Test("CLIP-L and OpenCLIP bigG", arguments: ["clip-l-text", "clip-bigg-text"])
     func textEncoders(name: String) throws {
-        let (tensors, path, count) = try parameters(name)
-        let model = try withConfiguration(path) {
-            try CLIPTextEncoder(CLIPTextConfiguration(path: $0), weights: weights(tensors))
-        }
-        #expect(model.parameters.count == count)
+        try published(name, as: CLIPTextEncoder.self)
     }
 
     @Test("PickScore, which is CLIP-H")
     func pickScore() throws {
-        let (tensors, path, count) = try parameters("pickscore-clip-h")
-        let model = try withConfiguration(path) {
-            try CLIPModel(CLIPConfiguration(path: $0), weights: weights(tensors))
-        }
-        #expect(model.parameters.count == count)
+        let model = try published("pickscore-clip-h", as: CLIPModel.self)
         #expect(model.parameters.elementCount == 986_109_441)
     }
 
@@ -113,11 +116,7 @@ import Testing
 
     @Test("SigLIP base")
     func siglip() throws {
-        let (tensors, path, count) = try parameters("siglip-base-patch16-512")
-        let model = try withConfiguration(path) {
-            try SiglipModel(SiglipConfiguration(path: $0), weights: weights(tensors))
-        }
-        #expect(model.parameters.count == count)
+        let model = try published("siglip-base-patch16-512", as: SiglipModel.self)
         #expect(model.configuration.imageSize == 512)
     }
 
@@ -130,11 +129,7 @@ import Testing
 
     @Test("T5 v1.1 XXL")
     func t5() throws {
-        let (tensors, path, count) = try parameters("t5-xxl-encoder")
-        let model = try withConfiguration(path) {
-            try T5Encoder(T5EncoderConfiguration(path: $0), weights: weights(tensors))
-        }
-        #expect(model.parameters.count == count)
+        try published("t5-xxl-encoder", as: T5Encoder.self)
     }
 
     @Test(

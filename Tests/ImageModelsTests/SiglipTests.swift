@@ -10,12 +10,6 @@ import Testing
 @Suite struct SiglipTests {
     private let folder = Repository.fixtures + "/siglip-a"
 
-    private func tokens(_ golden: Golden) throws -> [[Int32]] {
-        let shape = try golden.shape("input_ids")
-        let flat = try golden.integers("input_ids").map(Int32.init)
-        return (0..<shape[0]).map { Array(flat[$0 * shape[1]..<($0 + 1) * shape[1]]) }
-    }
-
     @Test("states, features and logits of images and texts equal the reference's, in bf16 to bf16's precision")
     func features() throws {
         let golden = try Golden("siglip-a/golden.safetensors")
@@ -28,14 +22,9 @@ import Testing
                     model.visionTower(pixels.converted(to: dtype)).lastHiddenState.converted(to: .float32), golden,
                     "vision_last_hidden_state", relative: bound)
                 try expectClose(
-                    model.textTower(tokens(golden)).lastHiddenState.converted(to: .float32), golden,
+                    model.textTower(golden.tokens()).lastHiddenState.converted(to: .float32), golden,
                     "text_last_hidden_state", relative: bound)
-                let (images, texts) = (model.imageFeatures(pixels), model.textFeatures(try tokens(golden)))
-                try expectClose(images, golden, "image_embeds", relative: bound)
-                try expectClose(texts, golden, "text_embeds", relative: bound)
-                try expectClose(
-                    model.logits(imageFeatures_BP: images, textFeatures_NP: texts), golden, "logits_per_image",
-                    relative: bound)
+                try model.expectFeatures(golden, on: engine, relative: bound)
             }
         }
     }
@@ -44,18 +33,7 @@ import Testing
     func gradients() throws {
         let golden = try Golden("siglip-a/golden.safetensors")
         for engine in testEngines {
-            let base = try SiglipModel(folder: folder, engine: engine)
-            let parameters = base.parameters.tracked()
-            let model = try base.replacing(parameters)
-            let logits = model.logits(
-                imageFeatures_BP: model.imageFeatures(try golden.tensor("pixel_values", on: engine)),
-                textFeatures_NP: model.textFeatures(try tokens(golden)))
-            let gradients = logits.gradients(upstream: try golden.tensor("grad_logits", on: engine))
-            #expect(parameters.names == golden.names(below: "grad/"))
-            for (parameter, tensor) in parameters.entries {
-                // The gradient of a key's bias is zero (softmax ignores it); rounding leaves some 1e-6.
-                try expectClose(gradients[tensor], golden, "grad/" + parameter, absolute: 5e-6)
-            }
+            try SiglipModel(folder: folder, engine: engine).expectGradients(golden)
         }
     }
 
@@ -111,36 +89,23 @@ import Testing
 
     @Test("a configuration that cannot be, or contradicts the weights, is refused by its entry")
     func contradictions() throws {
-        let json = try String(contentsOfFile: folder + "/config.json", encoding: .utf8)
-        let weights = try Parameters(path: folder + "/model.safetensors", engine: OpenBLASEngine.shared)
-        try withTemporaryFolder { temporary in
-            let path = temporary + "/config.json"
-            for (entry, changed, message) in [
-                (#""image_size": 24"#, #""image_size": 25"#, "image size 25 is no multiple of the patch size 8"),
-                (
+        try expectRefusals(
+            of: [
+                Contradiction(
+                    #""image_size": 24"#, #""image_size": 25"#, "image size 25 is no multiple of the patch size 8"),
+                Contradiction(
                     #""projection_size": 16"#, #""projection_size": 8"#,
                     "texts are projected to 8 features, images to 16"
                 ),
-                (
+                Contradiction(
                     #""vision_use_head": true"#, #""vision_use_head": false"#,
                     "vision_use_head false is not supported, only true"
                 ),
-                (#""text_config""#, #""texts_config""#, "has no entry \"text_config\""),
-                (
+                Contradiction(#""text_config""#, #""texts_config""#, "has no entry \"text_config\""),
+                Contradiction(
                     #""vocab_size": 56"#, #""vocab_size": 57"#,
                     "tensor text_model.embeddings.token_embedding.weight has shape [56, 12], the model needs [57, 12]"
                 ),
-            ] {
-                #expect(json.contains(entry), "\(entry)")
-                try Data(json.replacingOccurrences(of: entry, with: changed).utf8)
-                    .write(to: URL(fileURLWithPath: path))
-                let error = #expect(throws: ModelError.self) {
-                    try SiglipModel(
-                        SiglipConfiguration(path: path),
-                        weights: Weights(weights, source: "weights", engine: OpenBLASEngine.shared))
-                }
-                #expect(error?.message.hasPrefix(message) == true, "\(error?.message ?? "nothing was thrown")")
-            }
-        }
+            ], by: SiglipModel.self, folder: folder)
     }
 }

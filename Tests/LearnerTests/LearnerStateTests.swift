@@ -1,8 +1,10 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Protocol
-import Runtime
 import SafeTensors
 import Testing
+import WeightsTransfer
 
 @testable import Learner
 
@@ -40,28 +42,37 @@ struct LearnerStateTests {
         models: [String: String] = ["model/transformer": "a"]
     ) -> Hello {
         Hello(
-            role: .rolloutWorker, name: name, host: "here", processID: processID, processor: "", engine: "",
-            precision: "fp32", settingsDigest: settings, models: models)
+            role: .rolloutWorker, name: name,
+            process: ProcessDescription(
+                host: "here", processID: processID, processor: "", engine: "", program: "1.0.0"),
+            settingsDigest: settings, models: models)
     }
 
     private func result(
-        _ index: Int, policy: Int = 3, digest: WeightsDigest? = nil, discriminator: Int = 5, members: Int = 2,
-        worker: String = "w"
+        _ index: Int, prompt: String? = nil, policy: Int = 3, digest: WeightsDigest? = nil, discriminator: Int = 5,
+        members: Int = 2, worker: String = "w"
     ) -> GroupResult {
-        GroupResult(
-            worker: worker, leaseID: LeaseID(rawValue: 1), group: GroupID(epoch: 3, index: index),
-            policyVersion: PolicyVersion(rawValue: policy), weightsDigest: digest ?? self.digest,
-            discriminatorVersion: DiscriminatorVersion(rawValue: discriminator), seconds: [:],
-            latents: TensorPayload(floats: [Float](repeating: 0, count: members * 2)),
-            logProbabilities: TensorPayload(floats: [Float](repeating: 0, count: members)),
-            rewards: TensorPayload(floats: [Float](repeating: 1, count: members)), components: [:],
-            stepIndices: TensorPayload(int32s: [0]))
+        let lease = Lease(
+            leaseID: LeaseID(rawValue: 1), group: GroupID(epoch: 3, index: index), prompt: prompt ?? ["a", "b"][index],
+            memberCount: members,
+            weights: WeightsReference(
+                version: PolicyVersion(rawValue: policy), digest: digest ?? self.digest,
+                manifest: ManifestDigest(bytes: [UInt8](repeating: 0, count: 32))), expiresInMilliseconds: 1000)
+        return GroupResult(
+            of: lease, by: worker,
+            GroupResult.Trajectory(
+                latents: TensorPayload(floats: [Float](repeating: 0, count: members * 2)),
+                logProbabilities: TensorPayload(floats: [Float](repeating: 0, count: members)),
+                stepIndices: TensorPayload(int32s: [0])),
+            Scores(
+                discriminatorVersion: DiscriminatorVersion(rawValue: discriminator),
+                rewards: TensorPayload(floats: [Float](repeating: 1, count: members))), seconds: [:])
     }
 
     private func lease(_ state: inout LearnerState, _ worker: String, now: Int = 0) throws -> Lease? {
         guard
             case .lease(let lease) = try state.answer(
-                LeaseRequest(worker: worker, policyVersion: nil, weightsDigest: nil), now: now)
+                LeaseRequest(worker: worker), now: now)
         else { return nil }
         return lease
     }
@@ -72,11 +83,11 @@ struct LearnerStateTests {
         #expect(state.isDeserted(now: 0))
         for name in ["w", "dead"] { _ = try state.answer(hello(name), now: 0) }
         state.stopReason = "complete"
-        _ = state.answer(Heartbeat(worker: "w", state: .waiting, busySeconds: 0), now: 5000)
+        _ = state.answer(Heartbeat(worker: "w", state: .waiting), now: 5000)
         #expect(!state.isDeserted(now: 5001))
-        let answer = try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 5002)
+        let answer = try state.answer(LeaseRequest(worker: "w"), now: 5002)
         #expect(answer == .stop(reason: "complete"))
-        // Not before its answer is on its way, which the desk knows.
+        // Not before its answer is on its way, which `LearnerHandlers` knows.
         #expect(!state.isDeserted(now: 5003))
         state.workers["w"]?.isDismissed = true
         #expect(state.isDeserted(now: 5003))
@@ -97,7 +108,7 @@ struct LearnerStateTests {
             var state = try state()
             state.ledger = Ledger(leaseMilliseconds: lease)
             for index in 0..<workers { _ = try state.answer(hello("w\(index)"), now: 0) }
-            return state.answer(Heartbeat(worker: "w0", state: .waiting, busySeconds: 0), now: 1).nextInMilliseconds
+            return state.answer(Heartbeat(worker: "w0", state: .waiting), now: 1).nextInMilliseconds
         }
         #expect(try pace(workers: 2, lease: 20_000) == 500)
         #expect(try pace(workers: 1000, lease: 20_000) == 2000)
@@ -142,7 +153,7 @@ struct LearnerStateTests {
         var state = try state()
         #expect(throws: Failure.self) { try state.answer(hello("w", settings: "others"), now: 0) }
         #expect(throws: Failure.self) {
-            try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0)
+            try state.answer(LeaseRequest(worker: "w"), now: 0)
         }
         #expect(try state.answer(hello("w"), now: 0).runID == state.runID)
         #expect(try lease(&state, "w")?.group == GroupID(epoch: 3, index: 0))
@@ -162,11 +173,13 @@ struct LearnerStateTests {
         #expect(try lease(&state, "other", now: 3)?.group.index == 0)
     }
 
-    @Test("results of other weights, another discriminator or another size do not count, and their group is open again")
+    @Test(
+        "results of another prompt, other weights, another discriminator or another size do not count, and their group is open again"
+    )
     func refusals() throws {
         for wrong in [
             result(0, policy: 2), result(0, digest: WeightsDigest(bytes: [UInt8](repeating: 8, count: 32))),
-            result(0, discriminator: 4), result(0, members: 1),
+            result(0, discriminator: 4), result(0, members: 1), result(0, prompt: "b"),
         ] {
             var state = try state()
             _ = try state.answer(hello("w"), now: 0)
@@ -218,7 +231,7 @@ struct LearnerStateTests {
         for index in 0..<20_000 {
             _ = try state.answer(hello("stranger \(index)"), now: index + 1)
             _ = state.answer(
-                Heartbeat(worker: "w", state: .rollingOut, group: nil, step: 0, busySeconds: 0), now: index + 1)
+                Heartbeat(worker: "w", state: .rollingOut, group: nil), now: index + 1)
         }
         #expect(state.workers.count <= LearnerState.workersKept && state.workers["w"] != nil)
         for _ in 0..<100 { _ = state.answer(result(0, policy: 1), now: 30_000) }
@@ -230,7 +243,7 @@ struct LearnerStateTests {
         var state = try state()
         _ = try state.answer(hello("w"), now: 0)
         state.isLeasing = false
-        guard case .wait = try state.answer(LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0)
+        guard case .wait = try state.answer(LeaseRequest(worker: "w"), now: 0)
         else {
             Issue.record("a lease between epochs")
             return
@@ -238,7 +251,7 @@ struct LearnerStateTests {
         state.stopReason = "complete"
         guard
             case .stop(reason: "complete") = try state.answer(
-                LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), now: 0)
+                LeaseRequest(worker: "w"), now: 0)
         else {
             Issue.record("no stop")
             return

@@ -1,15 +1,18 @@
 import AdvGRPO
+import Configuration
 import Foundation
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import SafeTensors
 import Synchronization
 import Testing
 import Transport
+import WeightsTransfer
 
 @testable import Learner
 
-/// A learner under a thousand workers: its own desk, state, ledger and socket on one side, `StubWorkers` in another process on
+/// A learner under a thousand workers: its own handlers, state, ledger and socket on one side, `StubWorkers` in another process on
 /// the other. Only the computing is left out: a worker waits instead, and the training thread trains at once.
 @Suite("A thousand workers", .serialized, .timeLimit(.minutes(15)))
 struct ScaleTests {
@@ -33,10 +36,10 @@ struct ScaleTests {
         // Seconds under full load: ADVGRPO_SCALE_SECONDS, or a few.
         let seconds = ProcessInfo.processInfo.environment["ADVGRPO_SCALE_SECONDS"].flatMap(Double.init) ?? 6
         let loop = try SocketLoop()
-        let monitor = Monitor(try Self.state())
-        let desk = LearnerDesk(monitor: monitor, shutdown: ShutdownSignal())
-        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: desk.handle)
-        let trainer = StubTrainer(monitor)
+        let learner = SharedState(try Self.state())
+        let handlers = LearnerHandlers(shared: learner, shutdown: ShutdownSignal())
+        let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: handlers.handle)
+        let trainer = StubTrainer(learner)
         trainer.start()
 
         let path = FileManager.default.temporaryDirectory.appending(path: "scale-\(UInt32.random(in: 0 ... .max))").path
@@ -51,7 +54,7 @@ struct ScaleTests {
         let (settled, peak) = memory.end()
         trainer.stop()
         let report = try JSONDecoder().decode(Report.self, from: Data(contentsOf: URL(filePath: path)))
-        let (counters, scored, workers) = monitor.withLock { state in
+        let (counters, scored, workers) = learner.withLock { state in
             (state.ledger.counters, state.ledger.scoredGroups.count, state.workers.count)
         }
         let statistics = server.statistics
@@ -88,11 +91,11 @@ struct ScaleTests {
 
 /// The training thread in the steps of `TrainingRun`: open, collect, train.
 private final class StubTrainer: Sendable {
-    private let monitor: Monitor<LearnerState>
+    private let learner: SharedState<LearnerState>
     private let shared = Mutex((isStopping: false, trained: 0))
     private let hasEnded = DispatchSemaphore(value: 0)
 
-    init(_ monitor: Monitor<LearnerState>) { self.monitor = monitor }
+    init(_ learner: SharedState<LearnerState>) { self.learner = learner }
 
     var trainedCount: Int { shared.withLock { $0.trained } }
 
@@ -114,7 +117,7 @@ private final class StubTrainer: Sendable {
 
     private func run(_ epoch: Int) {
         let prompts = (0..<ScaleTests.groupsPerEpoch).map { "prompt \($0)" }
-        _ = monitor.withLock { state in
+        _ = learner.withLock { state in
             defer { state.results = [:] }
             let digest = WeightsDigest(bytes: (0..<32).map { UInt8(truncatingIfNeeded: epoch &+ $0) })
             state.weights = try? PublishedWeights(
@@ -127,13 +130,13 @@ private final class StubTrainer: Sendable {
         var results: [GroupResult]?
         while results == nil {
             if shared.withLock({ $0.isStopping }) { return }
-            results = monitor.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) { state in
+            results = learner.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) { state in
                 guard state.ledger.isComplete else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
             }
-            if results == nil { monitor.withLock { _ = $0.ledger.expire(now: monotonicMilliseconds()) } }
+            if results == nil { learner.withLock { _ = $0.ledger.expire(now: monotonicMilliseconds()) } }
         }
-        monitor.withLock { state in
+        learner.withLock { state in
             state.isLeasing = false
             state.ledger.train(now: monotonicMilliseconds())
         }

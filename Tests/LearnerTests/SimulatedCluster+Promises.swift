@@ -26,8 +26,10 @@ extension SimulatedCluster {
                 guard let result = learner.results[entry.group] else {
                     throw Violation(description: "\(entry.group) is \(entry.state) without a result")
                 }
-                let version = entry.group.epoch
-                guard result.discriminatorVersion.rawValue == version, result.policyVersion.rawValue == version else {
+                let players = undisturbed[entry.group.epoch].players
+                guard result.discriminatorVersion.rawValue == players.discriminatorVersion,
+                    result.policyVersion.rawValue == players.policyVersion, result.weightsDigest == players.digest
+                else {
                     throw Violation(
                         description: "\(entry.group) was made by policy \(result.policyVersion) and scored by "
                             + "discriminator \(result.discriminatorVersion)")
@@ -43,15 +45,15 @@ extension SimulatedCluster {
         guard totals.trained == trained.count else {
             throw Violation(description: "\(totals.trained) groups counted as trained, \(trained.count) were")
         }
-        guard Self.expected.starts(with: trained) else {
-            throw Violation(description: "trained in the order \(trained.map(\.group))")
+        guard expected.starts(with: trained) else {
+            throw Violation(description: "trained in the order \(trained)")
         }
     }
 
     /// A lease that was just given.
-    mutating func checkGiven(_ lease: Lease, to worker: String) throws {
-        guard lease.policyVersion.rawValue == epoch, lease.group.epoch == epoch,
-            lease.weightsDigest == Self.digest(epoch)
+    func checkGiven(_ lease: Lease, to worker: String) throws {
+        guard lease.weights.version.rawValue == players.policyVersion, lease.group.epoch == epoch,
+            lease.weights.digest == players.digest
         else { throw Violation(description: "\(worker) was sent to \(lease) in epoch \(epoch)") }
         if held[lease.leaseID.rawValue] != nil { return }
         guard numbers.insert(lease.leaseID.rawValue).inserted else {
@@ -61,11 +63,11 @@ extension SimulatedCluster {
     }
 
     /// A result that was just accepted.
-    mutating func checkAccepted(_ result: GroupResult) throws {
+    func checkAccepted(_ result: GroupResult) throws {
         guard accepted.insert(result.group).inserted else {
             throw Violation(description: "\(result.group) was accepted twice")
         }
-        guard result.weightsDigest == Self.digest(epoch) else {
+        guard result.weightsDigest == players.digest else {
             throw Violation(description: "\(result.group) was accepted from foreign weights")
         }
     }

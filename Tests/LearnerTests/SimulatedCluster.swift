@@ -1,16 +1,16 @@
 import Protocol
-import Runtime
 import TestSupport
 
 @testable import Learner
 
-/// A learner, a reward server and workers of many kinds in one value, with time and the network simulated.
+/// A learner, a reward server and workers of many kinds in one object, with time and the network simulated.
 ///
-/// What the learner answers is the product's own `LearnerState` and `Ledger`; its training thread is played here in the steps
-/// of `TrainingRun`: open, collect, train, publish, snapshot, and back to the snapshot after a death. Messages are lost,
-/// repeated, delayed and overtake each other, without the order and the recognition of repetitions that Transport adds. Every
-/// choice follows from the seed. Worker 0 is the honest one that lives: it is not disturbed beyond a poor network.
-struct SimulatedCluster {
+/// What the learner answers is the product's own `LearnerState` and `Ledger`, its epochs are `Epoch.run` at a `SimulatedSite`;
+/// what of `TrainingRun` lies around them is played here: open, collect, snapshot, and back to the snapshot after a death.
+/// Messages are lost, repeated, delayed and overtake each other, without the order and the recognition of repetitions that
+/// Transport adds. Every choice follows from the seed. Worker 0 is the honest one that lives: it is not disturbed beyond a poor
+/// network.
+final class SimulatedCluster {
     /// What a worker is like.
     enum Kind: CaseIterable {
         case honest
@@ -24,13 +24,6 @@ struct SimulatedCluster {
         case stuck
         /// Takes groups and drops them without a word.
         case dropping
-    }
-
-    /// A group that has entered an update, and what made it.
-    struct Trained: Equatable {
-        var group: GroupID
-        var policy: Int
-        var discriminator: Int
     }
 
     struct Worker {
@@ -71,17 +64,19 @@ struct SimulatedCluster {
         case heartbeat(worker: Int, processID: Int)
         case done(worker: Int, processID: Int, Lease)
         case tick
-        case trained(timeline: Int)
         case start(worker: Int)
         case startLearner
         case startRewardServer
         case chaos
     }
 
+    /// The learner died, or the reward server lost its state: back to the last snapshot.
+    struct Setback: Error {}
+
     struct Snapshot {
-        var epoch = 0
+        var moment = SimulatedMoment()
         var counters = Ledger.Counters()
-        var trained: [Trained] = []
+        var trained: [GroupID] = []
     }
 
     /// What happened, when it is asked for.
@@ -103,14 +98,18 @@ struct SimulatedCluster {
     var queue = EventQueue<Event>()
     var learner: LearnerState?
     var workers: [Worker] = []
-    var rewardVersion: Int?
+    /// What the reward server scores with; nil while it is down, or without a state until the learner restores one.
+    var rewardServer: SimulatedPlayers?
+    /// The policies that were published, by their digests.
+    var policies: [WeightsDigest: Float] = [:]
     var snapshot = Snapshot()
-    var trained: [Trained] = []
+    /// Groups that have entered an update, in order.
+    var trained: [GroupID] = []
+    /// The players that the open epoch is sampled and scored by.
+    var players = SimulatedPlayers()
     var epoch = 0
-    /// Counts the learner's returns to a snapshot, its deaths included.
-    var timeline = 0
-    var isTraining = false
-    var isFinished = false
+    /// How often the learner began from a snapshot.
+    var beginnings = 0
     /// Disturbances to come; the run must end after the last.
     var disturbances = 0
     var events = 0
@@ -118,9 +117,15 @@ struct SimulatedCluster {
     var held: [Int: Int] = [:]
     var numbers: Set<Int> = []
     var accepted: Set<GroupID> = []
+    /// Every moment of a run that nothing disturbs.
+    let undisturbed: [SimulatedMoment]
+    /// What such a run trains on, in its order.
+    let expected: [GroupID]
     let trace: Trace?
 
-    init(seed: UInt64, tracing: Bool = false) {
+    init(seed: UInt64, undisturbed: [SimulatedMoment], tracing: Bool = false) {
+        self.undisturbed = undisturbed
+        expected = (0..<Self.epochs).flatMap(Self.possibleGroups)
         random = SplitMix(state: seed)
         trace = tracing ? Trace() : nil
         disturbances = Int(random.next() % 40)
@@ -143,42 +148,46 @@ struct SimulatedCluster {
     /// A group that nobody can make: known by its number, so that every interleaving meets the same ones.
     static func isImpossible(_ group: GroupID) -> Bool { (group.epoch * 7 + group.index * 3) % 11 == 5 }
 
-    /// What an undisturbed run trains on, in its order.
-    static var expected: [Trained] {
-        (0..<epochs).flatMap { epoch in
-            (0..<groups).map { GroupID(epoch: epoch, index: $0) }.filter { !isImpossible($0) }
-                .map { Trained(group: $0, policy: epoch, discriminator: epoch) }
-        }
+    /// The groups of an epoch that are made and trained on.
+    static func possibleGroups(of epoch: Int) -> [GroupID] {
+        (0..<groups).map { GroupID(epoch: epoch, index: $0) }.filter { !isImpossible($0) }
     }
 
-    static func digest(_ version: Int) -> WeightsDigest {
-        WeightsDigest(bytes: (0..<32).map { UInt8(truncatingIfNeeded: version &* 31 &+ $0) })
-    }
-
-    mutating func pick(_ range: ClosedRange<Int>) -> Int {
+    func pick(_ range: ClosedRange<Int>) -> Int {
         range.lowerBound + Int(random.next() % UInt64(range.count))
     }
 
-    mutating func chance(_ percent: Int) -> Bool { pick(0...99) < percent }
+    func chance(_ percent: Int) -> Bool { pick(0...99) < percent }
 
     func note(_ text: @autoclosure () -> String) { trace?.lines.append("\(now) \(text())") }
 
     /// Runs to the end of the training.
     ///
     /// - Throws: `Violation`.
-    mutating func run() throws {
-        while !isFinished {
-            guard let (time, event) = queue.pop() else { throw Violation(description: "nothing is left to happen") }
-            now = time
-            // Far beyond the last disturbance and the longest lease.
-            guard now < 1_000_000 else { throw Violation(description: "no end of epoch \(epoch)") }
-            events += 1
-            try handle(event)
-            try check()
+    func run() throws {
+        while true {
+            do {
+                let end = try runFromSnapshot()
+                let expected = undisturbed[Self.epochs]
+                guard end.reports == expected.reports, end.players == expected.players else {
+                    throw Violation(description: "ended with \(end.players), undisturbed with \(expected.players)")
+                }
+                return
+            } catch is Setback {
+                note("a setback")
+            }
         }
-        guard trained == Self.expected else {
-            throw Violation(description: "trained on \(trained), expected \(Self.expected)")
-        }
+    }
+
+    /// The next event.
+    func step() throws {
+        guard let (time, event) = queue.pop() else { throw Violation(description: "nothing is left to happen") }
+        now = time
+        // Far beyond the last disturbance and the longest lease.
+        guard now < 1_000_000 else { throw Violation(description: "no end of epoch \(epoch)") }
+        events += 1
+        try handle(event)
+        try check()
     }
 }
 

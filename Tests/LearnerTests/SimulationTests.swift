@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Learner
@@ -12,12 +13,13 @@ struct SimulationTests {
     func interleavings() throws {
         let environment = ProcessInfo.processInfo.environment
         if let seed = environment["ADVGRPO_SIMULATION_SEED"].flatMap(UInt64.init) { return try replay(seed) }
-        let runs = environment["ADVGRPO_SIMULATION_RUNS"].flatMap(Int.init) ?? 150
+        let runs = environment["ADVGRPO_SIMULATION_RUNS"].flatMap(Int.init) ?? (isOptimized ? 150 : 10)
         var events = 0
         var deaths = 0
+        let undisturbed = try SimulatedMoment.undisturbed()
         let begin = ContinuousClock.now
         for seed in 0..<UInt64(runs) {
-            var cluster = SimulatedCluster(seed: seed)
+            let cluster = SimulatedCluster(seed: seed, undisturbed: undisturbed)
             do {
                 try cluster.run()
             } catch {
@@ -25,7 +27,7 @@ struct SimulationTests {
                 return
             }
             events += cluster.events
-            deaths += cluster.timeline - 1
+            deaths += cluster.beginnings - 1
         }
         print(
             "simulation: \(runs) runs, \(events) events, \(deaths) returns to a snapshot, \(ContinuousClock.now - begin)"
@@ -35,7 +37,7 @@ struct SimulationTests {
     }
 
     private func replay(_ seed: UInt64) throws {
-        var cluster = SimulatedCluster(seed: seed, tracing: true)
+        let cluster = SimulatedCluster(seed: seed, undisturbed: try SimulatedMoment.undisturbed(), tracing: true)
         defer { print((cluster.trace?.lines ?? []).joined(separator: "\n")) }
         try cluster.run()
     }

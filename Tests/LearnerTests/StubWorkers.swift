@@ -1,7 +1,8 @@
 import CZeroMQ
 import Foundation
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import SafeTensors
 import Synchronization
 
@@ -25,8 +26,8 @@ final class StubWorkers: Sendable {
             var report = ScaleTests.Report()
         }
         let state = Mutex(State())
-        let leases = LatencyHistogram()
-        let results = LatencyHistogram()
+        let leases = Mutex(LatencyHistogram())
+        let results = Mutex(LatencyHistogram())
 
         func fail(_ error: String) {
             state.withLock { if $0.report.errors.count < 5 { $0.report.errors.append(error) } }
@@ -63,10 +64,11 @@ final class StubWorkers: Sendable {
         try await wait(for: "the last replies", limit: .seconds(30)) { $0.busy == 0 }
         await loop.shutdown()
         return tally.state.withLock { state in
-            state.report.leaseRequests = tally.leases.count
-            state.report.leaseP50 = (tally.leases.p50 ?? .zero) / .milliseconds(1)
-            state.report.leaseP99 = (tally.leases.p99 ?? .zero) / .milliseconds(1)
-            state.report.resultP99 = (tally.results.p99 ?? .zero) / .milliseconds(1)
+            let (leases, results) = (tally.leases.withLock { $0 }, tally.results.withLock { $0 })
+            state.report.leaseRequests = leases.count
+            state.report.leaseP50 = (leases.p50 ?? .zero) / .milliseconds(1)
+            state.report.leaseP99 = (leases.p99 ?? .zero) / .milliseconds(1)
+            state.report.resultP99 = (results.p99 ?? .zero) / .milliseconds(1)
             return state.report
         }
     }
@@ -113,8 +115,10 @@ private final class StubWorker: LoopParticipant {
         self.tally = tally
         send(
             Hello(
-                role: .rolloutWorker, name: name, host: "here", processID: index, processor: "", engine: "",
-                precision: "fp32", settingsDigest: "settings", models: ["model/transformer": "a"]))
+                role: .rolloutWorker, name: name,
+                process: ProcessDescription(
+                    host: "here", processID: index, processor: "", engine: "", program: "1.0.0"),
+                settingsDigest: "settings", models: ["model/transformer": "a"]))
     }
 
     func close() {}
@@ -142,7 +146,7 @@ private final class StubWorker: LoopParticipant {
             if let wait, nextBeat != nil { nextBeat = now + .milliseconds(wait) }
         case .leaseAnswer:
             guard case .asking(let since) = doing else { return tally.fail("\(name): an answer to no question") }
-            tally.leases.record(.now - since)
+            tally.leases.withLock { $0.record(.now - since) }
             switch try reply.decoded(as: LeaseAnswer.self) {
             case .lease(let lease): doing = .sampling(lease, until: now + StubWorkers.think)
             case .wait(_, let milliseconds): rest(until: now + .milliseconds(min(milliseconds, 1000)), now)
@@ -150,7 +154,7 @@ private final class StubWorker: LoopParticipant {
             }
         case .groupAcknowledgement:
             guard case .delivering(let since) = doing else { return tally.fail("\(name): thanks for nothing") }
-            tally.results.record(.now - since)
+            tally.results.withLock { $0.record(.now - since) }
             let verdict = try reply.decoded(as: GroupAcknowledgement.self).verdict
             tally.state.withLock { if verdict == .accepted { $0.report.accepted += 1 } else { $0.report.other += 1 } }
             rest(until: now, now)
@@ -169,12 +173,12 @@ private final class StubWorker: LoopParticipant {
         }
         if let beat = nextBeat, beat <= now {
             nextBeat = now + StubWorkers.beat
-            send(Heartbeat(worker: name, state: .rollingOut, busySeconds: 1))
+            send(Heartbeat(worker: name, state: .rollingOut, seconds: ["rollingOut": 1]))
         }
         switch doing {
         case .waiting(let until) where until <= now:
             doing = .asking(since: .now)
-            send(LeaseRequest(worker: name, policyVersion: nil, weightsDigest: nil))
+            send(LeaseRequest(worker: name))
         case .sampling(let lease, let until) where until <= now:
             doing = .delivering(since: .now)
             send(result(lease))
@@ -198,9 +202,10 @@ private final class StubWorker: LoopParticipant {
     private func send(_ message: some WireRequest) {
         requestID += 1
         do {
-            let encoded = try EncodedMessage(
+            var encoded = try EncodedMessage(
                 message, runID: RunID(rawValue: "run-1"), clientID: clientID, sender: .rolloutWorker,
-                requestID: requestID, deadlineMilliseconds: 60_000)
+                requestID: requestID)
+            encoded.envelope.deadlineMilliseconds = 60_000
             if socket.send(encoded.frames) != .sent { tally.fail("\(name): its socket is full") }
         } catch {
             tally.fail("\(name): \(error)")
@@ -210,14 +215,16 @@ private final class StubWorker: LoopParticipant {
     /// As large as a group of deploy/settings/tiny.yaml: 32 KiB of latents.
     private func result(_ lease: Lease) -> GroupResult {
         GroupResult(
-            worker: name, leaseID: lease.leaseID, group: lease.group,
-            policyVersion: lease.policyVersion, weightsDigest: lease.weightsDigest,
-            discriminatorVersion: lease.discriminatorVersion ?? DiscriminatorVersion(rawValue: 0),
-            seconds: ["sample": 0.3, "score": 0.1],
-            latents: Self.latents,
-            logProbabilities: TensorPayload(floats: [Float](repeating: -0.5, count: 4), shape: [4, 1]),
-            rewards: TensorPayload(floats: [1, 2, 3, 4]),
-            components: ["dino_patch": TensorPayload(floats: [1, 2, 3, 4])], stepIndices: TensorPayload(int32s: [0]))
+            of: lease, by: name,
+            GroupResult.Trajectory(
+                latents: Self.latents,
+                logProbabilities: TensorPayload(floats: [Float](repeating: -0.5, count: 4), shape: [4, 1]),
+                stepIndices: TensorPayload(int32s: [0])),
+            Scores(
+                discriminatorVersion: lease.discriminatorVersion ?? DiscriminatorVersion(rawValue: 0),
+                rewards: TensorPayload(floats: [1, 2, 3, 4]),
+                components: ["dino_patch": TensorPayload(floats: [1, 2, 3, 4])]),
+            seconds: ["sample": 0.3, "score": 0.1])
     }
 
     private static let latents = TensorPayload(

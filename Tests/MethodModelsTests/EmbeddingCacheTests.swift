@@ -8,7 +8,7 @@ import Testing
 @testable import TensorCore
 
 /// Embeddings from disk are those of the text encoder, bit for bit, or are made again.
-@Suite(.serialized) final class EmbeddingCacheTests {
+@Suite(.optimized, .serialized) final class EmbeddingCacheTests {
     private let root = FileManager.default.temporaryDirectory.path + "/embeddings-\(UUID().uuidString.prefix(8))"
     private let model = Repository.models + "/emoji-sd3-tiny"
     private let prompts = ["a red apple", "a green square on a blue ground", "", "déjà vu / ../x"]
@@ -19,9 +19,8 @@ import Testing
         cached: Bool = true, model: String? = nil, dtype: DType = .float32, engine: any Engine = OneDNNEngine.shared
     ) throws -> DiffusionPolicy {
         try DiffusionPolicy(
-            model: model ?? self.model, engine: engine, dtype: dtype, settings: PolicySettings(fidelity: .fixed),
-            seed: 1,
-            embeddings: cached ? root + "/embeddings" : nil)
+            PolicySource(path: model ?? self.model, engine: engine, dtype: dtype),
+            settings: PolicySettings(fidelity: .fixed), seed: 1, embeddings: cached ? root + "/embeddings" : nil)
     }
 
     private func bits(_ policy: DiffusionPolicy, _ prompt: String) throws -> [[UInt8]] {

@@ -100,7 +100,7 @@ private struct MiniatureSite: EpochSite {
         guard let merged = try? model.merged(adapter.replacing(parameters)) else {
             preconditionFailure("the adapter fits its model")
         }
-        return DiffusionPolicy.velocity(of: merged)
+        return merged.velocityFunction
     }
 
     mutating func collect(_ epoch: Int) throws -> [ScoredGroup] {

@@ -9,7 +9,7 @@ import Testing
 @testable import MethodModels
 
 /// What `advgrpo sample` computes, against diffusers' StableDiffusion3Pipeline.
-@Suite struct SampledImageTests {
+@Suite(.optimized) struct SampledImageTests {
     private static let prompts = ["grinning face", "red heart", "Deciduous Tree!"]
 
     /// Final latents and image of one prompt, from the reference's noise.
@@ -17,13 +17,13 @@ import Testing
         _ model: String, _ prompt: String, from latents: Tensor, steps: Int, guidance: Double, side: Int
     ) throws -> (latents: Tensor, image: Tensor) {
         let policy = try DiffusionPolicy(
-            model: model, engine: latents.engine, dtype: .float32, settings: PolicySettings(fidelity: .fixed), seed: 0)
+            PolicySource(path: model, engine: latents.engine), settings: PolicySettings(fidelity: .fixed), seed: 0)
         let generator = try ImageGenerator(
             policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: 0,
             chunks: Chunks(size: 1))
         let lanes = Lanes(count: 2)
         let final = try generator.latents(
-            ImageGenerator.Order.all(prompts: [prompt], count: 1), transformer: policy.pipeline.transformer,
+            ImageGenerator.Order.all(prompts: [prompt], count: 1), velocity: policy.model.velocity,
             initialLatents: latents, lanes: lanes)
         return (final, policy.images(final, lanes: lanes))
     }

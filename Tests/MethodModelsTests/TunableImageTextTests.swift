@@ -38,6 +38,19 @@ struct TunableImageTextTests {
         }
     }
 
+    /// A discriminator that is the tunable model alone, and what it reads.
+    private func discriminator(
+        of tunable: TunableImageText, _ settings: MethodSettings, lanes: Int, engine: any Engine
+    ) throws -> (Discriminator, FrozenNetworks) {
+        let discriminator = try Discriminator(
+            reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 4, depth: 1),
+            encoder: tunable.encoder, seed: 1, engine: engine)
+        let networks = FrozenNetworks(
+            backbone: { _, _, _ in preconditionFailure("nothing reads the backbone") },
+            trunk: tunable.trunk(lanes: Lanes(count: lanes)))
+        return (discriminator, networks)
+    }
+
     private func stage(
         _ golden: Golden, layers: Int, learningRate: Double = 2e-3, chunk: Int = 2, dtype: DType = .float32,
         engine: any Engine, change: (inout MethodSettings) -> Void = { _ in }
@@ -47,12 +60,7 @@ struct TunableImageTextTests {
         #expect(settings.validate() == [])
         let tunable = try TunableImageText(
             folder: Self.folder, layerCount: layers, engine: engine, dtype: dtype, chunks: Chunks(size: chunk))
-        let discriminator = try Discriminator(
-            reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 4, depth: 1),
-            encoder: tunable.encoder, seed: 1, engine: engine)
-        let networks = FrozenNetworks(
-            backbone: { _, _, _ in preconditionFailure("nothing reads the backbone") },
-            trunk: tunable.trunk(lanes: Lanes(count: 2)))
+        let (discriminator, networks) = try discriminator(of: tunable, settings, lanes: 2, engine: engine)
         var trainer = DiscriminatorTrainer(discriminator, settings: settings.discriminator, seed: 1)
         var tables: [String: [FeatureTable]] = [:]
         for (number, prompt) in Self.prompts.enumerated() {
@@ -179,8 +187,8 @@ struct TunableImageTextTests {
         var stage = try stage(golden, layers: 2, engine: OpenBLASEngine.shared)
         let fresh = stage.trainer
         _ = try stage.trainer.train(groups: Stage.groups, references: stage.references)
-        func remember(_ trainer: inout DiscriminatorTrainer) throws {
-            let table = try #require(stage.tables["fake"])
+        let table = try #require(stage.tables["fake"])
+        func remember(_ trainer: inout DiscriminatorTrainer) {
             for number in 0..<2 {
                 trainer.remember(
                     GroupID(epoch: 1, index: number), prompt: Self.prompts[number],
@@ -191,8 +199,8 @@ struct TunableImageTextTests {
         let stored = stage.trainer.state
         var resumed = fresh
         try resumed.restore(DiscriminatorState(tensors: stored.tensors, document: stored.document))
-        try remember(&resumed)
-        try remember(&stage.trainer)
+        remember(&resumed)
+        remember(&stage.trainer)
         let reports = (
             try stage.trainer.train(groups: next, references: stage.references),
             try resumed.train(groups: next, references: stage.references)
@@ -261,18 +269,13 @@ struct TunableImageTextTests {
     }
 
     /// Generated images are darker and grainier than references; every prompt has colours of its own.
-    @Test("learns to prefer references of prompts that it has not trained on")
+    @Test("learns to prefer references of prompts that it has not trained on", .optimized)
     func wins() throws {
         let engine = OpenBLASEngine.shared
         let settings = settings(layers: 2, learningRate: 1e-3)
         let tunable = try TunableImageText(
             folder: Self.folder, layerCount: 2, engine: engine, dtype: .float32, chunks: Chunks(size: 8))
-        let discriminator = try Discriminator(
-            reward: settings.reward, discriminator: settings.discriminator, backbone: BackboneShape(width: 4, depth: 1),
-            encoder: tunable.encoder, seed: 1, engine: engine)
-        let networks = FrozenNetworks(
-            backbone: { _, _, _ in preconditionFailure("nothing reads the backbone") },
-            trunk: tunable.trunk(lanes: Lanes(count: 1)))
+        let (discriminator, networks) = try discriminator(of: tunable, settings, lanes: 1, engine: engine)
         let prompts = ["a", "b", "c", "ab", "ba", "ca", "bc", "cb", "abc", "cab", "bca", "12"]
         let (S, trained) = (24, 8)
         func images(_ prompt: Int, isReal: Bool) -> Tensor {

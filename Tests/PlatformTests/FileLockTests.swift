@@ -1,22 +1,15 @@
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Platform
 
 @Suite("FileLock", .timeLimit(.minutes(1)))
 struct FileLockTests {
-    /// Gives a test a folder and removes it.
-    private func withFolder(_ body: (String) throws -> Void) throws {
-        let folder = FileManager.default.temporaryDirectory.path + "/platform-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        try body(folder)
-    }
-
     @Test("a lock keeps others out, names its holder, and leaves nothing behind")
     func exclusive() throws {
-        try withFolder { folder in
+        try withTemporaryFolder { folder in
             let path = folder + "/a.lock"
             do {
                 let lock = try FileLock(path)
@@ -34,7 +27,7 @@ struct FileLockTests {
 
     @Test("whoever takes and leaves it at the same time, one is inside")
     func removal() throws {
-        try withFolder { folder in
+        try withTemporaryFolder { folder in
             let inside = Atomic(0)
             let most = Atomic(0)
             let count = Atomic(0)
@@ -59,7 +52,7 @@ struct FileLockTests {
 
     @Test("another file of the same name is not removed")
     func replaced() throws {
-        try withFolder { folder in
+        try withTemporaryFolder { folder in
             let path = folder + "/a.lock"
             let lock = try FileLock(path)
             try FileManager.default.removeItem(atPath: path)

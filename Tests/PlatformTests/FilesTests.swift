@@ -1,5 +1,6 @@
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Platform
@@ -14,14 +15,6 @@ private typealias Store = Files<Told>
 
 @Suite("Files")
 struct FilesTests {
-    /// Gives a test a folder and removes it.
-    private func withFolder(_ body: (String) throws -> Void) throws {
-        let folder = FileManager.default.temporaryDirectory.path + "/platform-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        try body(folder)
-    }
-
     private func names(_ folder: String) throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
     }
@@ -49,7 +42,7 @@ struct FilesTests {
 
     @Test("text is UTF-8 without its byte-order mark")
     func text() throws {
-        try withFolder { folder in
+        try withTemporaryFolder { folder in
             let path = folder + "/a"
             for (bytes, expected) in [
                 ([0xEF, 0xBB, 0xBF, 0x61], [0x61]), ([0xEF, 0xBB], nil), ([0xFF, 0xFE, 0x61, 0], nil), ([], []),
@@ -63,7 +56,7 @@ struct FilesTests {
 
     @Test("a folder that cannot be made is told with the system's own reason")
     func folderReasons() throws {
-        try withFolder { folder in
+        try withTemporaryFolder { folder in
             try Store.write([], to: folder + "/file")
             for (path, reason) in [
                 ("\(folder)/file/a/b", ENOTDIR), ("/proc/self/a/b", ENOENT),
@@ -85,7 +78,7 @@ struct FilesTests {
     @Test("what is written is read, whole and in parts", arguments: [0, 1, 4096, (1 << 20) + 7])
     func contents(count: Int) throws {
         let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31) }
-        try withFolder { folder in
+        try withTemporaryFolder { folder in
             let path = folder + "/a"
             try Store.write(bytes, to: path)
             #expect(try Store.read(path) == bytes)
@@ -104,7 +97,7 @@ struct FilesTests {
 
     @Test("more bytes than a reader allows, folders and what is not there are errors")
     func refusals() throws {
-        try withFolder { folder in
+        try withTemporaryFolder { folder in
             try Store.write([1, 2, 3], to: folder + "/a")
             #expect(try Store.read(folder + "/a", byteLimit: 3) == [1, 2, 3])
             let large = #expect(throws: Told.self) { try Store.read(folder + "/a", byteLimit: 2) }
@@ -119,7 +112,7 @@ struct FilesTests {
 
     @Test("a replacement that fails leaves the old file and nothing else")
     func replacement() throws {
-        try withFolder { folder in
+        try withTemporaryFolder { folder in
             try Store.write([1], to: folder + "/a")
             let failure = FileError(folder, .notAFile)
             #expect(throws: Told(failure)) {

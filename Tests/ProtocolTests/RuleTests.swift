@@ -46,7 +46,7 @@ struct RuleTests {
             #expect(error.description == "tensor latents is F32 [3], expected F32 [2, 3, any, any, any]")
         }
         let header = try SafeTensorsHeader(
-            describing: [], metadata: ["message": #"{"lease":{"group":{"epoch":1}},"answer":"lease"}"#])
+            describing: [], metadata: ["message": #"{"lease":{"leaseID":1,"group":{"epoch":1}},"answer":"lease"}"#])
         let received = try ReceivedMessage(
             frames: [
                 Envelope(kind: .leaseAnswer, requestID: 1).bytes, SharedBytes(copying: header.encoded()), SharedBytes(),
@@ -117,7 +117,7 @@ struct RuleTests {
     func sizes() throws {
         func score(members: Int, prompt: String = "p") -> ScoreRequest {
             ScoreRequest(
-                group: group, prompt: prompt, policyVersion: PolicyVersion(rawValue: 0),
+                group: group, prompt: prompt,
                 images: TensorPayload(uint8s: [UInt8](repeating: 0, count: members * 3), shape: [members, 1, 1, 3]))
         }
         #expect(failure { _ = try encode(score(members: 4096)) } == nil)
@@ -143,16 +143,24 @@ struct RuleTests {
             failure {
                 _ = try encode(
                     Hello(
-                        role: .rolloutWorker, name: "w", host: host, processID: 1, processor: "", engine: "",
-                        precision: "", settingsDigest: "", models: [:]))
+                        role: .rolloutWorker, name: "w",
+                        process: ProcessDescription(
+                            host: host, processID: 1, processor: "", engine: "", program: ""),
+                        settingsDigest: "", models: [:]))
             } == .invalidValue)
+        var untold = sampleResult
+        untold.prompt = ""
+        #expect(failure { _ = try encode(untold) } == .invalidValue)
+        #expect(failure { _ = try encode(Welcome(runID: run, program: host)) } == .invalidValue)
+    }
+
+    private func refused(_ message: some WireMessage) {
+        #expect(failure { _ = try encode(message) } == .invalidValue)
     }
 
     @Test("every message refuses what its rules exclude")
     func others() {
-        func refused(_ message: some WireMessage) { #expect(failure { _ = try encode(message) } == .invalidValue) }
-        let version = PolicyVersion(rawValue: 0)
-        refused(LeaseRequest(worker: "", policyVersion: nil, weightsDigest: nil))
+        refused(LeaseRequest(worker: ""))
         refused(DiscriminatorStateRequest(version: DiscriminatorVersion(rawValue: 0), chunkIndex: -1))
         refused(PiecesRequest(pieces: []))
         refused(PiecesRequest(pieces: [pieceDigest, pieceDigest]))
@@ -173,17 +181,31 @@ struct RuleTests {
         unnamed.tensors = ["other": TensorPayload(uint8s: [1], shape: [1])]
         refused(unnamed)
         refused(LeaseAnswer.wait(reason: "", retryInMilliseconds: -1))
-        refused(Heartbeat(worker: "w", state: .waiting, busySeconds: .infinity))
-        refused(Heartbeat(worker: "w", state: .waiting, step: -1))
-        refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 0))
-        refused(HeartbeatAcknowledgement(runState: .running, policyVersion: version, nextInMilliseconds: 60_001))
-        refused(ScoreRequest(group: group, prompt: "a", policyVersion: version, images: counting([1, 2, 2, 3])))
+        refused(Heartbeat(worker: "w", state: .waiting, seconds: ["waiting": .infinity]))
+        refused(Heartbeat(worker: "w", state: .waiting, seconds: ["": 1]))
+        let names = (0...64).map { ("n\($0)", 1.0) }
+        refused(Heartbeat(worker: "w", state: .waiting, seconds: Dictionary(uniqueKeysWithValues: names)))
+        refused(HeartbeatAcknowledgement(nextInMilliseconds: 0))
+        refused(HeartbeatAcknowledgement(nextInMilliseconds: 60_001))
+        refused(ScoreRequest(group: group, prompt: "a", images: counting([1, 2, 2, 3])))
         refused(
             ScoreRequest(
-                group: group, prompt: "", policyVersion: version,
+                group: group, prompt: "",
                 images: TensorPayload(uint8s: [0, 0], shape: [1, 1, 1, 2])))
         refused(Scores(discriminatorVersion: DiscriminatorVersion(rawValue: 0), rewards: TensorPayload(floats: [.nan])))
         let discriminator = DiscriminatorVersion(rawValue: 0)
+        let notFinite = TensorPayload(floats: [0, .infinity], shape: [2, 1, 1])
+        for maps in [counting([2]), counting([2, 2]), counting([3, 1, 1]), counting([2, 1, 257]), notFinite] {
+            refused(Scores(discriminatorVersion: discriminator, rewards: counting([2]), maps: maps))
+        }
+        // With maps there are log-probabilities of tokens, without them none.
+        var mapped = sampleResult
+        mapped.tensors["maps"] = counting([2, 2, 2])
+        refused(mapped)
+        mapped.tensors["logProbabilities"] = counting([2, 2, 4, 4])
+        #expect(failure { _ = try encode(mapped) } == nil)
+        mapped.tensors["maps"] = nil
+        refused(mapped)
         refused(DiscriminatorState(version: discriminator, chunkIndex: 2, chunkCount: 2, chunk: sampleChunk))
         for part in [
             TensorPart(shape: [3], elementOffset: 0), TensorPart(shape: [4], elementOffset: 1),
@@ -192,10 +214,50 @@ struct RuleTests {
             let chunk = TensorChunk(tensors: ["t": counting([4])], part: part)
             refused(DiscriminatorState(version: discriminator, chunkIndex: 0, chunkCount: 1, chunk: chunk))
         }
-        refused(
+    }
+
+    @Test("figures by name are few, named plainly and as the sender's, and finite or absent")
+    func figures() {
+        func trained(_ metrics: [String: Double?], realMean: Double = 0, auc: Double = 0) -> DiscriminatorTrained {
             DiscriminatorTrained(
-                version: DiscriminatorVersion(rawValue: 1), loss: .nan, accuracy: 0, realMean: 0, fakeMean: 0,
-                margin: 0, auc: 0))
+                version: DiscriminatorVersion(rawValue: 1), realMean: realMean, fakeMean: 0, auc: auc, metrics: metrics)
+        }
+        func accepted(_ message: DiscriminatorTrained) { #expect(throws: Never.self) { try message.validate() } }
+        accepted(trained([:]))
+        accepted(trained(["discriminator.a_1.b": 0, "discriminator.x": nil]))
+        refused(trained([:], realMean: .nan))
+        refused(trained([:], auc: 1.5))
+        refused(trained(["discriminator.x": .nan]))
+        refused(trained(["discriminator.x": -.infinity]))
+        for name in [
+            "", "epoch", "discriminator.", "reward.mean", "discriminator.a b", "discriminator.\n", "discriminator.é",
+            "discriminator." + String(repeating: "a", count: 51),
+        ] {
+            refused(trained([name: 1]))
+        }
+        accepted(trained(["discriminator." + String(repeating: "a", count: 50): 1]))
+        let many = (0...256).map { ("discriminator.n\($0)", Double?(1)) }
+        refused(trained(Dictionary(uniqueKeysWithValues: many)))
+        accepted(trained(Dictionary(uniqueKeysWithValues: many.dropLast())))
+    }
+
+    @Test("health counts nothing negative and times nothing endless")
+    func health() {
+        func health(_ requests: Health.Requests, seconds: Double = 0, unreadable: Int = 0) -> Health {
+            Health(
+                role: .relay, serving: true, reason: "", runID: nil, version: nil, uptimeSeconds: 0, memoryBytes: 0,
+                queueDepth: 0, seconds: ["idle": seconds], requests: ["scoreRequest": requests],
+                unreadableMessages: unreadable)
+        }
+        #expect(throws: Never.self) { try health(.init()).validate() }
+        refused(health(.init(answered: -1)))
+        refused(health(.init(busy: -1)))
+        refused(health(.init(refused: -1)))
+        refused(health(.init(rejected: -1)))
+        refused(health(.init(latency: .init(p50Milliseconds: .nan, p99Milliseconds: 1))))
+        refused(health(.init(latency: .init(p50Milliseconds: 1, p99Milliseconds: -1))))
+        refused(health(.init(), seconds: .infinity))
+        refused(health(.init(), unreadable: -1))
     }
 
     @Test("a message without tensors refuses tensors")

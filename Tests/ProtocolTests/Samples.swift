@@ -13,15 +13,21 @@ func counting(_ shape: [Int]) -> TensorPayload {
     TensorPayload(floats: (0..<shape.reduce(1, *)).map { Float($0) / 2 }, shape: shape)
 }
 
-let sampleResult = GroupResult(
-    worker: "worker-1", leaseID: LeaseID(rawValue: 77), group: group, policyVersion: PolicyVersion(rawValue: 5),
-    weightsDigest: digest, discriminatorVersion: DiscriminatorVersion(rawValue: 4),
-    seconds: ["denoise": 1.5, "score": 0.25], latents: counting([2, 3, 1, 2, 2]), logProbabilities: counting([2, 2]),
-    rewards: counting([2]), components: ["dino": counting([2])], stepIndices: TensorPayload(int32s: [1, 2]))
-
 let sampleLease = Lease(
-    group: group, prompt: "a \"red\" fox / émoji 🦊\n", memberCount: 4, policyVersion: PolicyVersion(rawValue: 5),
-    weightsDigest: digest, manifest: manifestDigest, leaseID: LeaseID(rawValue: 77), expiresInMilliseconds: 60_000)
+    leaseID: LeaseID(rawValue: 77), group: group, prompt: "a \"red\" fox / émoji 🦊\n", memberCount: 4,
+    weights: WeightsReference(version: PolicyVersion(rawValue: 5), digest: digest, manifest: manifestDigest),
+    expiresInMilliseconds: 60_000)
+
+let sampleScores = Scores(
+    discriminatorVersion: DiscriminatorVersion(rawValue: 4), rewards: counting([2]),
+    components: ["dino": counting([2])])
+
+let sampleResult = GroupResult(
+    of: sampleLease, by: "worker-1",
+    GroupResult.Trajectory(
+        latents: counting([2, 3, 1, 2, 2]), logProbabilities: counting([2, 2]),
+        stepIndices: TensorPayload(int32s: [1, 2])),
+    sampleScores, seconds: ["denoise": 1.5, "score": 0.25])
 
 /// Six bytes in pieces of four, and an empty tensor.
 let sampleManifest: WeightsManifest = {
@@ -42,13 +48,17 @@ let samples: [(name: String, message: any WireMessage)] = [
     (
         "hello",
         Hello(
-            role: .rolloutWorker, name: "worker-1", host: "node7", processID: 4711, processor: "EPYC 9004",
-            engine: "oneDNN",
-            precision: "bf16", settingsDigest: "abc", models: ["model/transformer": "0123456789abcdef0123456789abcdef"])
+            role: .rolloutWorker, name: "worker-1",
+            process: ProcessDescription(
+                host: "node7", processID: 4711, processor: "EPYC 9004", engine: "oneDNN", program: "1.2.3"),
+            settingsDigest: "abc", models: ["model/transformer": "0123456789abcdef0123456789abcdef"])
     ),
-    ("welcome", Welcome(runID: run, policyVersion: PolicyVersion(rawValue: 5), weightsDigest: digest)),
-    ("welcome-reward", Welcome(runID: run, discriminatorVersion: DiscriminatorVersion(rawValue: 4))),
-    ("leaseRequest", LeaseRequest(worker: "worker-1", policyVersion: nil, weightsDigest: nil)),
+    ("welcome", Welcome(runID: run, program: "1.2.3")),
+    (
+        "welcome-reward",
+        Welcome(runID: run, program: "1.2.3", discriminatorVersion: DiscriminatorVersion(rawValue: 4), epoch: 12)
+    ),
+    ("leaseRequest", LeaseRequest(worker: "worker-1")),
     ("leaseAnswer-lease", LeaseAnswer.lease(sampleLease)),
     ("leaseAnswer-wait", LeaseAnswer.wait(reason: "all groups are leased", retryInMilliseconds: 250)),
     ("leaseAnswer-stop", LeaseAnswer.stop(reason: "the run is finished")),
@@ -65,23 +75,15 @@ let samples: [(name: String, message: any WireMessage)] = [
         GroupFailure(worker: "worker-1", leaseID: LeaseID(rawValue: 77), group: group, cause: "no memory")
     ),
     ("groupAcknowledgement", GroupAcknowledgement(.refused, reason: "weights digest differs")),
-    ("heartbeat", Heartbeat(worker: "worker-1", state: .rollingOut, group: group, step: 3, busySeconds: 12.5)),
-    (
-        "heartbeatAcknowledgement",
-        HeartbeatAcknowledgement(runState: .running, policyVersion: PolicyVersion(rawValue: 5))
-    ),
+    ("heartbeat", Heartbeat(worker: "worker-1", state: .rollingOut, group: group, seconds: ["rollingOut": 12.5])),
+    ("heartbeatAcknowledgement", HeartbeatAcknowledgement(lost: group, nextInMilliseconds: 500)),
     (
         "scoreRequest",
         ScoreRequest(
-            group: group, prompt: "a fox", policyVersion: PolicyVersion(rawValue: 5),
+            group: group, prompt: "a fox",
             images: TensorPayload(uint8s: (0..<24).map { $0 }, shape: [2, 2, 2, 3]))
     ),
-    (
-        "scores",
-        Scores(
-            discriminatorVersion: DiscriminatorVersion(rawValue: 4), rewards: counting([2]),
-            components: ["dino": counting([2])])
-    ),
+    ("scores", sampleScores),
     (
         "discriminatorTraining",
         DiscriminatorTraining(
@@ -90,9 +92,8 @@ let samples: [(name: String, message: any WireMessage)] = [
     (
         "discriminatorTrained",
         DiscriminatorTrained(
-            version: DiscriminatorVersion(rawValue: 5), loss: 0.75, accuracy: 0.875, realMean: 0.5, fakeMean: -0.5,
-            margin: 1,
-            auc: 0.9375)
+            version: DiscriminatorVersion(rawValue: 5), realMean: 0.5, fakeMean: -0.5, auc: 0.9375,
+            metrics: ["discriminator.loss": 0.75, "discriminator.broken": nil])
     ),
     ("discriminatorStateRequest", DiscriminatorStateRequest(version: DiscriminatorVersion(rawValue: 5), chunkIndex: 0)),
     (
@@ -117,8 +118,14 @@ let samples: [(name: String, message: any WireMessage)] = [
         "health",
         Health(
             role: .rewardServer, serving: true, reason: "scoring", runID: run, version: 5, uptimeSeconds: 12.25,
-            memoryBytes: 123_456_789, queueDepth: 2, counters: ["scored": 40],
-            latency: Health.Latency(p50Milliseconds: 3.5, p99Milliseconds: 20),
+            memoryBytes: 123_456_789, queueDepth: 2, seconds: ["scoring": 8, "idle": 4.25], counters: ["scored": 40],
+            requests: [
+                "scoreRequest": Health.Requests(
+                    answered: 40, busy: 1, refused: 2, rejected: 3,
+                    latency: Health.Latency(p50Milliseconds: 3.5, p99Milliseconds: 20)),
+                "healthRequest": Health.Requests(),
+            ],
+            unreadableMessages: 1, refusedConnections: 2,
             detail: ["references": 64, "list": [1.5, nil, true, "x"], "nested": ["a": [:]]])
     ),
     ("statusRequest", StatusRequest()),
@@ -134,7 +141,9 @@ let fixtures = URL(filePath: #filePath).deletingLastPathComponent().deletingLast
 
 /// Encodes as the fixtures were: request id 0x0102030405060708, deadline 1500 ms.
 func encode(_ message: some WireMessage) throws -> EncodedMessage {
-    try EncodedMessage(message, runID: run, requestID: 0x0102_0304_0506_0708, deadlineMilliseconds: 1500)
+    var encoded = try EncodedMessage(message, runID: run, requestID: 0x0102_0304_0506_0708)
+    encoded.envelope.deadlineMilliseconds = 1500
+    return encoded
 }
 
 /// The message a receiver gets from these frames, as the same type.

@@ -1,8 +1,9 @@
 import CZeroMQ
 import Foundation
+import Processes
 import Protocol
-import Runtime
 import SafeTensors
+import WeightsTransfer
 
 /// libzmq alone: a ROUTER that copies and sends.
 enum BareSender {

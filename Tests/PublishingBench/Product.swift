@@ -1,11 +1,12 @@
 import Foundation
 import Logging
+import Processes
 import Protocol
-import Runtime
 import SafeTensors
 import Transport
+import WeightsTransfer
 
-/// The learner's side, without a learner: its server, and the answers that `LearnerDesk` gives.
+/// The learner's side, without a learner: its server, and the answers that `LearnerHandlers` gives.
 enum ProductSender {
     /// - Returns: seconds until the last receiver had everything.
     static func send(_ weights: PublishedWeights) throws -> Double {

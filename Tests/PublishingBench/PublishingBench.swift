@@ -1,7 +1,8 @@
 import Foundation
+import Processes
 import Protocol
-import Runtime
 import SafeTensors
+import WeightsTransfer
 
 /// The rounds and their table.
 struct PublishingBench {

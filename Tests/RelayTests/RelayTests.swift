@@ -1,11 +1,13 @@
 import Foundation
 import Logging
+import Processes
 import Protocol
-import Runtime
 import SafeTensors
+import TestSupport
 import Testing
 import Transport
 import WeightsPublisher
+import WeightsTransfer
 
 @testable import Relay
 
@@ -18,12 +20,12 @@ private final class RelayBench: Sendable {
     let relay: Relay
     let server: Server
 
-    init(_ weights: PublishedWeights, maximumByteCount: Int = 1 << 30) throws {
+    init(_ weights: PublishedWeights, maximumByteCount: Int = 1 << 30, journal: RequestJournal? = nil) throws {
         origin = try Publisher(weights)
         loop = try SocketLoop()
         relay = Relay(
             learner: try Client(origin.server.endpoint, on: loop), maximumByteCount: maximumByteCount,
-            shutdown: ShutdownSignal())
+            shutdown: ShutdownSignal(), journal: journal)
         server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: relay.router.handle)
     }
 
@@ -61,7 +63,7 @@ struct RelayTests {
     func fanOut() throws {
         let published = try weights([3 << 20] + [Int](repeating: 1000, count: 50))
         let bench = try RelayBench(published)
-        let arrived = Monitor<[[PieceDigest: SharedBytes]]>([])
+        let arrived = SharedState<[[PieceDigest: SharedBytes]]>([])
         for _ in 0..<8 {
             let download = try bench.client()
             Thread.detachNewThread {
@@ -82,7 +84,10 @@ struct RelayTests {
         let record = bench.origin.record.withLock { $0 }
         #expect(record.manifestCount == 1)
         #expect(Set(record.given.keys) == expected && record.given.values.allSatisfy { $0 == 1 })
-        let counters = try bench.health().counters
+        let health = try bench.health()
+        #expect(health.seconds["serving"] ?? 0 > 0 && health.seconds["idle"] ?? 0 > 0, "\(health.seconds)")
+        #expect(health.requests["manifestRequest"]?.answered == 8)
+        let counters = health.counters
         let byteCount = Double(published.manifest.pieces.reduce(0) { $0 + $1.byteCount })
         #expect(counters["bytesFetched"] == byteCount + Double(published.manifest.text.count))
         #expect(counters["bytesServed"] == 8 * (byteCount + Double(published.manifest.text.count)))
@@ -145,8 +150,30 @@ struct RelayTests {
         #expect(
             failure {
                 _ = try client.requestBlocking(
-                    LeaseRequest(worker: "w", policyVersion: nil, weightsDigest: nil), deadline: .seconds(30))
+                    LeaseRequest(worker: "w"), deadline: .seconds(30))
             }?.code == .notAllowed)
         bench.end()
+    }
+
+    @Test("a request that ended a relay before is not carried out again, others are")
+    func journal() throws {
+        try withTemporaryFolder { folder in
+            let published = try weights([1 << 10])
+            let request = ManifestRequest(manifest: published.manifestDigest)
+            let message = try ReceivedMessage(frames: EncodedMessage(request, runID: nil, requestID: 1).frames)
+            let path = folder + "/logs/relay.requests"
+            try FileManager.default.createDirectory(atPath: folder + "/logs", withIntermediateDirectories: true)
+            try Data("\(RequestFingerprint(of: message))\n".utf8).write(to: URL(fileURLWithPath: path))
+            let bench = try RelayBench(published, journal: RequestJournal(path: path))
+            do {
+                _ = try bench.client().requestBlocking(request, deadline: .seconds(30))
+                Issue.record("it was carried out")
+            } catch let failure as Failure {
+                #expect(failure.code == .endedRole && failure.remedy?.contains(path) == true)
+            }
+            let pieces = PiecesRequest(pieces: [published.manifest.pieces[0].digest])
+            #expect(try bench.client().requestBlocking(pieces, deadline: .seconds(30)).pieces.count == 1)
+            bench.end()
+        }
     }
 }

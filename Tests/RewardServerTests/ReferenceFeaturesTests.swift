@@ -21,7 +21,7 @@ import Testing
             func heldOut(_ holdsOut: Bool) -> [String] {
                 ReferenceFeatures(
                     library: library, prompts: prompts, holdsOut: holdsOut, side: 8, engine: OpenBLASEngine.shared,
-                    autoencoder: nil
+                    reconstruction: nil
                 ).prompts.filter(\.isHeldOut).map(\.text)
             }
             #expect(heldOut(true) == ["prompt 9", "prompt 19"])

@@ -13,9 +13,7 @@ import Transport
         let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop) { request in
             arrivals.withLock { $0.append(.now) }
             request.reply(
-                HeartbeatAcknowledgement(
-                    runState: .running, policyVersion: PolicyVersion(rawValue: 0),
-                    nextInMilliseconds: nextInMilliseconds))
+                HeartbeatAcknowledgement(nextInMilliseconds: nextInMilliseconds))
         }
         let reporter = WorkerReporter(name: "w0", learner: try Client(server.endpoint, on: loop))
         reporter.start()

@@ -1,5 +1,6 @@
 import Foundation
 import SafeTensors
+import TestSupport
 import Testing
 
 /// Values that no model has, wherever they are in a file and whatever type holds them.

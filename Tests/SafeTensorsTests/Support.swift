@@ -1,17 +1,10 @@
 import Foundation
 import SafeTensors
+import TestSupport
 
 /// Folder of the committed fixtures.
 let fixtures = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .appending(path: "Fixtures/SafeTensors").path
-
-/// Runs `body` with an empty folder that is removed afterwards.
-func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throws -> Result {
-    let folder = FileManager.default.temporaryDirectory.appending(path: "safetensors-\(UUID().uuidString)").path
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    return try body(folder)
-}
 
 /// A header from JSON text, with message limits.
 func parse(_ json: String, dataByteCount: Int) throws(SafeTensorsError) -> SafeTensorsHeader {
@@ -20,11 +13,4 @@ func parse(_ json: String, dataByteCount: Int) throws(SafeTensorsError) -> SafeT
 }
 
 /// The code of the error `body` throws, or nil.
-func failure(_ body: () throws -> Void) -> SafeTensorsError.Code? {
-    do {
-        try body()
-        return nil
-    } catch {
-        return (error as? SafeTensorsError)?.code
-    }
-}
+func failure(_ body: () throws -> Void) -> SafeTensorsError.Code? { thrown(SafeTensorsError.self, body)?.code }

@@ -1,12 +1,10 @@
+import LibC
+
 #if canImport(FoundationEssentials)
     import FoundationEssentials
 #else
     import Foundation
 #endif
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 /// A reader of untrusted bytes, under fire.
 ///
 /// Input `i` is entry `i` of the corpus, in turn, damaged by a generator that is seeded with `i`: every run reads the same inputs in

@@ -33,3 +33,13 @@ public func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throw
     defer { try? FileManager.default.removeItem(at: folder) }
     return try body(folder.path)
 }
+
+/// The error of a type that `body` throws; nil when it throws none, or one of another type.
+public func thrown<Failure: Error>(_ type: Failure.Type, _ body: () throws -> Void) -> Failure? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return error as? Failure
+    }
+}

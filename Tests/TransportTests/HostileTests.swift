@@ -1,8 +1,9 @@
 import CZeroMQ
 import Foundation
-import Glibc
+import LibC
 import Protocol
 import SafeTensors
+import TestSupport
 import Testing
 
 @testable import Transport
@@ -54,19 +55,9 @@ struct HostileTests {
         let bench = try Bench(.tcp)
         guard case .tcp(_, let port) = bench.server.endpoint.address else { return }
         for count in [1, 10, 100, 100_000] {
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_port = in_port_t(port).bigEndian
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            let status = withUnsafePointer(to: &address) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
-            }
-            #expect(status == 0)
+            let descriptor = rawConnection(port: port)
             let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 131) }
-            _ = Glibc.send(descriptor, bytes, count, Int32(MSG_NOSIGNAL))
+            _ = LibC.send(descriptor, bytes, count, Int32(MSG_NOSIGNAL))
             close(descriptor)
         }
         #expect(try await bench.client().request(HealthRequest(), deadline: .seconds(100)) == health())
@@ -163,6 +154,7 @@ struct HostileTests {
         #expect(try await first.value == health())
         #expect(try await second.value == health())
         #expect(try await third.value == health())
+        #expect(bench.server.statistics.kinds[.healthRequest]?.busyCount == 1)
         #expect(bench.server.statistics.busyCount == 1)
         await bench.end()
     }

@@ -1,5 +1,8 @@
+import Foundation
 import Protocol
 import SafeTensors
+import Synchronization
+import TestSupport
 import Testing
 
 @testable import Transport
@@ -205,6 +208,29 @@ struct ShutdownTests {
         let client = try bench.client()
         async let reply = client.request(StopRequest(drain: false, reason: "test"), deadline: .seconds(100))
         #expect(await eventually { bench.server.statistics.replyCount >= 1 })
+        await bench.serverLoop.shutdown()
+        #expect(try await reply == StopAcknowledgement())
+        await bench.clientLoop.shutdown()
+    }
+
+    @Test(
+        "a reply that has arrived counts, also when its connection ends before it is read",
+        arguments: [Link.ipc, .tcp, .curve])
+    func replyBeforeEnd(link: Link) async throws {
+        let waiting = Log<Request>()
+        let bench = try Bench(link) { waiting.add($0) }
+        // Nobody is left to answer a repetition.
+        let client = try bench.client { $0.resendInterval = .seconds(200) }
+        async let reply = client.request(StopRequest(drain: false, reason: "test"), deadline: .seconds(20))
+        #expect(await eventually { waiting.count == 1 })
+        // Reply and end come while the client's thread does something else.
+        let isBusy = Atomic(false)
+        bench.clientLoop.submit { _ in
+            isBusy.store(true, ordering: .relaxed)
+            usleep(500_000)
+        }
+        #expect(await eventually { isBusy.load(ordering: .relaxed) })
+        waiting.take().forEach { $0.reply(StopAcknowledgement()) }
         await bench.serverLoop.shutdown()
         #expect(try await reply == StopAcknowledgement())
         await bench.clientLoop.shutdown()

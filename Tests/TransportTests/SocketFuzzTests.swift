@@ -1,6 +1,6 @@
 import CZeroMQ
 import Foundation
-import Glibc
+import LibC
 import Protocol
 import SafeTensors
 import Synchronization
@@ -151,18 +151,7 @@ private final class SlowPeers: @unchecked Sendable {
     init(_ endpoint: Endpoint, count: Int) throws {
         guard case .tcp(_, let port) = endpoint.address else { return }
         for _ in 0..<count {
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_port = in_port_t(port).bigEndian
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            let status = withUnsafePointer(to: &address) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
-            }
-            #expect(status == 0)
-            descriptors.append(descriptor)
+            descriptors.append(rawConnection(port: port))
         }
     }
 
@@ -171,7 +160,7 @@ private final class SlowPeers: @unchecked Sendable {
     func drip() {
         for (index, descriptor) in descriptors.enumerated() {
             // The greeting begins with 0xFF; every other peer says something else.
-            _ = Glibc.send(
+            _ = LibC.send(
                 descriptor, [index % 2 == 0 ? 0xFF : 0x41] as [UInt8], 1, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
         }
     }

@@ -1,8 +1,10 @@
 import CZeroMQ
 import Foundation
+import LibC
 import Protocol
 import SafeTensors
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Transport
@@ -134,7 +136,7 @@ func scoreRequest(seed: UInt8 = 1, members: Int = 2, side: Int = 4) -> ScoreRequ
         }
     }
     return ScoreRequest(
-        group: GroupID(epoch: 0, index: Int(seed)), prompt: "p", policyVersion: PolicyVersion(rawValue: 0),
+        group: GroupID(epoch: 0, index: Int(seed)), prompt: "p",
         images: TensorPayload(dtype: .uint8, shape: [members, side, side, 3], bytes: bytes))
 }
 
@@ -180,6 +182,22 @@ final class RawPeer {
     func reply(seconds: Double = 60) throws -> ReceivedMessage? {
         try receive(seconds: seconds).map { try ReceivedMessage(frames: Array($0.suffix(3))) }
     }
+}
+
+/// A TCP connection to a local port that speaks no ZeroMQ by itself.
+func rawConnection(port: Int) -> Int32 {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = in_port_t(port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    let status = withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
+    }
+    #expect(status == 0)
+    return descriptor
 }
 
 /// Counts and keeps things from any thread.

@@ -1,6 +1,7 @@
 import Foundation
 import Protocol
 import SafeTensors
+import TestSupport
 import Testing
 
 @testable import Transport
@@ -211,5 +212,38 @@ struct ValueTests {
         let reported = (0..<100_000).count { limit.note("stranger \($0)", at: later) != nil }
         #expect(reported == 256)
         #expect(limit.note("late", at: later + .seconds(60)) == 100_000 - 256)
+    }
+}
+
+@Suite("Latencies")
+struct LatencyTests {
+    @Test("quantiles of a histogram are those of the sorted times within 5 percent")
+    func quantiles() throws {
+        var histogram = LatencyHistogram()
+        #expect(histogram.p50 == nil)
+        var generator = SystemRandomNumberGenerator()
+        let times = (0..<5000).map { _ in Double.random(in: 0.00001...0.5, using: &generator) }
+        for time in times { histogram.record(.seconds(time)) }
+        let sorted = times.sorted()
+        for fraction in [0.01, 0.5, 0.99, 1] {
+            let expected = sorted[Int((fraction * 5000).rounded(.up)) - 1]
+            let found = try #require(histogram.quantile(fraction)) / .seconds(1)
+            #expect(abs(found / expected - 1) <= 0.051, "\(fraction): \(found), \(expected)")
+        }
+        histogram.record(.seconds(1_000_000))
+        histogram.record(.zero)
+        #expect(histogram.count == 5002)
+    }
+
+    @Test("times of long ago are forgotten, a thousand new ones are enough")
+    func recent() throws {
+        var latencies = RecentLatencies()
+        #expect(latencies.p50 == nil && latencies.p99 == nil)
+        for _ in 0..<4096 { latencies.record(.seconds(10)) }
+        for _ in 0..<2048 { latencies.record(.milliseconds(1)) }
+        #expect(latencies.count == 2048)
+        #expect(try #require(latencies.p99) < .milliseconds(1.1))
+        latencies.record(.seconds(10))
+        #expect(latencies.count == 1025 && latencies.p99.map { $0 < .milliseconds(1.1) } == true)
     }
 }

@@ -1,6 +1,7 @@
+public import Processes
 public import Protocol
-public import Runtime
 public import Transport
+public import WeightsTransfer
 
 /// A publisher's socket, and what was asked of it.
 public final class Publisher: Sendable {
@@ -22,12 +23,12 @@ public final class Publisher: Sendable {
     public let loop: SocketLoop
     public let server: Server
     /// Shared with its socket.
-    public let record: Monitor<Record>
+    public let record: SharedState<Record>
 
     /// On a loopback port of the system's choice.
     public init(_ weights: PublishedWeights) throws {
         loop = try SocketLoop()
-        let record = Monitor(Record(weights: weights))
+        let record = SharedState(Record(weights: weights))
         self.record = record
         server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop) { request in
             do {

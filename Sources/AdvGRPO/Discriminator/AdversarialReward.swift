@@ -26,7 +26,10 @@ public struct AdversarialReward: Sendable {
     private let references: ReferenceImages
     private let seed: UInt64
 
-    /// - Parameter settings: validated.
+    /// - Parameters:
+    ///   - settings: weights and what heads see, validated.
+    ///   - references: of the run's prompts.
+    ///   - seed: of the run; it draws patches.
     public init(settings: RewardSettings, references: ReferenceImages, seed: UInt64) {
         self.settings = settings
         self.references = references
@@ -38,6 +41,8 @@ public struct AdversarialReward: Sendable {
     /// - Parameters:
     ///   - images_BHWC: [members, H, W, 3] in [0, 1].
     ///   - prompt: what they were generated from.
+    ///   - discriminator: whose heads and layers say what is needed.
+    ///   - networks: what computes features.
     /// - Throws: `MissingReferences`, or what reading references throws.
     public func features(
         of images_BHWC: Tensor, prompt: String, discriminator: Discriminator, networks: FrozenNetworks
@@ -57,6 +62,10 @@ public struct AdversarialReward: Sendable {
     /// The rewards of a whole group, member 0 first.
     ///
     /// - Parameters:
+    ///   - group: the group.
+    ///   - prompt: the images' prompt.
+    ///   - features: what `features` gave for scoring.
+    ///   - discriminator: the version that scores.
     ///   - frozen: scores of every active frozen component, one a member; each is divided by `divisor` here.
     ///   - lanes: pieces of the group run on them.
     /// - Throws: `MissingReferences`, `NumericalFailure`, or what reading references throws.

@@ -8,7 +8,11 @@ public import TensorCore
 extension Discriminator {
     /// Features of all reference images of one prompt.
     ///
-    /// - Parameter images_BHWC: [R, H, W, 3] in [0, 1]; at least two if a head is relative.
+    /// - Parameters:
+    ///   - images_BHWC: [R, H, W, 3] in [0, 1]; at least two if a head is relative.
+    ///   - prompt: the images' prompt.
+    ///   - purpose: what the features are for.
+    ///   - networks: what computes features.
     public func referenceFeatures(
         of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks
     ) -> FeatureTable {
@@ -29,6 +33,9 @@ extension Discriminator {
     ///
     /// - Parameters:
     ///   - images_BHWC: [B, H, W, 3] in [0, 1].
+    ///   - prompt: the images' prompt.
+    ///   - purpose: what the features are for.
+    ///   - networks: what computes features.
     ///   - ownReferences: `referenceFeatures` of the prompt's references; not called unless a head is relative.
     /// - Throws: what `ownReferences` throws.
     public func generatedFeatures(

@@ -19,7 +19,13 @@ public struct Discriminator: Sendable {
     ///
     /// Heads begin at random, tuned layers as their files have them.
     ///
-    /// - Parameter encoder: what `pickscore_adversarial` tunes; needed where its weight is above 0.
+    /// - Parameters:
+    ///   - reward: components and their weights.
+    ///   - discriminator: heads and their training.
+    ///   - backbone: width and depth of what the heads read.
+    ///   - encoder: what `pickscore_adversarial` tunes; needed where its weight is above 0.
+    ///   - seed: of the run; it draws the heads.
+    ///   - engine: what computes.
     /// - Throws: `SettingViolation` for a block the backbone does not have.
     public init(
         reward: RewardSettings, discriminator: DiscriminatorSettings, backbone: BackboneShape,

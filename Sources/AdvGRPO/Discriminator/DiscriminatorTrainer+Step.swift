@@ -5,7 +5,7 @@ extension DiscriminatorTrainer {
     /// One step of Adam on the sum of the heads' losses; separation of the first head's logits.
     mutating func update(
         _ batch: DiscriminatorBatch, _ references: ReferenceImages, step: Int, _ lanes: Lanes
-    ) throws -> (loss: Double, separation: Separation) {
+    ) throws -> (loss: Double, gradientNorm: Double, separation: Separation) {
         let leaves = discriminator.parameters.tracked()
         let version = discriminator.version
         var parts: [HeadStep] = []
@@ -19,7 +19,8 @@ extension DiscriminatorTrainer {
         }
         let loss = parts.reduce(0) { $0 + $1.loss }
         let gradients = parts.reduce(Parameters()) { $0.merging($1.gradients) }
-        guard loss.isFinite, gradients.norm.isFinite else {
+        let norm = gradients.norm
+        guard loss.isFinite, norm.isFinite else {
             throw NumericalFailure("not finite: discriminator of version \(version), step \(step), seed \(seed)")
         }
         let tuned = discriminator.heads.filter { $0.pairsAtOnce != nil }.map(\.prefix)
@@ -27,7 +28,7 @@ extension DiscriminatorTrainer {
             [settings] name in
             tuned.contains { name.hasPrefix($0) } ? settings.tunedLearningRate : settings.learningRate
         }
-        return (loss, first.separation)
+        return (loss, norm, first.separation)
     }
 
     /// Loss and gradients of the heads that learn from unpaired references and generated images; nil where there is none.

@@ -7,6 +7,8 @@ public struct DiscriminatorReport: Sendable, Equatable {
     public let version: Int
     /// Mean loss of its steps.
     public let loss: Double
+    /// Mean norm of its steps' gradients.
+    public let gradientNorm: Double
     /// Separation of the images it trained on, logits of the last step before that step's update.
     public let training: Separation
     /// Separation of images that the previous version had never seen: the epoch's new images, which it scored, and held-out
@@ -66,7 +68,10 @@ public struct DiscriminatorTrainer: Sendable {
 
     /// How the current version separates images it has not been trained on from held-out references, without training it.
     ///
-    /// - Parameter groups: scored and remembered.
+    /// - Parameters:
+    ///   - groups: scored and remembered.
+    ///   - references: of the run's prompts.
+    ///   - lanes: threads; the result does not depend on how many there are.
     /// - Throws: `MissingGroups`, or what reading references throws.
     public func measured(
         on groups: [GroupID], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
@@ -76,7 +81,10 @@ public struct DiscriminatorTrainer: Sendable {
 
     /// How the current version scores an epoch's images beside references of the same prompts: what the schedule `trigger` asks.
     ///
-    /// - Parameter groups: scored and remembered.
+    /// - Parameters:
+    ///   - groups: scored and remembered.
+    ///   - references: of the run's prompts.
+    ///   - lanes: threads; the result does not depend on how many there are.
     /// - Throws: `MissingGroups`, or what reading references throws.
     public func compared(
         on groups: [GroupID], references: ReferenceImages, lanes: Lanes = Lanes(count: 1)
@@ -88,8 +96,10 @@ public struct DiscriminatorTrainer: Sendable {
     ///
     /// - Parameters:
     ///   - groups: of one epoch, all scored and remembered.
+    ///   - references: of the run's prompts.
     ///   - steps: optimiser steps; the settings' number unless given.
-    ///   - lanes: pieces of what is scored, and of a batch of pairs, run on them; the result does not depend on how many there are.
+    ///   - lanes: pieces of what is scored, and of a batch of pairs, run on them; the result does not depend on how many
+    ///     there are.
     /// - Throws: `MissingGroups`, `MissingReferences`, `NumericalFailure`, or what reading references throws; the trainer is
     ///   then as it was before.
     public mutating func train(
@@ -117,7 +127,7 @@ public struct DiscriminatorTrainer: Sendable {
         let fakes = FeatureTable(joining: entries.map(\.features))
         let partners = discriminator.readsPairs ? try partners(of: entries, references) : []
         let ownReferences = try self.partners(of: fresh, references).map(\.reference)
-        var lossSum = 0.0
+        var (lossSum, normSum) = (0.0, 0.0)
         var separation: Separation?
         for step in 0..<steps {
             let fakeStream = Philox(seed: seed, purpose: .discriminatorBatches, version, step, 0)
@@ -131,13 +141,15 @@ public struct DiscriminatorTrainer: Sendable {
                 realImages: realImages)
             let result = try update(batch, references, step: step, lanes)
             lossSum += result.loss
+            normSum += result.gradientNorm
             separation = result.separation
         }
         replay.trim()
         discriminator.version = version + 1
         guard let separation else { preconditionFailure("discriminator: no step") }
         return DiscriminatorReport(
-            version: version + 1, loss: lossSum / Double(steps), training: separation, heldOut: heldOut)
+            version: version + 1, loss: lossSum / Double(steps), gradientNorm: normSum / Double(steps),
+            training: separation, heldOut: heldOut)
     }
 
     /// The first `count` of a permutation, or all in order when there are no more.

@@ -1,8 +1,5 @@
+import LibC
 public import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Side of the squares that `textureTokens` describes.
 public let textureSquareSide = 8

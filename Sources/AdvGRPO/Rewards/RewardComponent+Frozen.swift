@@ -6,6 +6,8 @@ public enum SiglipReward: FrozenRewardName {}
 public enum AestheticReward: FrozenRewardName {}
 /// `jpeg_compressibility`, below.
 public enum JPEGCompressibilityReward: FrozenRewardName {}
+/// `ocr`, below.
+public enum OCRReward: FrozenRewardName {}
 /// `image_similarity`, below.
 public enum ImageSimilarityReward: FrozenRewardName {}
 
@@ -38,5 +40,8 @@ extension RewardComponent {
         RewardComponent(
             "jpeg_compressibility", .frozen(JPEGCompressibilityReward.self), divisor: 500,
             "minus the kilobytes of the image as a JPEG file of quality 95"),
+        RewardComponent(
+            "ocr", .frozen(OCRReward.self), reads: [.prompt],
+            "how much of the text between the prompt's double quotes Tesseract reads in the image, 0 to 1"),
     ]
 }

@@ -1,7 +1,8 @@
 public import AdvGRPO
 public import ArgumentParser
+import Configuration
 import Foundation
-import Runtime
+import Processes
 import TensorCore
 
 /// `advgrpo bench`: how long one epoch of the method takes here, phase by phase.
@@ -19,14 +20,7 @@ struct Bench: ParsableCommand {
     )
     var models: String
 
-    @Option(help: "Precision of transformer and backbone: fp32 or bf16. The decoder is always fp32.")
-    var precision = NumericPrecision.fp32
-
-    @Option(help: "Threads; all processors unless given.")
-    var threads: Int?
-
-    @Option(help: "Engine that computes.")
-    var engine = EngineKind.default
+    @OptionGroup var compute: ComputeOptions
 
     @Option(name: .customLong("repeat"), help: "Repetitions, after one that is not counted.")
     var repetitions = 3
@@ -60,7 +54,7 @@ struct Bench: ParsableCommand {
 
     func validate() throws {
         for (name, value) in [
-            ("threads", threads ?? 1), ("repeat", repetitions), ("text-tokens", textTokens ?? 1), ("chunk", chunk ?? 1),
+            ("repeat", repetitions), ("text-tokens", textTokens ?? 1), ("chunk", chunk ?? 1),
             ("size", size ?? 1), ("steps", steps), ("window", window),
         ] where value < 1 {
             throw ValidationError("--\(name) must be at least 1, not \(value)")
@@ -73,18 +67,19 @@ struct Bench: ParsableCommand {
         work.steps = steps
         work.window = window
         work.checkpointing = checkpointing
-        let lanes = Lanes(count: threads ?? ProcessInfo.processInfo.activeProcessorCount)
+        let lanes = compute.lanes
         let chunk =
             self.chunk
             ?? min(RolloutSettings(fidelity: .fixed).chunkSize, (work.images + lanes.count - 1) / lanes.count)
+        let manner = BenchReport.Manner(precision: compute.precision, chunk: chunk, lanes: lanes)
         let beginning = ProcessorUse.now
         let references = try BenchReferences(count: work.images, side: work.imageSide)
         defer { references.remove() }
         let loading = ContinuousClock.now
         var epoch = try BenchEpoch(
-            work, engine: try engine.engine(), precision: precision, chunk: chunk, references: references,
-            lanes: lanes)
-        let loadSeconds = (ContinuousClock.now - loading).seconds
+            work, manner, engine: try compute.engine.engine(), references: references)
+        var surroundings = BenchReport.Surroundings(
+            loadSeconds: (ContinuousClock.now - loading).seconds, peakMemory: 0)
         var best: [BenchPhase: BenchReport.Measurement] = [:]
         for repetition in 0...repetitions {
             for phase in BenchPhase.allCases where repetition == 0 || isNeeded(phase) {
@@ -94,11 +89,9 @@ struct Bench: ParsableCommand {
             }
             epoch.finish()
         }
-        let peakMemory = ProcessMemory.peakResidentByteCount
-        let foreign = ProcessorUse.now.foreignCores(since: beginning)
-        let report = try BenchReport(
-            work: work, precision: precision, chunk: chunk, lanes: lanes, engine: epoch.engine, best: best,
-            loadSeconds: loadSeconds, peakMemory: peakMemory, foreignCores: foreign)
+        surroundings.peakMemory = ProcessMemory.peakResidentByteCount
+        surroundings.foreignCores = ProcessorUse.now.foreignCores(since: beginning)
+        let report = try BenchReport(work, manner, engine: epoch.engine, best: best, surroundings)
         if json { try printJSON(report) } else { print(report.text) }
     }
 

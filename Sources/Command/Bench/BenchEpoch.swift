@@ -1,18 +1,18 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
-import ImageModels
 import MethodModels
 import NeuralNetworks
 import Protocol
 import RewardServer
-import Runtime
 import TensorCore
 
 /// The epochs of a run with one group each, on one machine without messages: every phase calls what the role calls.
 ///
 /// - `sample`: a worker takes over the policy's newest parameters and samples (`DiffusionPolicy.sampling`, `Rollout.sample`).
-/// - `decode`: it decodes and rounds to 8 bits (`DiffusionPolicy.images`, `TensorPayload`).
-/// - `score`, `discriminator`: the reward server's own desk answers (`DiscriminatorDesk`).
+/// - `decode`: it decodes and rounds to 8 bits (`DiffusionPolicy.images`, `Tensor.levels`).
+/// - `score`, `discriminator`: the reward server's own `CurrentDiscriminator` answers.
 /// - `policy`: the learner's part of the method (`PolicyUpdate`).
 struct BenchEpoch {
     let engine: any Engine
@@ -24,7 +24,7 @@ struct BenchEpoch {
     private let prompt: PromptConditioning
     private let update: PolicyUpdate
     private var state: PolicyState
-    private var desk: DiscriminatorDesk
+    private var discriminator: CurrentDiscriminator
     private var discriminatorVersion = DiscriminatorVersion(rawValue: 0)
     private var number = 0
     private var sampled: RolloutSample?
@@ -35,37 +35,35 @@ struct BenchEpoch {
     ///
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `CommandFailure` naming the file or key.
     init(
-        _ work: BenchWork, engine: any Engine, precision: NumericPrecision, chunk: Int, references: BenchReferences,
-        lanes: Lanes
+        _ work: BenchWork, _ manner: BenchReport.Manner, engine: any Engine, references: BenchReferences
     ) throws {
         self.engine = engine
-        self.lanes = lanes
-        let settings = try work.settings(
-            precision: precision, chunk: chunk, references: references, threads: lanes.count)
+        lanes = manner.lanes
+        let settings = try work.settings(manner, references: references)
         self.settings = settings
         let (method, seed) = (settings.method, UInt64(settings.seed))
         policy = try DiffusionPolicy(
-            model: settings.model, engine: engine, dtype: precision.dtype, settings: method.policy, seed: seed,
-            withTextEncoder: false)
+            PolicySource(path: settings.model, engine: engine, dtype: manner.precision.dtype), settings: method.policy,
+            seed: seed, withTextEncoder: false)
         rollout = try policy.rollout(method.rollout, seed: seed)
-        chunks = Chunks(size: chunk)
+        chunks = Chunks(size: manner.chunk)
         func conditioning(_ branch: Int) -> Conditioning {
             func noise(_ shape: [Int], _ part: Int) -> Tensor {
                 let normals = Philox(seed: seed, purpose: .evaluation, branch, part).normals(shape.reduce(1, *))
                 return engine.tensor(normals, shape: shape, dtype: .float32)
             }
             return Conditioning(
-                text_BSD: noise([1, work.textTokens, work.transformer.jointAttentionWidth], 0),
-                pooled_BP: noise([1, work.transformer.pooledWidth], 1))
+                text_BSD: noise([1, work.textTokens, work.policy.textWidth], 0),
+                pooled_BP: noise([1, work.policy.pooledWidth], 1))
         }
         prompt = PromptConditioning(positive: conditioning(1), negative: conditioning(0))
         update = PolicyUpdate(settings: method.policy, rollout: rollout, chunks: chunks)
         state = PolicyState(parameters: policy.initialParameters, settings: method.policy)
-        desk = DiscriminatorDesk(scorer: try Scorer(settings: settings, engine: engine))
+        discriminator = CurrentDiscriminator(scorer: try Scorer(settings: settings, engine: engine))
         guard let run = RunID(rawValue: "bench"), let nothing = TensorChunk.divide(TensorSet()).first else {
             preconditionFailure("bench: no run to restore the discriminator of")
         }
-        _ = try desk.restore(
+        _ = try discriminator.restore(
             DiscriminatorRestore(
                 version: discriminatorVersion, chunkIndex: 0, chunkCount: 1, runID: run, chunk: nothing))
     }
@@ -83,14 +81,14 @@ struct BenchEpoch {
                 windowVelocity: sampling.windowVelocity)
         case .decode:
             let latents = try made(sampled).finalLatents_BCHW
-            images = TensorPayload(images: policy.images(latents, lanes: lanes))
+            let decoded = policy.images(latents, lanes: lanes)
+            images = TensorPayload(uint8s: decoded.levels(), shape: decoded.shape)
         case .score:
-            scores = try desk.score(
+            scores = try discriminator.score(
                 ScoreRequest(
-                    group: group, prompt: BenchWork.prompt, policyVersion: PolicyVersion(rawValue: number),
-                    images: try made(images)))
+                    group: group, prompt: BenchWork.prompt, images: try made(images)))
         case .discriminator:
-            discriminatorVersion = try desk.train(
+            discriminatorVersion = try discriminator.train(
                 DiscriminatorTraining(
                     epoch: number, fromVersion: discriminatorVersion, groups: [group],
                     steps: settings.method.discriminator.stepsPerTraining)

@@ -1,7 +1,8 @@
 import AdvGRPO
+import ComputeRoles
+import Configuration
 import Foundation
-import ImageModels
-import Runtime
+import Processes
 import TensorCore
 
 /// What `bench` prints. The keys of peer_bench.py come first, with the same meaning.
@@ -70,10 +71,26 @@ struct BenchReport: Encodable {
         }
     }
 
+    /// How the work was done.
+    struct Manner {
+        var precision: NumericPrecision
+        /// Images that one thread computes at once.
+        var chunk: Int
+        var lanes: Lanes
+    }
+
+    /// What was measured besides the phases.
+    struct Surroundings {
+        var loadSeconds: Double
+        var peakMemory: Int
+        var foreignCores: Double?
+    }
+
     init(
-        work: BenchWork, precision: NumericPrecision, chunk: Int, lanes: Lanes, engine: any Engine,
-        best: [BenchPhase: Measurement], loadSeconds: Double, peakMemory: Int, foreignCores: Double?
+        _ work: BenchWork, _ manner: Manner, engine: any Engine, best: [BenchPhase: Measurement],
+        _ surroundings: Surroundings
     ) throws {
+        let (precision, lanes) = (manner.precision, manner.lanes)
         func table<Value>(_ value: (BenchPhase, Measurement) -> Value) -> [String: Value] {
             Dictionary(uniqueKeysWithValues: best.map { ($0.rawValue, value($0, $1)) })
         }
@@ -99,17 +116,16 @@ struct BenchReport: Encodable {
         }
         processorSeconds = table { $1.processorSeconds.rounded(to: 5) }
         systemAllocations = table { $1.systemAllocations }
-        self.loadSeconds = loadSeconds.rounded(to: 3)
-        peakMemoryBytes = peakMemory
-        self.foreignCores = foreignCores?.rounded(to: 2)
+        loadSeconds = surroundings.loadSeconds.rounded(to: 3)
+        peakMemoryBytes = surroundings.peakMemory
+        foreignCores = surroundings.foreignCores?.rounded(to: 2)
         processor = Processor.description
         self.engine = "\(engine.name): \(engine.kernel)"
-        let grid = work.latentSide / work.transformer.patchSize
         self.work = Work(
             steps: work.steps, guidance: work.guidance, noiseLevel: work.noiseLevel, window: work.window,
-            imageSide: work.imageSide, imageTokens: grid * grid, textTokens: work.textTokens,
+            imageSide: work.imageSide, imageTokens: work.imageTokens, textTokens: work.textTokens,
             discriminatorSteps: work.discriminatorSteps, referenceImages: work.images, patches: work.patches,
-            loraRank: work.loraRank, chunk: chunk)
+            loraRank: work.loraRank, chunk: manner.chunk)
     }
 
     /// The report as a table.

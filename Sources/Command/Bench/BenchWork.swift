@@ -1,9 +1,10 @@
 import AdvGRPO
+import Configuration
 import Foundation
 import ImageModels
+import MethodModels
 import NeuralNetworks
 import Raster
-import Runtime
 import SafeTensors
 import TensorCore
 
@@ -11,8 +12,6 @@ import TensorCore
 struct BenchWork {
     /// Folder with transformer, vae, scheduler and dino.
     let models: String
-    let transformer: MMDiTConfiguration
-    let autoencoder: AutoencoderKLConfiguration
     let backbone: DINOv2Configuration
     /// Images of the group, and references beside them in the discriminator's step.
     let images: Int
@@ -29,21 +28,25 @@ struct BenchWork {
     let loraRank = 32
     static let prompt = "bench"
 
-    /// Side of the images and of the latents.
+    /// Side of the images, and what the policy computes for one of them.
     let imageSide: Int
-    var latentSide: Int { imageSide / autoencoder.spatialFactor }
+    let imageTokens: Int
+    let policy: PolicyWork
 
     /// - Parameter size: side of the images, pixels; the model's default when nil.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     init(models: String, group: Int?, textTokens: Int?, size: Int? = nil) throws {
         self.models = models
-        transformer = try MMDiTConfiguration(path: models + "/transformer/config.json")
-        autoencoder = try AutoencoderKLConfiguration(path: models + "/vae/config.json")
-        imageSide = size ?? transformer.sampleSize * autoencoder.spatialFactor
+        // An engine that computes nothing reads no weights.
+        let model = try PolicySource(path: models, engine: RehearsalEngine(trace: MemoryTrace())).model()
+        imageSide = size ?? model.defaultSide
+        let latentShape = try model.latentShape(height: imageSide, width: imageSide)
+        imageTokens = model.tokenCount(latentShape: latentShape)
         backbone = try DINOv2(folder: models + "/dino", engine: EngineKind.default.engine()).configuration
         let sizes = try ConfigurationFile.read(Sizes.self, path: models + "/dino/config.json")
         images = group ?? sizes.group ?? 16
         self.textTokens = textTokens ?? sizes.text_tokens ?? 16
+        policy = model.work(latentShape: latentShape, textTokens: self.textTokens, rank: loraRank)
     }
 
     /// What make_models.py adds to a backbone's configuration.
@@ -52,16 +55,15 @@ struct BenchWork {
     }
 
     /// The settings of a run that does this work in every epoch.
-    func settings(precision: NumericPrecision, chunk: Int, references: BenchReferences, threads: Int) throws -> Settings
-    {
+    func settings(_ manner: BenchReport.Manner, references: BenchReferences) throws -> Settings {
         var settings = Settings(fidelity: .fixed)
         settings.model = models
         settings.rewardBackbone = models + "/dino"
-        settings.precision = precision
+        settings.precision = manner.precision
         settings.data.references = references.list
         settings.data.prompts = references.prompts
         settings.data.evaluationPrompts = references.heldOutPrompts
-        settings.cluster.rewardServerThreads = threads
+        settings.cluster.rewardServerThreads = manner.lanes.count
         settings.method.rollout.resolution = imageSide
         settings.method.rollout.steps = steps
         settings.method.rollout.guidance = guidance
@@ -69,7 +71,7 @@ struct BenchWork {
         settings.method.rollout.window = WindowSettings(size: window, start: .fixed(0))
         settings.method.rollout.groupSize = images
         settings.method.rollout.groupsPerEpoch = 1
-        settings.method.rollout.chunkSize = chunk
+        settings.method.rollout.chunkSize = manner.chunk
         settings.method.reward.patchCount = patches
         settings.method.reward.references = .raw
         settings.method.reward.featureNormalization = .trainRawScoreUnit
@@ -84,6 +86,27 @@ struct BenchWork {
             throw CommandFailure("\(models) cannot be measured: \(violation.path) \(violation.message)")
         }
         return settings
+    }
+}
+
+extension BenchWork {
+    /// Operations of a phase; those of the models are in `OperationCounts`.
+    func operations(_ phase: BenchPhase) -> Int {
+        // The head reads the class token and the drawn patches.
+        func layer(_ input: Int, _ output: Int) -> Int {
+            var counts = OperationCounts()
+            counts.linear(1 + patches, input, output)
+            return counts.forward
+        }
+        let (hidden, last) = (layer(backbone.width, headWidth), layer(headWidth, 1))
+        switch phase {
+        case .sample: return steps * 2 * images * policy.velocity.forward
+        case .decode: return images * policy.decoding
+        case .score: return images * (backbone.operations + hidden + last)
+        // Both classes; features are there already. Two weight gradients, and one input gradient between the two layers.
+        case .discriminator: return discriminatorSteps * 2 * images * (2 * hidden + 3 * last)
+        case .policy: return window * 2 * images * (policy.velocity.forward + policy.velocity.training)
+        }
     }
 }
 

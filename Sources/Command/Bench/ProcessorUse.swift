@@ -1,5 +1,5 @@
 import Foundation
-import Runtime
+import Processes
 
 /// Processor time at a moment: of this process, and of the whole machine where the system tells.
 struct ProcessorUse {

@@ -1,4 +1,4 @@
-import Runtime
+import Processes
 import TensorCore
 
 /// What the machine can do: oneDNN's fastest matrix product with packed weights, each thread on products of its own.

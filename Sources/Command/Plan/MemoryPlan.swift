@@ -1,9 +1,10 @@
 import AdvGRPO
+import Configuration
 import Datasets
 import Learner
+import Processes
 import RewardServer
 import RolloutWorker
-import Runtime
 import TensorCore
 
 /// What a run's processes will need, found by rehearsing them: the roles' own code on an engine that computes nothing.

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Runtime
+import Configuration
 
 /// `advgrpo plan`: what a run will need, before it starts.
 struct Plan: AsyncParsableCommand {

@@ -6,17 +6,11 @@ internal import Synchronization
 extension EmojiDataset {
     /// Writes all files of the data set into an empty folder, the manifest last.
     static func write(
-        font: EmojiFont, fontPrint: String, options: Options, to folder: String,
-        _ progress: @Sendable (_ done: Int, _ total: Int) -> Void
+        _ source: Source, options: Options, to folder: String, _ progress: @Sendable (_ done: Int, _ total: Int) -> Void
     ) throws -> EmojiManifest {
-        let emoji = emoji(of: font)
-        guard !emoji.isEmpty else {
-            throw DatasetError(
-                code: .malformedFont, path: font.path, message: "no emoji with a colour bitmap and a Unicode name",
-                remedy: "use NotoColorEmoji.ttf of fonts-noto-color-emoji")
-        }
-        var files = try writeImages(of: emoji, font: font, options: options, to: folder, progress)
-        let split = EmojiLists.split(emoji)
+        let emoji = source.drawn
+        var files = try writeImages(of: emoji, source.pictures, options: options, to: folder, progress)
+        let split = EmojiLists.split(source.emoji, drawn: Set(emoji.map(\.caption)))
         let lists = [
             "captions.json": EmojiLists.captions(emoji),
             "prompt2img.json": EmojiLists.references(emoji, count: options.referenceCount),
@@ -28,16 +22,14 @@ extension EmojiDataset {
             try FileAccess.write(Array(text.utf8), to: "\(folder)/\(name)")
             files[name] = text.utf8.count
         }
-        let manifest = EmojiManifest(
-            fontPrint: fontPrint, size: options.size, referenceCount: options.referenceCount, emojiCount: emoji.count,
-            files: files)
+        let manifest = EmojiManifest(source: source.identity(options), emojiCount: emoji.count, files: files)
         try FileAccess.replace("\(folder)/\(EmojiManifest.fileName)", with: try manifest.encoded())
         return manifest
     }
 
     /// Renders on all processors: an emoji's files depend on nothing but the emoji, so the order does not matter.
     private static func writeImages(
-        of emoji: [Emoji], font: EmojiFont, options: Options, to folder: String,
+        of emoji: [Emoji], _ pictures: any EmojiPictures, options: Options, to folder: String,
         _ progress: @Sendable (_ done: Int, _ total: Int) -> Void
     ) throws -> [String: Int] {
         try FolderReplacement.makeFolder("\(folder)/images")
@@ -45,7 +37,7 @@ extension EmojiDataset {
         DispatchQueue.concurrentPerform(iterations: emoji.count) { index in
             guard work.withLock({ $0.failure == nil }) else { return }
             do throws(DatasetError) {
-                let written = try writeImages(of: emoji[index], font: font, options: options, to: folder)
+                let written = try writeImages(of: emoji[index], pictures, options: options, to: folder)
                 work.withLock {
                     $0.files.merge(written) { _, new in new }
                     $0.doneCount += 1
@@ -69,10 +61,10 @@ extension EmojiDataset {
 
     /// The files of one emoji with their lengths.
     private static func writeImages(
-        of emoji: Emoji, font: EmojiFont, options: Options, to folder: String
+        of emoji: Emoji, _ pictures: any EmojiPictures, options: Options, to folder: String
     ) throws(DatasetError) -> [String: Int] {
-        let rendering = try EmojiRendering(
-            png: font.png(for: emoji.scalar) ?? [], scalar: emoji.scalar, size: options.size, fontPath: font.path)
+        let rendering = EmojiRendering(
+            try pictures.picture(of: emoji.scalar), scalar: emoji.scalar, size: options.size)
         var images = [(emoji.plainFile, rendering.plain())]
         for index in 0..<options.referenceCount {
             images.append((emoji.referenceFile(index), rendering.reference(index)))

@@ -13,8 +13,12 @@ internal import Raster
 public enum EmojiDataset {
     /// What to make, from what, and where.
     public struct Options: Sendable {
-        /// The font file.
+        /// The font file: which emoji there are, what they are called, and Noto's pictures of them.
         public var font: String
+        /// Who drew the pictures.
+        public var style: EmojiStyle
+        /// The style's pictures; nil for where its package puts them. Noto's are in `font`.
+        public var pictures: String?
         /// The folder to make.
         public var output: String
         /// Side of the images, in pixels.
@@ -24,9 +28,12 @@ public enum EmojiDataset {
 
         /// Defaults are the data set of the shipped base model.
         public init(
-            font: String = EmojiFont.defaultPath, output: String, size: Int = 64, referenceCount: Int = 4
+            font: String = EmojiFont.defaultPath, style: EmojiStyle = .noto, pictures: String? = nil, output: String,
+            size: Int = 64, referenceCount: Int = 4
         ) {
             self.font = font
+            self.style = style
+            self.pictures = pictures
             self.output = output
             self.size = size
             self.referenceCount = referenceCount
@@ -39,6 +46,8 @@ public enum EmojiDataset {
         public var captionCount: Int
         /// Reference images of all emoji together.
         public var referenceCount: Int
+        /// Captions that the style has no picture of, in order; they are in no list.
+        public var leftOut: [String]
         /// Nothing was done because the folder was complete already.
         public var wasComplete: Bool
     }
@@ -60,23 +69,22 @@ public enum EmojiDataset {
     /// Makes the data set, or does nothing when `options.output` already holds it.
     ///
     /// The folder appears complete or not at all: another process may read it as soon as it exists, and a killed call is repaired by
-    /// the next. A folder made from another font or with other options is replaced; one that this function did not make is refused.
+    /// the next. A folder made from other pictures or with other options is replaced; one that this function did not make is refused.
     ///
     /// - Parameters:
     ///   - options: what to make.
     ///   - progress: called now and then with the emoji done and their total; from several threads, one at a time.
-    /// - Throws: `DatasetError`, with the package to install when the font is missing.
+    /// - Throws: `DatasetError`, with the package to install when pictures are missing.
     public static func prepare(
         options: Options, progress: @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in }
     ) throws -> Summary {
         try validate(options)
-        let font = try EmojiFont(path: options.font)
-        let fontPrint = fingerprint(font.bytes)
+        let source = try Source(options)
         let folder = try FolderReplacement(path: options.output)
         if let manifest = EmojiManifest(folder: folder.path) {
-            let isComplete = manifest.isComplete(
-                in: folder.path, fontPrint: fontPrint, size: options.size, referenceCount: options.referenceCount)
-            if isComplete { return summary(manifest, wasComplete: true) }
+            if manifest.isComplete(in: folder.path, from: source.identity(options)) {
+                return summary(source, options, wasComplete: true)
+            }
         } else if !FolderReplacement.isMissingOrEmpty(folder.path) {
             throw DatasetError(
                 code: .foreignFolder, path: folder.path,
@@ -85,19 +93,51 @@ public enum EmojiDataset {
         }
         try folder.begin()
         do {
-            let manifest = try write(font: font, fontPrint: fontPrint, options: options, to: folder.partial, progress)
+            _ = try write(source, options: options, to: folder.partial, progress)
             try folder.commit()
-            return summary(manifest, wasComplete: false)
+            return summary(source, options, wasComplete: false)
         } catch {
             folder.abandon()
             throw error
         }
     }
 
-    /// The emoji of a font that have a picture and a name, by code point.
-    static func emoji(of font: EmojiFont) -> [Emoji] {
-        font.scalars.compactMap { scalar in
-            EmojiCaption.caption(of: scalar).map { Emoji(scalar: scalar, caption: $0) }
+    /// The emoji that there are, and pictures of them.
+    struct Source: Sendable {
+        let font: EmojiFont
+        let pictures: any EmojiPictures
+        /// The emoji of the font that have a picture there and a name, by code point.
+        let emoji: [Emoji]
+        /// Those that the style has a picture of.
+        let drawn: [Emoji]
+
+        init(_ options: Options) throws(DatasetError) {
+            let font = try EmojiFont(path: options.font)
+            pictures =
+                options.style == .noto
+                ? font : try options.style.open(options.pictures ?? options.style.defaultPictures)
+            emoji = font.scalars.compactMap { scalar in
+                EmojiCaption.caption(of: scalar).map { Emoji(scalar: scalar, caption: $0) }
+            }
+            let available = Set(pictures.scalars)
+            drawn = emoji.filter { available.contains($0.scalar) }
+            self.font = font
+            guard !emoji.isEmpty else {
+                throw DatasetError(
+                    code: .malformedFont, path: font.path, message: "no emoji with a colour bitmap and a Unicode name",
+                    remedy: "use NotoColorEmoji.ttf of fonts-noto-color-emoji")
+            }
+            guard !drawn.isEmpty else {
+                throw DatasetError(
+                    code: .missingPictures, path: pictures.path, message: "has a picture of none of the font's emoji",
+                    remedy: "give the folder of \(options.style.package)")
+            }
+        }
+
+        func identity(_ options: Options) -> EmojiManifest.Source {
+            EmojiManifest.Source(
+                style: options.style.rawValue, fontPrint: font.fingerprint, picturesPrint: pictures.fingerprint,
+                size: options.size, referenceCount: options.referenceCount)
         }
     }
 
@@ -108,11 +148,18 @@ public enum EmojiDataset {
                 message: "size \(options.size), \(options.referenceCount) references",
                 remedy: "give a size of 8 to 1024 pixels and 1 to 64 references")
         }
+        guard options.style != .noto || options.pictures == nil else {
+            throw DatasetError(
+                code: .invalidOptions, path: options.pictures ?? "",
+                message: "pictures of their own, and Noto's style, whose pictures are in the font",
+                remedy: "name another style, or give the font alone")
+        }
     }
 
-    private static func summary(_ manifest: EmojiManifest, wasComplete: Bool) -> Summary {
-        Summary(
-            captionCount: manifest.emojiCount, referenceCount: manifest.emojiCount * manifest.referenceCount,
-            wasComplete: wasComplete)
+    private static func summary(_ source: Source, _ options: Options, wasComplete: Bool) -> Summary {
+        let drawn = Set(source.drawn.map(\.caption))
+        return Summary(
+            captionCount: source.drawn.count, referenceCount: source.drawn.count * options.referenceCount,
+            leftOut: source.emoji.map(\.caption).filter { !drawn.contains($0) }.sorted(), wasComplete: wasComplete)
     }
 }

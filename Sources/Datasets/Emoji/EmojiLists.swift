@@ -25,11 +25,15 @@ enum EmojiLists {
     }
 
     /// Captions in order, divided.
-    static func split(_ emoji: [EmojiDataset.Emoji]) -> Split {
+    ///
+    /// - Parameter drawn: the captions that are listed. Those that are not keep their places, so that a caption is in the
+    ///   same list in every style.
+    static func split(_ emoji: [EmojiDataset.Emoji], drawn: Set<String>) -> Split {
         // Captions are ASCII, for which this is also Python's order.
         let ordered = emoji.map(\.caption).sorted()
         func lines(_ captions: [String], _ isIncluded: (Int) -> Bool) -> String {
-            captions.indices.filter(isIncluded).map { captions[$0] + "\n" }.joined()
+            captions.indices.filter { isIncluded($0) && drawn.contains(captions[$0]) }.map { captions[$0] + "\n" }
+                .joined()
         }
         let train = ordered.indices.filter { $0 % 10 != 0 }.map { ordered[$0] }
         return Split(

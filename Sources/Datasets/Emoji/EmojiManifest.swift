@@ -8,15 +8,24 @@ internal import Platform
 
 /// What a finished data set was made from and consists of; written last, as `manifest.json`.
 struct EmojiManifest: Codable, Equatable {
+    /// What the images and lists follow from.
+    struct Source: Codable, Equatable {
+        var style: String
+        /// `fingerprint` of the font file that names the emoji.
+        var fontPrint: String
+        /// `fingerprint` of the pictures.
+        var picturesPrint: String
+        var size: Int
+        var referenceCount: Int
+    }
+
     static let fileName = "manifest.json"
-    /// Raised when the same font and options begin to give other files.
-    static let currentFormat = 2
+    /// Raised when the same source begins to give other files.
+    static let currentFormat = 3
 
     var format = currentFormat
-    /// `fingerprint` of the font file.
-    var fontPrint: String
-    var size: Int
-    var referenceCount: Int
+    /// What the set was made from, and how.
+    var source: Source
     var emojiCount: Int
     /// Length of every other file of the folder, by its name within.
     var files: [String: Int]
@@ -29,10 +38,8 @@ struct EmojiManifest: Codable, Equatable {
         self = manifest
     }
 
-    init(fontPrint: String, size: Int, referenceCount: Int, emojiCount: Int, files: [String: Int]) {
-        self.fontPrint = fontPrint
-        self.size = size
-        self.referenceCount = referenceCount
+    init(source: Source, emojiCount: Int, files: [String: Int]) {
+        self.source = source
         self.emojiCount = emojiCount
         self.files = files
     }
@@ -44,10 +51,9 @@ struct EmojiManifest: Codable, Equatable {
         return Array(try encoder.encode(self))
     }
 
-    /// Whether `folder` holds everything listed here, and it was made from this font with these options.
-    func isComplete(in folder: String, fontPrint: String, size: Int, referenceCount: Int) -> Bool {
-        format == Self.currentFormat && self.fontPrint == fontPrint && self.size == size
-            && self.referenceCount == referenceCount && !files.isEmpty
+    /// Whether `folder` holds everything listed here, and it was made from this.
+    func isComplete(in folder: String, from source: Source) -> Bool {
+        format == Self.currentFormat && self.source == source && !files.isEmpty
             && files.allSatisfy { FileAccess.byteCount(of: "\(folder)/\($0.key)") == $0.value }
     }
 }

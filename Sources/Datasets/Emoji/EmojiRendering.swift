@@ -1,8 +1,8 @@
 internal import Raster
 
-/// Turns the bitmap of an emoji into the images of the data set; the steps and ranges of `prepare_emoji.py`.
+/// Turns the picture of an emoji into the images of the data set; the steps and ranges of `prepare_emoji.py`.
 struct EmojiRendering {
-    /// Side of the square on which bitmaps are centred (Noto's are 136 x 128).
+    /// Side of the square on which pictures are centred (Noto's are 136 x 128).
     static let canvasSide = 144
 
     /// The emoji in the middle of a white square.
@@ -12,22 +12,11 @@ struct EmojiRendering {
     /// Keys the augmentations.
     let scalar: Unicode.Scalar
 
-    /// Decodes a bitmap.
-    init(png: [UInt8], scalar: Unicode.Scalar, size: Int, fontPath: String) throws(DatasetError) {
-        let name = "U+" + String(scalar.value, radix: 16, uppercase: true)
-        let emoji: RGBImage
-        do throws(RasterError) {
-            emoji = try RGBImage(encoded: png)
-        } catch {
-            throw FontBytes(bytes: [], path: fontPath).malformed("\(name): \(error.message)")
-        }
-        guard max(emoji.width, emoji.height) <= Self.canvasSide else {
-            throw FontBytes(bytes: [], path: fontPath).malformed(
-                "\(name): a bitmap of \(emoji.width) x \(emoji.height), at most \(Self.canvasSide) a side is expected")
-        }
+    /// Puts a picture of at most `canvasSide` a side in the middle.
+    init(_ picture: RGBImage, scalar: Unicode.Scalar, size: Int) {
         var square = RGBImage(width: Self.canvasSide, height: Self.canvasSide, color: .white)
         square.paste(
-            emoji, x: (Self.canvasSide - emoji.width) / 2, y: (Self.canvasSide - emoji.height) / 2)
+            picture, x: (Self.canvasSide - picture.width) / 2, y: (Self.canvasSide - picture.height) / 2)
         self.square = square
         self.size = size
         self.scalar = scalar

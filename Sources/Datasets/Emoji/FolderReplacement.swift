@@ -1,12 +1,5 @@
+internal import LibC
 internal import Platform
-
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#else
-    internal import Darwin
-#endif
 
 #if canImport(FoundationEssentials)
     internal import FoundationEssentials

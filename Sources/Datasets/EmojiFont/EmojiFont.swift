@@ -1,4 +1,5 @@
 internal import Platform
+internal import Raster
 
 /// A colour bitmap font, such as Noto Color Emoji: the PNG of each code point.
 ///
@@ -17,14 +18,14 @@ public struct EmojiFont: Sendable {
 
     /// Reads a font file.
     ///
-    /// - Throws: `DatasetError`: `missingFont` with the package to install, or `malformedFont`.
+    /// - Throws: `DatasetError`: `missingPictures` with the package to install, or `malformedFont`.
     public init(path: String = EmojiFont.defaultPath) throws(DatasetError) {
         let bytes: [UInt8]
         do throws(DatasetError) {
             bytes = try FileAccess.read(path, byteLimit: 1 << 28)
         } catch {
             throw DatasetError(
-                code: .missingFont, path: path, message: "the emoji font \(error.message)",
+                code: .missingPictures, path: path, message: "the emoji font \(error.message)",
                 remedy: "apt-get install fonts-noto-color-emoji, or give the path of NotoColorEmoji.ttf")
         }
         try self.init(bytes: bytes, path: path)
@@ -68,5 +69,28 @@ public struct EmojiFont: Sendable {
             throw font.malformed("CBDT: a PNG of \(byteCount) bytes in a record of \(location.byteCount)")
         }
         return try font.slice(table, location.offset + metrics + 4, count: byteCount)
+    }
+}
+
+extension EmojiFont: EmojiPictures {
+    var fingerprint: String { Datasets.fingerprint(bytes) }
+
+    func picture(of scalar: Unicode.Scalar) throws(DatasetError) -> RGBImage {
+        let name = "U+" + String(scalar.value, radix: 16, uppercase: true)
+        func malformed(_ message: String) -> DatasetError {
+            FontBytes(bytes: [], path: path).malformed("\(name): \(message)")
+        }
+        let picture: RGBImage
+        do throws(RasterError) {
+            picture = try RGBImage(encoded: png(for: scalar) ?? [])
+        } catch {
+            throw malformed(error.message)
+        }
+        guard max(picture.width, picture.height) <= EmojiRendering.canvasSide else {
+            throw malformed(
+                "a bitmap of \(picture.width) x \(picture.height), at most \(EmojiRendering.canvasSide) a side is expected"
+            )
+        }
+        return picture
     }
 }

@@ -21,7 +21,11 @@ public struct AutoencoderKL: Sendable {
 
     /// Loads a folder with `config.json` and weights.
     ///
-    /// - Parameter withEncoder: false where nothing is encoded, to save its memory.
+    /// - Parameters:
+    ///   - folder: of the model.
+    ///   - engine: what computes.
+    ///   - dtype: precision of weights and activations.
+    ///   - withEncoder: false where nothing is encoded, to save its memory.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(folder: String, engine: any Engine, dtype: DType = .float32, withEncoder: Bool = true) throws {
         try self.init(

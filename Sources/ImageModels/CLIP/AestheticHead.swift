@@ -17,7 +17,9 @@ public struct AestheticHead: Sendable {
 
     /// Takes `layers.0`, `2`, `4`, `6` and `7`; the hidden widths are the file's.
     ///
-    /// - Parameter width: P.
+    /// - Parameters:
+    ///   - weights: of the checkpoint.
+    ///   - width: P.
     /// - Throws: `ModelError` unless the layers lead from P features to one number and nothing is left over.
     public init(_ weights: Weights, width: Int) throws {
         var input = width

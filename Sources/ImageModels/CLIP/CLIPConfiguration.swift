@@ -2,7 +2,7 @@ public import NeuralNetworks
 public import TensorCore
 
 /// The `config.json` of transformers' `CLIPTextModelWithProjection`, with the defaults of its class.
-public struct CLIPTextConfiguration: Sendable, Equatable {
+public struct CLIPTextConfiguration: TransformersConfiguration {
     /// Number of tokens known.
     public var vocabularySize: Int
     /// Width of the states.
@@ -45,7 +45,7 @@ public struct CLIPTextConfiguration: Sendable, Equatable {
         self.projectionWidth = projectionWidth ?? file.projection_dim ?? 512
         normEpsilon = file.layer_norm_eps ?? 1e-5
         endTokenID = file.eos_token_id ?? 49407
-        try requireLayers(layerCount, layerSizes, path: path)
+        try requireLayers(layerCount, self, path: path)
         try ConfigurationFile.requireSizes(
             [
                 "vocab_size": vocabularySize, "max_position_embeddings": positionCount,
@@ -56,12 +56,6 @@ public struct CLIPTextConfiguration: Sendable, Equatable {
                 code: .configuration, source: path,
                 message: "entry \"eos_token_id\" is \(endTokenID), expected 0 to \(vocabularySize - 1)")
         }
-    }
-
-    var layerSizes: CLIPLayerSizes {
-        CLIPLayerSizes(
-            width: width, feedForwardWidth: feedForwardWidth, headCount: headCount, activation: activation,
-            normEpsilon: normEpsilon)
     }
 }
 
@@ -96,20 +90,14 @@ public struct CLIPVisionConfiguration: Sendable, Equatable {
         headCount = file.num_attention_heads ?? 12
         activation = try Activation(named: file.hidden_act ?? "quick_gelu", path: path)
         normEpsilon = file.layer_norm_eps ?? 1e-5
-        try requireLayers(layerCount, layerSizes, path: path)
+        try requireLayers(layerCount, self, path: path)
         try requirePatches(patchSize, imageSize: imageSize, path: path)
         try ConfigurationFile.requireSupported(["num_channels": (file.num_channels, [3])], path: path)
-    }
-
-    var layerSizes: CLIPLayerSizes {
-        CLIPLayerSizes(
-            width: width, feedForwardWidth: feedForwardWidth, headCount: headCount, activation: activation,
-            normEpsilon: normEpsilon)
     }
 }
 
 /// The `config.json` of transformers' `CLIPModel`.
-public struct CLIPConfiguration: Sendable, Equatable {
+public struct CLIPConfiguration: TransformersConfiguration {
     /// Sizes of the text tower.
     public var text: CLIPTextConfiguration
     /// Sizes of the vision tower.
@@ -150,8 +138,11 @@ private struct CLIPVisionFile: Decodable {
     var hidden_act: String?
 }
 
+extension CLIPTextConfiguration: CLIPLayerSizes {}
+extension CLIPVisionConfiguration: CLIPLayerSizes {}
+
 /// - Throws: `configuration` unless there are layers, heads divide the width, and all sizes are such as models have.
-func requireLayers(_ layerCount: Int, _ sizes: CLIPLayerSizes, path: String) throws(ModelError) {
+func requireLayers(_ layerCount: Int, _ sizes: some CLIPLayerSizes, path: String) throws(ModelError) {
     let (headCount, width) = (sizes.headCount, sizes.width)
     guard layerCount > 0 else {
         throw ModelError(code: .configuration, source: path, message: "num_hidden_layers is \(layerCount)")

@@ -2,17 +2,17 @@ import NeuralNetworks
 import TensorCore
 
 /// Sizes of the layers of a CLIP or SigLIP tower.
-struct CLIPLayerSizes {
+protocol CLIPLayerSizes {
     /// Width of the states.
-    var width: Int
+    var width: Int { get }
     /// Width of the feed-forward layer.
-    var feedForwardWidth: Int
+    var feedForwardWidth: Int { get }
     /// Number of attention heads.
-    var headCount: Int
+    var headCount: Int { get }
     /// Non-linearity of the feed-forward layer.
-    var activation: Activation
+    var activation: Activation { get }
     /// Epsilon of the layer normalisations.
-    var normEpsilon: Float
+    var normEpsilon: Float { get }
 }
 
 /// x += attention(norm1(x)), then x += mlp(norm2(x)).
@@ -27,7 +27,7 @@ struct CLIPLayer {
     let feedForward: CLIPFeedForward
 
     /// - Parameter mask: causal in CLIP's text tower, where a token sees itself and those before it; none elsewhere.
-    init(_ weights: Weights, _ sizes: CLIPLayerSizes, mask: AttentionMask) throws {
+    init(_ weights: Weights, _ sizes: some CLIPLayerSizes, mask: AttentionMask) throws {
         func projection(_ name: String) throws -> Linear {
             try Linear(weights.scoped("self_attn." + name), input: sizes.width, output: sizes.width)
         }
@@ -57,7 +57,7 @@ struct CLIPFeedForward {
     let activation: Activation
     let up: Linear, down: Linear
 
-    init(_ weights: Weights, _ sizes: CLIPLayerSizes) throws {
+    init(_ weights: Weights, _ sizes: some CLIPLayerSizes) throws {
         activation = sizes.activation
         up = try Linear(weights.scoped("fc1"), input: sizes.width, output: sizes.feedForwardWidth)
         down = try Linear(weights.scoped("fc2"), input: sizes.feedForwardWidth, output: sizes.width)

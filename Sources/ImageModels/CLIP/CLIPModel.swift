@@ -6,26 +6,17 @@ public import TensorCore
 /// CLIP's dual encoder: images and texts in one space, and how well they fit. PickScore is one, tuned on human choices.
 ///
 /// - Source: transformers models/clip/modeling_clip.py `CLIPModel`. Differences: none.
-public struct CLIPModel: Sendable {
+public struct CLIPModel: TransformersModel {
     /// Sizes.
     public let configuration: CLIPConfiguration
     /// All tensors by their name in the checkpoint.
     public let parameters: Parameters
     /// Precision of weights and activations.
     public let dtype: DType
+    public let engine: any Engine
     let textTower: CLIPTextTower
     let visionTower: CLIPVisionTower
     private let logitScale: Tensor
-    private let engine: any Engine
-
-    /// Loads a folder with `config.json` and weights.
-    ///
-    /// - Throws: `ModelError`, `SafeTensorsError`.
-    public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
-        try self.init(
-            CLIPConfiguration(path: folder + "/config.json"),
-            weights: Weights(path: folder, engine: engine, dtype: dtype))
-    }
 
     /// Takes all its tensors from `weights`; the position numbers that old files store are left out.
     ///
@@ -40,21 +31,14 @@ public struct CLIPModel: Sendable {
         logitScale = try weights.tensor("logit_scale", shape: [])
         parameters = try weights.finish()
     }
-
-    /// The same model with some tensors replaced, tracked ones for example; they are converted to the model's precision.
-    ///
-    /// - Throws: `unusedTensors` or `wrongShape` when the model has no place for one.
-    public func replacing(_ replacements: Parameters) throws -> CLIPModel {
-        try CLIPModel(
-            configuration,
-            weights: Weights(parameters.merging(replacements), source: "CLIP", engine: engine, dtype: dtype))
-    }
 }
 
 extension CLIPModel {
     /// What the vision tower's last `layerCount` layers read: all tokens, class token first, after the layers before them.
     ///
-    /// - Parameter pixels_BCHW: normalised, [B, 3, H, H].
+    /// - Parameters:
+    ///   - pixels_BCHW: normalised, [B, 3, H, H].
+    ///   - layerCount: K, 0 to the number of the tower's layers.
     /// - Returns: fp32 [B, T, D].
     public func visionStates(_ pixels_BCHW: Tensor, beforeLast layerCount: Int) -> Tensor {
         visionTower.states(

@@ -19,24 +19,15 @@ public struct CLIPTextOutput: Sendable {
 /// CLIP's text encoder with projection.
 ///
 /// - Source: transformers models/clip/modeling_clip.py. Differences: none.
-public struct CLIPTextEncoder: Sendable {
+public struct CLIPTextEncoder: TransformersModel {
     /// Sizes.
     public let configuration: CLIPTextConfiguration
     /// All tensors by their name in the checkpoint.
     public let parameters: Parameters
     /// Precision of weights and activations.
     public let dtype: DType
-    private let engine: any Engine
+    public let engine: any Engine
     private let tower: CLIPTextTower
-
-    /// Loads a folder with `config.json` and weights.
-    ///
-    /// - Throws: `ModelError`, `SafeTensorsError`.
-    public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
-        try self.init(
-            CLIPTextConfiguration(path: folder + "/config.json"),
-            weights: Weights(path: folder, engine: engine, dtype: dtype))
-    }
 
     /// Takes all its tensors from `weights`; the position numbers that old files store are left out.
     ///
@@ -47,15 +38,6 @@ public struct CLIPTextEncoder: Sendable {
         engine = weights.engine
         tower = try CLIPTextTower(configuration, weights: weights)
         parameters = try weights.finish()
-    }
-
-    /// The same model with some tensors replaced, tracked ones for example; they are converted to the model's precision.
-    ///
-    /// - Throws: `unusedTensors` or `wrongShape` when the model has no place for one.
-    public func replacing(_ replacements: Parameters) throws -> CLIPTextEncoder {
-        try CLIPTextEncoder(
-            configuration,
-            weights: Weights(parameters.merging(replacements), source: "text encoder", engine: engine, dtype: dtype))
     }
 
     /// Encodes token sequences of one length.
@@ -82,7 +64,7 @@ struct CLIPTextTower {
         positionEmbedding = try model.tensor(
             "embeddings.position_embedding.weight", shape: [configuration.positionCount, width])
         layers = try (0..<configuration.layerCount).map {
-            try CLIPLayer(model.scoped("encoder.layers.\($0)"), configuration.layerSizes, mask: .causal)
+            try CLIPLayer(model.scoped("encoder.layers.\($0)"), configuration, mask: .causal)
         }
         finalNorm = try LayerNorm(
             model.scoped("final_layer_norm"), width: width, epsilon: configuration.normEpsilon)

@@ -22,7 +22,9 @@ public struct CLIPVisionEnd: Sendable {
     ///
     /// - Parameters:
     ///   - configuration: of the folder.
+    ///   - folder: of the model.
     ///   - layerCount: K, 1 to the number of the tower's layers.
+    ///   - engine: what computes.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public init(_ configuration: CLIPConfiguration, folder: String, layerCount: Int, engine: any Engine) throws {
         let depth = configuration.vision.layerCount
@@ -68,7 +70,7 @@ private struct End {
     init(_ configuration: CLIPConfiguration, layers numbers: Range<Int>, weights: Weights) throws {
         layers = try numbers.map {
             try CLIPLayer(
-                weights.scoped("vision_model.encoder.layers.\($0)"), configuration.vision.layerSizes, mask: .none)
+                weights.scoped("vision_model.encoder.layers.\($0)"), configuration.vision, mask: .none)
         }
         output = try CLIPVisionOutputLayers(
             configuration.vision, projectionWidth: configuration.projectionWidth, weights: weights)

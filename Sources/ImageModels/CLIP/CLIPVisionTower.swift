@@ -37,7 +37,7 @@ struct CLIPVisionTower {
         // The misspelling is the checkpoint's.
         firstNorm = try LayerNorm(model.scoped("pre_layrnorm"), width: width, epsilon: epsilon)
         layers = try (0..<configuration.layerCount).map {
-            try CLIPLayer(model.scoped("encoder.layers.\($0)"), configuration.layerSizes, mask: .none)
+            try CLIPLayer(model.scoped("encoder.layers.\($0)"), configuration, mask: .none)
         }
         output = try CLIPVisionOutputLayers(configuration, projectionWidth: projectionWidth, weights: weights)
         weights.ignore(suffixes: ["vision_model.embeddings.position_ids"])

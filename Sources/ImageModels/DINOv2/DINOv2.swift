@@ -38,7 +38,11 @@ public struct DINOv2: Sendable {
 
     /// Loads a folder with weights and, where present, `config.json`.
     ///
-    /// - Parameter imageSize: side features are computed at, a multiple of the patch size; nil for the model's own.
+    /// - Parameters:
+    ///   - folder: of the model.
+    ///   - engine: what computes.
+    ///   - dtype: precision of weights and activations.
+    ///   - imageSize: side features are computed at, a multiple of the patch size; nil for the model's own.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(folder: String, engine: any Engine, dtype: DType = .float32, imageSize: Int? = nil) throws {
         let file = try SafeTensorsFolder(path: folder)

@@ -45,7 +45,10 @@ public struct DINOv2Configuration: Sendable, Equatable {
 
     /// Reads `config.json` and looks at the shapes of the weights, whose names are timm's.
     ///
-    /// - Parameter imageSize: a multiple of the patch size; nil for the size of `config.json`, else the position table's.
+    /// - Parameters:
+    ///   - path: of `config.json`, which need not exist.
+    ///   - weights: the tensors, not yet taken.
+    ///   - imageSize: a multiple of the patch size; nil for the size of `config.json`, else the position table's.
     /// - Throws: `configuration`, `missing`, `unsupported`.
     public init(path: String, weights: Weights, imageSize: Int? = nil) throws {
         let file = ConfigurationFile.exists(path) ? try ConfigurationFile.read(File.self, path: path) : File()

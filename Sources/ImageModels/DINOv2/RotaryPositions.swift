@@ -1,8 +1,5 @@
+import LibC
 import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// DINOv3's rotary positions: queries and keys of patches are turned by angles that grow with row and column.
 ///

@@ -69,10 +69,12 @@ public struct MMDiTConfiguration: Sendable, Equatable, Decodable {
                 message: "caption_projection_dim \(captionWidth) differs from heads x head width = \(width)")
         }
         try ConfigurationFile.requireSupported(
-            ["_class_name": (className, ["SD3Transformer2DModel"]), "qk_norm": (queryKeyNorm, ["rms_norm"])], path: path
+            ["_class_name": (className, [Self.className]), "qk_norm": (queryKeyNorm, ["rms_norm"])], path: path
         )
     }
 
+    /// The class that is read.
+    public static let className = "SD3Transformer2DModel"
     private var className: String?
     private var queryKeyNorm: String?
 

@@ -1,14 +1,12 @@
+import LibC
 public import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Sinusoids of a timestep: [cos(t f_i) ; sin(t f_i)], f_i = 10000^(-i / (width / 2)), cosines first.
 ///
 /// - Parameters:
 ///   - timesteps: 1000 · sigma, fractional.
 ///   - width: even.
+///   - engine: what computes.
 /// - Returns: fp32 [timesteps.count, width].
 /// - Source: diffusers models/embeddings.py, `get_timestep_embedding` with flip_sin_to_cos and no frequency shift.
 public func timestepEmbedding(_ timesteps: [Float], width: Int, engine: any Engine) -> Tensor {

@@ -85,7 +85,9 @@ public struct PipelineFiles: Sendable {
 
     /// The autoencoder.
     ///
-    /// - Parameter withEncoder: false where nothing is encoded, to save its memory.
+    /// - Parameters:
+    ///   - engine: what computes.
+    ///   - withEncoder: false where nothing is encoded, to save its memory.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public func autoencoder(engine: any Engine, withEncoder: Bool = true) throws -> AutoencoderKL {
         try AutoencoderKL(

@@ -141,9 +141,12 @@ struct PipelineIndex {
         parts = try ConfigurationFile.read([String: Part].self, path: path)
         struct Header: Decodable { var _class_name: String? }
         let name = try ConfigurationFile.read(Header.self, path: path)._class_name ?? "nothing"
-        guard name == "StableDiffusion3Pipeline" else {
+        guard name == StableDiffusion3Pipeline.className else {
             throw ModelError(
-                code: .unsupported, source: path, message: "describes \(name), expected a StableDiffusion3Pipeline")
+                code: .unsupported, source: path,
+                message:
+                    "describes \(ConfigurationFile.abbreviated(name)), expected a \(StableDiffusion3Pipeline.className)"
+            )
         }
         if case .present(let name?)? = parts["scheduler"], name != FlowMatchSchedule.className {
             throw ModelError(

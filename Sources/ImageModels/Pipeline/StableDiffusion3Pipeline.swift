@@ -4,6 +4,9 @@ public import TensorCore
 
 /// A `StableDiffusion3Pipeline`, loaded and checked, without its text encoders: prompts become `Conditioning` by `SD3TextEncoder`, which is loaded by who needs it.
 public struct StableDiffusion3Pipeline: Sendable {
+    /// The class of the pipelines that it reads.
+    public static let className = "StableDiffusion3Pipeline"
+
     /// The velocity network.
     public var transformer: MMDiT
     /// Latents -> images, fp32.
@@ -14,8 +17,10 @@ public struct StableDiffusion3Pipeline: Sendable {
     /// Loads a pipeline.
     ///
     /// - Parameters:
+    ///   - files: of the pipeline.
+    ///   - engine: what computes.
     ///   - dtype: precision of the transformer; the autoencoder is fp32 and only decodes (method.md 4.9).
-    ///   - transformer: folder of another transformer, of the same inputs, in place of the pipeline's, or a file of one with
+    ///   - other: folder of another transformer, of the same inputs, in place of the pipeline's, or a file of one with
     ///     the configuration of the pipeline's; nil for its own.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(

@@ -2,7 +2,7 @@ public import NeuralNetworks
 public import TensorCore
 
 /// The `config.json` of transformers' `SiglipModel`, with the defaults of its classes.
-public struct SiglipConfiguration: Sendable, Equatable {
+public struct SiglipConfiguration: TransformersConfiguration {
     /// One of the two towers.
     public struct Tower: Sendable, Equatable {
         /// Width of the states.
@@ -25,13 +25,7 @@ public struct SiglipConfiguration: Sendable, Equatable {
             headCount = file.num_attention_heads ?? 12
             activation = try Activation(named: file.hidden_act ?? "gelu_pytorch_tanh", path: path)
             normEpsilon = file.layer_norm_eps ?? 1e-6
-            try requireLayers(layerCount, layerSizes, path: path)
-        }
-
-        var layerSizes: CLIPLayerSizes {
-            CLIPLayerSizes(
-                width: width, feedForwardWidth: feedForwardWidth, headCount: headCount, activation: activation,
-                normEpsilon: normEpsilon)
+            try requireLayers(layerCount, self, path: path)
         }
     }
 
@@ -91,3 +85,5 @@ public struct SiglipConfiguration: Sendable, Equatable {
         var vision_use_head: Bool?
     }
 }
+
+extension SiglipConfiguration.Tower: CLIPLayerSizes {}

@@ -6,27 +6,18 @@ public import TensorCore
 /// SigLIP's dual encoder: images and texts in one space, trained with a sigmoid for each pair.
 ///
 /// - Source: transformers models/siglip/modeling_siglip.py `SiglipModel`. Differences: none.
-public struct SiglipModel: Sendable {
+public struct SiglipModel: TransformersModel {
     /// Sizes.
     public let configuration: SiglipConfiguration
     /// All tensors by their name in the checkpoint.
     public let parameters: Parameters
     /// Precision of weights and activations.
     public let dtype: DType
+    public let engine: any Engine
     let textTower: SiglipTextTower
     let visionTower: SiglipVisionTower
     private let logitScale: Tensor
     private let logitBias: Tensor
-    private let engine: any Engine
-
-    /// Loads a folder with `config.json` and weights.
-    ///
-    /// - Throws: `ModelError`, `SafeTensorsError`.
-    public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
-        try self.init(
-            SiglipConfiguration(path: folder + "/config.json"),
-            weights: Weights(path: folder, engine: engine, dtype: dtype))
-    }
 
     /// Takes all its tensors from `weights`; the position numbers that old files store are left out.
     ///
@@ -40,15 +31,6 @@ public struct SiglipModel: Sendable {
         logitScale = try weights.tensor("logit_scale", shape: [1])
         logitBias = try weights.tensor("logit_bias", shape: [1])
         parameters = try weights.finish()
-    }
-
-    /// The same model with some tensors replaced, tracked ones for example; they are converted to the model's precision.
-    ///
-    /// - Throws: `unusedTensors` or `wrongShape` when the model has no place for one.
-    public func replacing(_ replacements: Parameters) throws -> SiglipModel {
-        try SiglipModel(
-            configuration,
-            weights: Weights(parameters.merging(replacements), source: "SigLIP", engine: engine, dtype: dtype))
     }
 }
 

@@ -31,7 +31,7 @@ struct SiglipTextTower {
         positionEmbedding = try model.tensor(
             "embeddings.position_embedding.weight", shape: [configuration.positionCount, sizes.width])
         layers = try (0..<sizes.layerCount).map {
-            try CLIPLayer(model.scoped("encoder.layers.\($0)"), sizes.layerSizes, mask: .none)
+            try CLIPLayer(model.scoped("encoder.layers.\($0)"), sizes, mask: .none)
         }
         finalNorm = try LayerNorm(
             model.scoped("final_layer_norm"), width: sizes.width, epsilon: sizes.normEpsilon)
@@ -74,7 +74,7 @@ struct SiglipVisionTower {
         positions = try model.tensor(
             "embeddings.position_embedding.weight", shape: [configuration.patchCount, sizes.width])
         layers = try (0..<sizes.layerCount).map {
-            try CLIPLayer(model.scoped("encoder.layers.\($0)"), sizes.layerSizes, mask: .none)
+            try CLIPLayer(model.scoped("encoder.layers.\($0)"), sizes, mask: .none)
         }
         finalNorm = try LayerNorm(model.scoped("post_layernorm"), width: sizes.width, epsilon: sizes.normEpsilon)
         pooling = try SiglipPooling(model.scoped("head"), sizes)
@@ -116,7 +116,7 @@ struct SiglipPooling {
         (query, key, value) = (third(0), third(1), third(2))
         output = try Linear(attention.scoped("out_proj"), input: width, output: width)
         norm = try LayerNorm(weights.scoped("layernorm"), width: width, epsilon: sizes.normEpsilon)
-        feedForward = try CLIPFeedForward(weights.scoped("mlp"), sizes.layerSizes)
+        feedForward = try CLIPFeedForward(weights.scoped("mlp"), sizes)
     }
 
     /// [B, N, D] -> [B, D].

@@ -1,14 +1,11 @@
+import LibC
 public import NeuralNetworks
 public import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 // Legend: B batch, S tokens, D width, H heads.
 
 /// The `config.json` of transformers' `T5EncoderModel`, version 1.1 (gated GELU).
-public struct T5EncoderConfiguration: Sendable, Equatable {
+public struct T5EncoderConfiguration: TransformersConfiguration {
     /// Number of tokens known.
     public var vocabularySize: Int
     /// Width of the states.
@@ -75,26 +72,18 @@ public struct T5EncoderConfiguration: Sendable, Equatable {
 /// T5's encoder, SD3's third text encoder. No token is masked, padding is attended to, as SD3's pipeline does.
 ///
 /// - Source: transformers models/t5/modeling_t5.py. Differences: none. The position classes are not differentiable.
-public struct T5Encoder: Sendable {
+public struct T5Encoder: TransformersModel {
     /// Sizes.
     public let configuration: T5EncoderConfiguration
     /// All tensors by their name in the checkpoint.
     public let parameters: Parameters
     /// Precision of weights and activations.
     public let dtype: DType
+    public let engine: any Engine
     private let embedding: Embedding
     private let positionBias: Tensor
     private let layers: [T5Layer]
     private let finalNorm: RMSNorm
-
-    /// Loads a folder with `config.json` and weights.
-    ///
-    /// - Throws: `ModelError`, `SafeTensorsError`.
-    public init(folder: String, engine: any Engine, dtype: DType = .float32) throws {
-        try self.init(
-            T5EncoderConfiguration(path: folder + "/config.json"),
-            weights: Weights(path: folder, engine: engine, dtype: dtype))
-    }
 
     /// Takes all its tensors from `weights`; the table may be called `shared` or `encoder.embed_tokens`, or be there twice.
     ///
@@ -102,6 +91,7 @@ public struct T5Encoder: Sendable {
     public init(_ configuration: T5EncoderConfiguration, weights: Weights) throws {
         self.configuration = configuration
         dtype = weights.dtype
+        engine = weights.engine
         let isShared = weights.contains("shared.weight")
         embedding = try Embedding(
             weights.scoped(isShared ? "shared" : "encoder.embed_tokens"), count: configuration.vocabularySize,

@@ -17,6 +17,8 @@ public struct FrozenReward: Sendable {
     /// - Parameters:
     ///   - component: none of the discriminator's.
     ///   - folder: of its model; not read by rewards without one.
+    ///   - engine: what computes.
+    ///   - dtype: precision of weights and activations.
     ///   - chunks: images computed at once.
     ///   - references: called by rewards that read them.
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
@@ -43,16 +45,28 @@ public struct FrozenReward: Sendable {
     /// - Parameters:
     ///   - images: of any sizes.
     ///   - prompts: one an image; read only by components that read prompts.
+    ///   - lanes: threads; the result does not depend on how many there are.
     /// - Throws: `ModelError` when tokenizer and model do not belong together; what reading references throws.
     public func scores(of images: [RGBImage], prompts: [String], lanes: Lanes) throws -> [Float] {
         precondition(images.count == prompts.count, "\(images.count) images, \(prompts.count) prompts")
         return images.isEmpty ? [] : try loaded.score(images, prompts, lanes)
     }
 
+    /// Makes sure that a reward can score images of these prompts.
+    ///
+    /// - Throws: `ModelError` that names the first prompt which it cannot be used with.
+    public static func check(_ prompts: [String], for component: RewardComponent) throws {
+        guard let loader = loader(of: component) else { return }
+        for prompt in prompts { try loader.check(prompt: prompt) }
+    }
+
     /// Where in images scores come from, on the scale of `scores`: contributions of the pixels that the reward's model sees. nil
     /// where the score is no differentiable function of these.
     ///
-    /// - Parameter images: a group's, at least one, all of one size.
+    /// - Parameters:
+    ///   - images: a group's, at least one, all of one size.
+    ///   - prompt: of the group.
+    ///   - attribution: how gradients are taken.
     /// - Throws: `ModelError` when tokenizer and model do not belong together.
     public func maps(of images: [RGBImage], prompt: String, attribution: Attribution) throws -> RewardMaps? {
         try loaded.maps?(images, prompt, attribution)
@@ -73,12 +87,15 @@ public struct FrozenReward: Sendable {
 protocol FrozenRewardLoader: FrozenRewardName {
     /// Files of weights beside the model's own in its folder.
     static var additionalFiles: [String] { get }
+    /// - Throws: `ModelError` that names a prompt which the reward cannot be used with.
+    static func check(prompt: String) throws
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     static func load(_ sources: RewardSources) throws -> LoadedReward
 }
 
 extension FrozenRewardLoader {
     static var additionalFiles: [String] { [] }
+    static func check(prompt: String) throws {}
 }
 
 /// What a reward is loaded from.

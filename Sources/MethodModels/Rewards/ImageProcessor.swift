@@ -45,7 +45,9 @@ public struct ImageProcessor: Sendable, Equatable {
     /// Reads `image_processor` of `processor_config.json`, which transformers 5 writes, or else `preprocessor_config.json`; what it
     /// leaves out, or a folder without either, is as in `standard`.
     ///
-    /// - Parameter standard: the class's own values, for the side the tower takes.
+    /// - Parameters:
+    ///   - folder: of the model.
+    ///   - standard: the class's own values, for the side the tower takes.
     /// - Throws: `configuration` when the file makes images of another side or holds numbers no processor has; `unsupported` when it
     ///   leaves a step out.
     public init(folder: String, standard: ImageProcessor) throws(ModelError) {

@@ -14,9 +14,7 @@ extension ImageSimilarityReward: FrozenRewardLoader {
         return LoadedReward(leftOut: backbone.leftOut) { images, prompts, lanes in
             let function = backbone.function(lanes: lanes)
             func features(_ images: [RGBImage]) -> Tensor {
-                let values = images.flatMap { $0.pixels.map { Float($0) / 255 } }
-                let shape = [images.count, images[0].height, images[0].width, 3]
-                return function(sources.engine.tensor(values, shape: shape), [], .score).classToken_BD
+                function(RGBImage.tensor(of: images, on: sources.engine), [], .score).classToken_BD
             }
             return try zip(images, prompts).map { image, prompt in
                 let own = try known.tensor(of: "\(image.width) \(image.height) \(prompt)") {

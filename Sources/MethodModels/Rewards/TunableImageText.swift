@@ -22,7 +22,9 @@ public struct TunableImageText: Sendable {
     /// A folder of transformers' `CLIPModel` with tokenizer and, where present, image processor: PickScore_v1 for example.
     ///
     /// - Parameters:
+    ///   - folder: of the model.
     ///   - layerCount: last layers of the vision tower that are trained, in fp32 from the files.
+    ///   - engine: what computes.
     ///   - dtype: precision of everything before them and of the text tower.
     ///   - chunks: images computed at once.
     /// - Throws: `SettingViolation` when the tower has fewer layers; `ModelError`, `SafeTensorsError` naming the file.
@@ -57,7 +59,7 @@ public struct TunableImageText: Sendable {
     public func trunk(lanes: Lanes) -> TrunkFunction {
         { images_BHWC, prompt in
             let B = images_BHWC.shape[0]
-            let pictures = pictures(images_BHWC)
+            let pictures = RGBImage.images(of: images_BHWC)
             let ranges = chunks.ranges(B)
             let states = lanes.map(ranges.count) { piece in
                 model.visionStates(
@@ -68,16 +70,6 @@ public struct TunableImageText: Sendable {
                 states_BTD: concatenated(states, axis: 0),
                 texts_BP: concatenated([Tensor](repeating: text, count: B), axis: 0))
         }
-    }
-
-    /// Images as 8-bit pictures, which they were before: [B, H, W, 3] in [0, 1].
-    private func pictures(_ images_BHWC: Tensor) -> [RGBImage] {
-        let (B, H, W) = (images_BHWC.shape[0], images_BHWC.shape[1], images_BHWC.shape[2])
-        // Floats and bytes.
-        engine.passing(5 * images_BHWC.count)
-        let bytes = images_BHWC.values.map { UInt8((min(max($0, 0), 1) * 255).rounded()) }
-        let size = H * W * 3
-        return (0..<B).map { RGBImage(width: W, height: H, pixels: Array(bytes[$0 * size..<($0 + 1) * size])) }
     }
 
     /// The prompt's direction in the common space, of unit length, [P]. Each prompt is read alone and once.

@@ -15,7 +15,9 @@ extension LoRAAdapter {
     /// `lora_adapter_metadata` says alpha = r: programs that read the metadata, and those that do not and take alpha for r (ComfyUI,
     /// older diffusers), give it the same effect.
     ///
-    /// - Parameter baseModel: recorded as `base_model_name_or_path`.
+    /// - Parameters:
+    ///   - folder: made if it is not there.
+    ///   - baseModel: recorded as `base_model_name_or_path`.
     /// - Throws: `SafeTensorsError`, or what creating the folder throws.
     public func write(folder: String, baseModel: String) throws {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)

@@ -75,8 +75,10 @@ public struct LoRAAdapter: Sendable {
     /// A fresh adapter that changes nothing yet: A normal with deviation 1 / r, B zero.
     ///
     /// - Parameters:
+    ///   - configuration: rank, alpha and targets.
     ///   - model: base weights; each matrix `LAYER.weight` whose layer matches the targets gets a pair.
     ///   - seed: the run's seed; layer number i of the sorted names draws from Philox (seed, weights, i).
+    ///   - source: what errors call the model.
     /// - Throws: `missing` when nothing matches.
     public init(configuration: LoRAConfiguration, model: Parameters, seed: UInt64, source: String = "model") throws {
         let layers = model.entries.compactMap { name, tensor -> (name: String, weight: Tensor)? in

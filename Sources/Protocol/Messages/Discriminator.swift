@@ -55,47 +55,39 @@ public struct DiscriminatorTraining: WireRequest {
     }
 }
 
-/// What a training of the discriminator gave.
+/// What a training of the discriminator gave: what the schedule decides by, and figures for people.
 public struct DiscriminatorTrained: WireMessage {
     public static let kind = MessageKind.discriminatorTrained
 
     /// The version now in service.
     public var version: DiscriminatorVersion
-    /// Mean loss over the steps.
-    public var loss: Double
-    /// Share of images told apart, 0 to 1.
-    public var accuracy: Double
     /// Mean score of reference images.
     public var realMean: Double
     /// Mean score of generated images.
     public var fakeMean: Double
-    /// `realMean - fakeMean`.
-    public var margin: Double
     /// Area under the ROC curve, 0 to 1.
     public var auc: Double
+    /// Any other figures by name, all beginning with `discriminator.`; nil stands for one that is not finite. None where
+    /// nothing was trained.
+    public var metrics: [String: Double?]
 
     /// Makes the message.
     public init(
-        version: DiscriminatorVersion, loss: Double, accuracy: Double, realMean: Double, fakeMean: Double,
-        margin: Double, auc: Double
+        version: DiscriminatorVersion, realMean: Double, fakeMean: Double, auc: Double, metrics: [String: Double?] = [:]
     ) {
         self.version = version
-        self.loss = loss
-        self.accuracy = accuracy
         self.realMean = realMean
         self.fakeMean = fakeMean
-        self.margin = margin
         self.auc = auc
+        self.metrics = metrics
     }
 
-    /// Numbers are finite, shares are shares.
+    /// Numbers are finite, a share is one; the figures are few and have names of the discriminator's.
     public func validate() throws(WireError) {
-        try Check.finite(loss, "loss")
-        try Check.share(accuracy, "accuracy")
         try Check.finite(realMean, "realMean")
         try Check.finite(fakeMean, "fakeMean")
-        try Check.finite(margin, "margin")
         try Check.share(auc, "auc")
+        try Check.metrics(metrics, "metrics", prefix: "discriminator.")
     }
 }
 

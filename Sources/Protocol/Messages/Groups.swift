@@ -5,12 +5,32 @@ public struct GroupResult: WireRequest {
     public typealias Reply = GroupAcknowledgement
     public static let kind = MessageKind.groupResult
 
+    /// What a rollout recorded of its window.
+    public struct Trajectory: Sendable {
+        /// F32 [members, window + 1, C, H, W], the states before and after each recorded step.
+        public var latents: TensorPayload
+        /// F32 [members, window], of the steps taken, under the policy executed; [members, window, rows, columns], of these
+        /// steps' tokens, in runs that credit patches.
+        public var logProbabilities: TensorPayload
+        /// I32 [window], positions of the recorded steps in the schedule.
+        public var stepIndices: TensorPayload
+
+        /// Makes a trajectory.
+        public init(latents: TensorPayload, logProbabilities: TensorPayload, stepIndices: TensorPayload) {
+            self.latents = latents
+            self.logProbabilities = logProbabilities
+            self.stepIndices = stepIndices
+        }
+    }
+
     /// Name of the worker.
     public var worker: String
     /// The lease it worked under.
     public var leaseID: LeaseID
     /// The group.
     public var group: GroupID
+    /// Its prompt, as the lease said it.
+    public var prompt: String
     /// The policy that was executed.
     public var policyVersion: PolicyVersion
     /// Digest of the weights that were executed.
@@ -22,60 +42,66 @@ public struct GroupResult: WireRequest {
     /// See the accessors below.
     public var tensors: TensorSet
 
-    /// Makes the message.
+    /// What came of a lease.
     ///
     /// - Parameters:
-    ///   - latents: F32 [members, window + 1, C, H, W], the states before and after each recorded step.
-    ///   - logProbabilities: F32 [members, window], of the steps taken, under the policy executed.
-    ///   - rewards: F32 [members], combined.
-    ///   - components: F32 [members] each, the rewards that were combined, by name.
-    ///   - stepIndices: I32 [window], positions of the recorded steps in the schedule.
+    ///   - lease: group, prompt and weights, which are those that were executed.
+    ///   - worker: its name.
+    ///   - trajectory: of all members.
+    ///   - scores: by the discriminator that it names, of all members.
+    ///   - seconds: spent, by phase.
     public init(
-        worker: String, leaseID: LeaseID, group: GroupID, policyVersion: PolicyVersion, weightsDigest: WeightsDigest,
-        discriminatorVersion: DiscriminatorVersion, seconds: [String: Double], latents: TensorPayload,
-        logProbabilities: TensorPayload, rewards: TensorPayload, components: [String: TensorPayload],
-        stepIndices: TensorPayload
+        of lease: Lease, by worker: String, _ trajectory: Trajectory, _ scores: Scores, seconds: [String: Double]
     ) {
         self.worker = worker
-        self.leaseID = leaseID
-        self.group = group
-        self.policyVersion = policyVersion
-        self.weightsDigest = weightsDigest
-        self.discriminatorVersion = discriminatorVersion
+        leaseID = lease.leaseID
+        group = lease.group
+        prompt = lease.prompt
+        policyVersion = lease.weights.version
+        weightsDigest = lease.weights.digest
+        discriminatorVersion = scores.discriminatorVersion
         self.seconds = seconds
         tensors = [
-            "latents": latents, "logProbabilities": logProbabilities, "rewards": rewards, "stepIndices": stepIndices,
+            "latents": trajectory.latents, "logProbabilities": trajectory.logProbabilities, "rewards": scores.rewards,
+            "stepIndices": trajectory.stepIndices,
         ]
-        for (name, payload) in components { tensors["reward." + name] = payload }
+        tensors["maps"] = scores.maps
+        for (name, payload) in scores.components { tensors["reward." + name] = payload }
     }
 
     /// F32 [members, window + 1, C, H, W].
     public var latents: TensorPayload { tensors.required("latents") }
-    /// F32 [members, window], finite.
+    /// F32 [members, window] or [members, window, rows, columns], finite.
     public var logProbabilities: TensorPayload { tensors.required("logProbabilities") }
     /// F32 [members], finite.
     public var rewards: TensorPayload { tensors.required("rewards") }
     /// F32 [members] each, finite, by reward name.
     public var components: [String: TensorPayload] { tensors.named(after: "reward.") }
+    /// F32 [members, rows, columns], finite; nil where an image has one advantage.
+    public var maps: TensorPayload? { tensors["maps"] }
     /// I32 [window], not negative, ascending.
     public var stepIndices: TensorPayload { tensors.required("stepIndices") }
 
-    /// Shapes agree, rewards and log-probabilities are finite, steps ascend.
+    /// There is a prompt, shapes agree, rewards and log-probabilities are finite, steps ascend.
     public func validate() throws(WireError) {
         try Check.name(worker, "worker")
+        try Check.text(prompt, "prompt", Check.prompt)
         try Check.names(seconds.keys, "seconds", limit: 64)
         for (phase, value) in seconds { try Check.seconds(value, "seconds.\(phase)") }
-        let probabilities = try Check.tensor("logProbabilities", in: tensors, .float32, [nil, nil])
+        let ofTokens = tensors["maps"] != nil
+        let probabilities = try Check.tensor(
+            "logProbabilities", in: tensors, .float32, ofTokens ? [nil, nil, nil, nil] : [nil, nil])
         let (memberCount, window) = (probabilities.shape[0], probabilities.shape[1])
         try Check.finite(probabilities, "logProbabilities")
         try Check.tensor("latents", in: tensors, .float32, [memberCount, window + 1, nil, nil, nil])
         try Check.rewards(tensors, memberCount: memberCount)
+        try Check.maps(tensors, memberCount: memberCount)
         let steps = try Check.tensor("stepIndices", in: tensors, .int32, [window]).int32s
         guard steps[0] >= 0, zip(steps, steps.dropFirst()).allSatisfy({ $0 < $1 }) else {
             throw WireError(.invalidValue, "stepIndices \(steps.prefix(8)) do not ascend from 0 or more")
         }
         try Check.onlyTensors(
-            ["latents", "logProbabilities", "rewards", "stepIndices"], prefix: "reward.", in: tensors)
+            ["latents", "logProbabilities", "maps", "rewards", "stepIndices"], prefix: "reward.", in: tensors)
     }
 }
 

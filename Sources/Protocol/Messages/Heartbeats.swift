@@ -4,8 +4,8 @@ public struct Heartbeat: WireRequest {
     public static let kind = MessageKind.heartbeat
 
     /// What a worker does at this moment.
-    public enum State: String, Sendable, Hashable, Codable {
-        case starting, loadingWeights, waiting, rollingOut, scoring, reporting, draining
+    public enum State: String, Sendable, Hashable, Codable, CaseIterable {
+        case starting, loadingWeights, waiting, rollingOut, scoring, reporting
     }
 
     /// Name of the worker.
@@ -14,40 +14,21 @@ public struct Heartbeat: WireRequest {
     public var state: State
     /// The group it works on.
     public var group: GroupID?
-    /// The denoising step it has reached.
-    public var step: Int?
-    /// Seconds since start spent computing.
-    public var busySeconds: Double
-    /// Seconds since start with nothing to do, by the learner's decision.
-    public var idleSeconds: Double
-    /// Seconds since start waiting for weights or a lease.
-    public var starvedSeconds: Double
-    /// Seconds since start waiting for somebody to take a finished result.
-    public var blockedSeconds: Double
+    /// Seconds since start by what the worker did in them, named as its states; they add up to its uptime.
+    public var seconds: [String: Double]
 
     /// Makes the message.
-    public init(
-        worker: String, state: State, group: GroupID? = nil, step: Int? = nil, busySeconds: Double = 0,
-        idleSeconds: Double = 0, starvedSeconds: Double = 0, blockedSeconds: Double = 0
-    ) {
+    public init(worker: String, state: State, group: GroupID? = nil, seconds: [String: Double] = [:]) {
         self.worker = worker
         self.state = state
         self.group = group
-        self.step = step
-        self.busySeconds = busySeconds
-        self.idleSeconds = idleSeconds
-        self.starvedSeconds = starvedSeconds
-        self.blockedSeconds = blockedSeconds
+        self.seconds = seconds
     }
 
     /// Times are finite and not negative.
     public func validate() throws(WireError) {
         try Check.name(worker, "worker")
-        if let step { try Check.notNegative(step, "step") }
-        try Check.seconds(busySeconds, "busySeconds")
-        try Check.seconds(idleSeconds, "idleSeconds")
-        try Check.seconds(starvedSeconds, "starvedSeconds")
-        try Check.seconds(blockedSeconds, "blockedSeconds")
+        try Check.activities(seconds, "seconds")
     }
 }
 
@@ -55,26 +36,15 @@ public struct Heartbeat: WireRequest {
 public struct HeartbeatAcknowledgement: WireMessage {
     public static let kind = MessageKind.heartbeatAcknowledgement
 
-    /// What the run as a whole does.
-    public enum RunState: String, Sendable, Hashable, Codable { case running, paused, draining, finished }
-
-    /// What the run does.
-    public var runState: RunState
-    /// The policy published now.
-    public var policyVersion: PolicyVersion
     /// The heartbeat's group, if it is not the worker's any more: its lease has ended, or the run went back to a snapshot.
     public var lost: GroupID?
     /// Time until the worker shall report again, 1 to 60,000 ms; nil: as often as it likes.
     public var nextInMilliseconds: Int?
 
     /// Makes the message.
-    public init(
-        runState: RunState, policyVersion: PolicyVersion, lost: GroupID? = nil, nextInMilliseconds: Int? = nil
-    ) {
+    public init(lost: GroupID? = nil, nextInMilliseconds: Int? = nil) {
         self.lost = lost
         self.nextInMilliseconds = nextInMilliseconds
-        self.runState = runState
-        self.policyVersion = policyVersion
     }
 
     /// The wait is 1 ms to one minute: silence for longer would look like death.

@@ -9,6 +9,37 @@ public enum Role: String, Sendable, Hashable, Codable, CaseIterable {
     case `operator`
 }
 
+/// A process and the machine it runs on.
+public struct ProcessDescription: Sendable, Equatable, Codable {
+    /// Host name.
+    public var host: String
+    /// Process id on that host: another one under the same name is another process.
+    public var processID: Int
+    /// Processor model, as it decides which numbers are bit-identical.
+    public var processor: String
+    /// Compute engine.
+    public var engine: String
+    /// Version of the program.
+    public var program: String
+
+    /// Makes a description.
+    public init(host: String, processID: Int, processor: String, engine: String, program: String) {
+        self.host = host
+        self.processID = processID
+        self.processor = processor
+        self.engine = engine
+        self.program = program
+    }
+
+    /// Texts are not too long.
+    func validate() throws(WireError) {
+        for (text, field) in [(host, "host"), (processor, "processor"), (engine, "engine"), (program, "program")] {
+            try Check.text(text, "process.\(field)", 0...256)
+        }
+        try Check.notNegative(processID, "process.processID")
+    }
+}
+
 /// Introduces a process to the learner or the reward server.
 public struct Hello: WireRequest {
     public typealias Reply = Welcome
@@ -18,16 +49,8 @@ public struct Hello: WireRequest {
     public var role: Role
     /// Its name, unique in the run and stable across restarts, such as "worker-3".
     public var name: String
-    /// Host name.
-    public var host: String
-    /// Process id on that host.
-    public var processID: Int
-    /// Processor model, as it decides which numbers are bit-identical.
-    public var processor: String
-    /// Compute engine.
-    public var engine: String
-    /// "fp32" or "bf16".
-    public var precision: String
+    /// Where it runs, and what.
+    public var process: ProcessDescription
     /// Digest of the settings both sides must agree on.
     public var settingsDigest: String
     /// Digests of the models that the sender has loaded, by their part of the run: `model/transformer`, `rewardBackbone`, ...
@@ -35,16 +58,11 @@ public struct Hello: WireRequest {
 
     /// Makes the message.
     public init(
-        role: Role, name: String, host: String, processID: Int, processor: String, engine: String, precision: String,
-        settingsDigest: String, models: [String: String]
+        role: Role, name: String, process: ProcessDescription, settingsDigest: String, models: [String: String]
     ) {
         self.role = role
         self.name = name
-        self.host = host
-        self.processID = processID
-        self.processor = processor
-        self.engine = engine
-        self.precision = precision
+        self.process = process
         self.settingsDigest = settingsDigest
         self.models = models
     }
@@ -52,11 +70,8 @@ public struct Hello: WireRequest {
     /// Texts are not too long; there are at most 64 models.
     public func validate() throws(WireError) {
         try Check.name(name, "name")
-        for (text, field) in [
-            (host, "host"), (processor, "processor"), (engine, "engine"), (precision, "precision"),
-            (settingsDigest, "settingsDigest"),
-        ] { try Check.text(text, field, 0...256) }
-        try Check.notNegative(processID, "processID")
+        try process.validate()
+        try Check.text(settingsDigest, "settingsDigest", 0...256)
         try Check.models(models)
     }
 }
@@ -67,24 +82,23 @@ public struct Welcome: WireMessage {
 
     /// The run all further messages belong to.
     public var runID: RunID
-    /// The policy the learner publishes now; nil from the reward server.
-    public var policyVersion: PolicyVersion?
-    /// Digest of those weights; nil from the reward server.
-    public var weightsDigest: WeightsDigest?
-    /// The discriminator in service; from the learner the one that scores the current epoch.
+    /// Version of the program that answers.
+    public var program: String
+    /// The discriminator in service; nil from the learner.
     public var discriminatorVersion: DiscriminatorVersion?
     /// The epoch whose groups are scored, once one is open; nil from the learner.
     public var epoch: Int?
 
     /// Makes the message.
     public init(
-        runID: RunID, policyVersion: PolicyVersion? = nil, weightsDigest: WeightsDigest? = nil,
-        discriminatorVersion: DiscriminatorVersion? = nil, epoch: Int? = nil
+        runID: RunID, program: String, discriminatorVersion: DiscriminatorVersion? = nil, epoch: Int? = nil
     ) {
-        self.epoch = epoch
         self.runID = runID
-        self.policyVersion = policyVersion
-        self.weightsDigest = weightsDigest
+        self.program = program
         self.discriminatorVersion = discriminatorVersion
+        self.epoch = epoch
     }
+
+    /// The text is not too long.
+    public func validate() throws(WireError) { try Check.text(program, "program", 0...256) }
 }

@@ -5,24 +5,35 @@ public struct LeaseRequest: WireRequest {
 
     /// Name of the worker, as in its `Hello`.
     public var worker: String
-    /// The policy the worker holds, nil when it has none yet.
-    public var policyVersion: PolicyVersion?
-    /// Digest of the weights it holds.
-    public var weightsDigest: WeightsDigest?
 
     /// Makes the message.
-    public init(worker: String, policyVersion: PolicyVersion?, weightsDigest: WeightsDigest?) {
-        self.worker = worker
-        self.policyVersion = policyVersion
-        self.weightsDigest = weightsDigest
-    }
+    public init(worker: String) { self.worker = worker }
 
     /// The name is 1 to 128 bytes.
     public func validate() throws(WireError) { try Check.name(worker, "worker") }
 }
 
+/// A version of the policy's weights, by what it is called and what it consists of.
+public struct WeightsReference: Sendable, Equatable, Codable {
+    /// The version.
+    public var version: PolicyVersion
+    /// Digest of the weights in their canonical form.
+    public var digest: WeightsDigest
+    /// The manifest by which they are fetched.
+    public var manifest: ManifestDigest
+
+    /// Makes a reference.
+    public init(version: PolicyVersion, digest: WeightsDigest, manifest: ManifestDigest) {
+        self.version = version
+        self.digest = digest
+        self.manifest = manifest
+    }
+}
+
 /// A group assigned to one worker for a while.
 public struct Lease: Sendable, Equatable, Codable {
+    /// The assignment; the result quotes it.
+    public var leaseID: LeaseID
     /// The group to roll out.
     public var group: GroupID
     /// Its prompt.
@@ -30,32 +41,23 @@ public struct Lease: Sendable, Equatable, Codable {
     /// Number of images.
     public var memberCount: Int
     /// The policy that must be executed.
-    public var policyVersion: PolicyVersion
-    /// Digest of its weights.
-    public var weightsDigest: WeightsDigest
-    /// The manifest by which they are fetched.
-    public var manifest: ManifestDigest
+    public var weights: WeightsReference
     /// The discriminator that must score it, which may still be in training; nil: whichever is current.
     public var discriminatorVersion: DiscriminatorVersion?
-    /// The assignment; the result quotes it.
-    public var leaseID: LeaseID
-    /// Time until the group may be given to somebody else.
+    /// Time until the group may be given to somebody else, from this answer and from every heartbeat that is answered.
     public var expiresInMilliseconds: Int
 
     /// Makes a lease.
     public init(
-        group: GroupID, prompt: String, memberCount: Int, policyVersion: PolicyVersion, weightsDigest: WeightsDigest,
-        manifest: ManifestDigest, discriminatorVersion: DiscriminatorVersion? = nil, leaseID: LeaseID,
-        expiresInMilliseconds: Int
+        leaseID: LeaseID, group: GroupID, prompt: String, memberCount: Int, weights: WeightsReference,
+        discriminatorVersion: DiscriminatorVersion? = nil, expiresInMilliseconds: Int
     ) {
-        self.manifest = manifest
-        self.discriminatorVersion = discriminatorVersion
+        self.leaseID = leaseID
         self.group = group
         self.prompt = prompt
         self.memberCount = memberCount
-        self.policyVersion = policyVersion
-        self.weightsDigest = weightsDigest
-        self.leaseID = leaseID
+        self.weights = weights
+        self.discriminatorVersion = discriminatorVersion
         self.expiresInMilliseconds = expiresInMilliseconds
     }
 }

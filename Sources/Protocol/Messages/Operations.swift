@@ -10,7 +10,7 @@ public struct HealthRequest: WireRequest {
 public struct Health: WireMessage {
     public static let kind = MessageKind.health
 
-    /// Time from a request's arrival to its reply, over the recent past.
+    /// Time from a request's arrival at the socket to its reply, waiting for one's turn included, over the recent past.
     public struct Latency: Sendable, Equatable, Codable {
         /// Half of the requests were answered within this time.
         public var p50Milliseconds: Double
@@ -21,6 +21,29 @@ public struct Health: WireMessage {
         public init(p50Milliseconds: Double, p99Milliseconds: Double) {
             self.p50Milliseconds = p50Milliseconds
             self.p99Milliseconds = p99Milliseconds
+        }
+    }
+
+    /// What became of the requests of one kind since the start.
+    public struct Requests: Sendable, Equatable, Codable {
+        /// Got the reply they asked for.
+        public var answered: Int
+        /// Were too many at a time, or came when the role was about to end.
+        public var busy: Int
+        /// Were refused with any other failure, for example `notAllowed`.
+        public var refused: Int
+        /// Break the protocol.
+        public var rejected: Int
+        /// Of those that were answered or refused; nil before the first.
+        public var latency: Latency?
+
+        /// Makes the counts.
+        public init(answered: Int = 0, busy: Int = 0, refused: Int = 0, rejected: Int = 0, latency: Latency? = nil) {
+            self.answered = answered
+            self.busy = busy
+            self.refused = refused
+            self.rejected = rejected
+            self.latency = latency
         }
     }
 
@@ -36,22 +59,29 @@ public struct Health: WireMessage {
     public var version: Int?
     /// Seconds since start.
     public var uptimeSeconds: Double
+    /// These seconds by what was done in them; they add up to `uptimeSeconds`.
+    public var seconds: [String: Double]
     /// Resident memory.
     public var memoryBytes: Int
     /// Requests waiting for their turn.
     public var queueDepth: Int
     /// Totals since start, by name.
     public var counters: [String: Double]
-    /// Nil before the first request.
-    public var latency: Latency?
+    /// What became of the requests since start, by the name of their kind.
+    public var requests: [String: Requests]
+    /// Messages since start that could not be read as a request of any kind.
+    public var unreadableMessages: Int
+    /// Connections since start that were not let in.
+    public var refusedConnections: Int
     /// Anything else worth knowing.
     public var detail: JSONValue
 
     /// Makes the message.
     public init(
         role: Role, serving: Bool, reason: String, runID: RunID?, version: Int?, uptimeSeconds: Double,
-        memoryBytes: Int,
-        queueDepth: Int, counters: [String: Double] = [:], latency: Latency? = nil, detail: JSONValue = [:]
+        memoryBytes: Int, queueDepth: Int, seconds: [String: Double] = [:], counters: [String: Double] = [:],
+        requests: [String: Requests] = [:], unreadableMessages: Int = 0, refusedConnections: Int = 0,
+        detail: JSONValue = [:]
     ) {
         self.role = role
         self.serving = serving
@@ -61,12 +91,15 @@ public struct Health: WireMessage {
         self.uptimeSeconds = uptimeSeconds
         self.memoryBytes = memoryBytes
         self.queueDepth = queueDepth
+        self.seconds = seconds
         self.counters = counters
-        self.latency = latency
+        self.requests = requests
+        self.unreadableMessages = unreadableMessages
+        self.refusedConnections = refusedConnections
         self.detail = detail
     }
 
-    /// Times and sizes are finite and not negative.
+    /// Times, sizes and counts are finite and not negative.
     public func validate() throws(WireError) {
         try Check.seconds(uptimeSeconds, "uptimeSeconds")
         try Check.notNegative(memoryBytes, "memoryBytes")
@@ -74,9 +107,23 @@ public struct Health: WireMessage {
         try Check.text(reason, "reason", Check.sentence)
         try Check.names(counters.keys, "counters", limit: 1024)
         for (name, value) in counters { try Check.finite(value, "counters.\(name)") }
+        try Check.activities(seconds, "seconds")
+        try Check.names(requests.keys, "requests", limit: 256)
+        for (kind, requests) in requests { try requests.validate("requests.\(kind)") }
+        try Check.notNegative(unreadableMessages, "unreadableMessages")
+        try Check.notNegative(refusedConnections, "refusedConnections")
+    }
+}
+
+extension Health.Requests {
+    fileprivate func validate(_ field: String) throws(WireError) {
+        try Check.notNegative(answered, "\(field).answered")
+        try Check.notNegative(busy, "\(field).busy")
+        try Check.notNegative(refused, "\(field).refused")
+        try Check.notNegative(rejected, "\(field).rejected")
         if let latency {
-            try Check.seconds(latency.p50Milliseconds, "latency.p50Milliseconds")
-            try Check.seconds(latency.p99Milliseconds, "latency.p99Milliseconds")
+            try Check.seconds(latency.p50Milliseconds, "\(field).latency.p50Milliseconds")
+            try Check.seconds(latency.p99Milliseconds, "\(field).latency.p99Milliseconds")
         }
     }
 }

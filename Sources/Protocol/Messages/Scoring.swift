@@ -9,8 +9,6 @@ public struct ScoreRequest: WireRequest {
     public var group: GroupID
     /// Its prompt.
     public var prompt: String
-    /// The policy that made the images.
-    public var policyVersion: PolicyVersion
     /// The discriminator that must score them; nil: whichever is current.
     public var discriminatorVersion: DiscriminatorVersion?
     /// See `images`.
@@ -18,15 +16,18 @@ public struct ScoreRequest: WireRequest {
 
     /// Makes the message.
     ///
-    /// - Parameter images: U8 [members, H, W, 3], RGB.
+    /// - Parameters:
+    ///   - group: the group.
+    ///   - prompt: what they were made from.
+    ///   - policyVersion: the policy that made them.
+    ///   - discriminatorVersion: the version that must score; nil for whichever is there.
+    ///   - images: U8 [members, H, W, 3], RGB.
     public init(
-        group: GroupID, prompt: String, policyVersion: PolicyVersion,
-        discriminatorVersion: DiscriminatorVersion? = nil, images: TensorPayload
+        group: GroupID, prompt: String, discriminatorVersion: DiscriminatorVersion? = nil, images: TensorPayload
     ) {
         self.discriminatorVersion = discriminatorVersion
         self.group = group
         self.prompt = prompt
-        self.policyVersion = policyVersion
         tensors = ["images": images]
     }
 
@@ -54,13 +55,17 @@ public struct Scores: WireMessage {
     /// Makes the message.
     ///
     /// - Parameters:
+    ///   - discriminatorVersion: the version that scored.
     ///   - rewards: F32 [members], combined.
     ///   - components: F32 [members] each, the rewards that were combined, by name.
+    ///   - maps: F32 [members, rows, columns], where in its image each reward comes from; in runs that credit patches.
     public init(
-        discriminatorVersion: DiscriminatorVersion, rewards: TensorPayload, components: [String: TensorPayload] = [:]
+        discriminatorVersion: DiscriminatorVersion, rewards: TensorPayload, components: [String: TensorPayload] = [:],
+        maps: TensorPayload? = nil
     ) {
         self.discriminatorVersion = discriminatorVersion
         tensors = ["rewards": rewards]
+        tensors["maps"] = maps
         for (name, payload) in components { tensors["reward." + name] = payload }
     }
 
@@ -68,10 +73,13 @@ public struct Scores: WireMessage {
     public var rewards: TensorPayload { tensors.required("rewards") }
     /// F32 [members] each, finite, by reward name.
     public var components: [String: TensorPayload] { tensors.named(after: "reward.") }
+    /// F32 [members, rows, columns], finite; nil where an image has one advantage.
+    public var maps: TensorPayload? { tensors["maps"] }
 
-    /// Rewards are finite, one a member.
+    /// Rewards and maps are finite, one a member.
     public func validate() throws(WireError) {
         try Check.rewards(tensors, memberCount: nil)
-        try Check.onlyTensors(["rewards"], prefix: "reward.", in: tensors)
+        try Check.maps(tensors, memberCount: rewards.elementCount)
+        try Check.onlyTensors(["rewards", "maps"], prefix: "reward.", in: tensors)
     }
 }

@@ -1,12 +1,7 @@
 import CKernels
 import COneDNN
+import LibC
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Darwin)
-    import Darwin
-#endif
 
 /// oneDNN's C library: one CPU engine and stream for the process, and the wish that a call uses its own thread only.
 enum OneDNN {

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+import LibC
 
 func exp32(_ x: Float) -> Float { expf(x) }
 func log32(_ x: Float) -> Float { logf(x) }

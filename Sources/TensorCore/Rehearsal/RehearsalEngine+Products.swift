@@ -118,13 +118,18 @@ extension RehearsalEngine {
         let result = make([x.shape[0]] + key.output.dropFirst(), key.result)
         pack(weight, memory, DerivedKey(maker: memory?.weightsLayout ?? 0, offset: weight.offset, shape: key.weight))
         (weight.buffer as? RehearsalBuffer)?.releasePages()
+        convolve(x, bias, key, memory)
+        return convert(result, to: x.dtype)
+    }
+
+    /// A function of its own, as the fast engine's: in a debug build, too, the copies are gone before the result is converted.
+    private func convolve(_ x: Tensor, _ bias: Tensor?, _ key: ConvolutionKey, _ memory: PrimitiveMemory?) {
         let operands = (elements(x, key.operands), floats(bias))
         let copies = [
             memory?.byteCount(unless: key.image(key.input, key.operands), is: DNNL_ARG_SRC),
             memory?.byteCount(unless: key.image(key.output, key.result), is: DNNL_ARG_DST),
         ].map { $0.map(scratch) }
         used(operands, copies, scratch(of: memory))
-        return convert(result, to: x.dtype)
     }
 
     public func convolutionInputGradient(

@@ -1,15 +1,8 @@
 import FaultyNetwork
 import Foundation
+import LibC
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 extension ProcessTests {
     /// Kills, stops and interruptions at times, and faults of the network at bytes, drawn from a seed: the run ends with the
@@ -17,7 +10,7 @@ extension ProcessTests {
     ///
     /// Even seeds disturb `advgrpo train`, odd ones roles that were started by hand. `ADVGRPO_CHAOS_SEEDS=200` tries more seeds,
     /// `ADVGRPO_CHAOS_FIRST=17` starts at another (`make chaos`). Several are under way at once: a disturbed run mostly waits.
-    @Suite("Chaos", .timeLimit(.minutes(180)))
+    @Suite("Chaos", .optimized, .timeLimit(.minutes(180)))
     struct ChaosTests {
         @Test("whatever happens to the processes of advgrpo train, it ends with the same bits")
         func supervised() async throws {

@@ -1,13 +1,6 @@
+import LibC
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// What happens to the processes of a run, drawn from a seed.
 struct Mishap: CustomStringConvertible {

@@ -1,12 +1,5 @@
+import LibC
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// `advgrpo train`: its supervisor brings back what dies, over local sockets.
 final class SupervisedRun: DisturbedRun {

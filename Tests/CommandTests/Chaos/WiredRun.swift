@@ -1,13 +1,6 @@
 import FaultyNetwork
+import LibC
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Roles started by hand over TCP with CURVE, each of their links through a proxy that delays, cuts, swallows and damages; what
 /// dies is started again at once, as systemd would.

@@ -90,7 +90,7 @@ struct Architecture: Sendable {
     }
 
     /// Everything that a module's declared dependencies bring with them.
-    private func reachable(from module: String) -> Set<String> {
+    func reachable(from module: String) -> Set<String> {
         var (found, left) = (Set<String>(), [module])
         while let next = left.popLast() {
             for name in dependencies[next] ?? [] where found.insert(name).inserted { left.append(name) }

@@ -27,6 +27,13 @@ struct ArchitectureTests {
             ])
     }
 
+    @Test("a relay links no engine, models or settings of the method")
+    func relay() throws {
+        let linked = try Architecture().reachable(from: "Relay")
+        #expect(linked.isSuperset(of: ["Processes", "Protocol", "Transport", "WeightsTransfer"]))
+        #expect(linked.isDisjoint(with: ["TensorCore", "NeuralNetworks", "AdvGRPO", "Configuration", "Raster"]))
+    }
+
     @Test("dependencies are read from a package as they are written there")
     func package() {
         let text = """

@@ -1,26 +1,36 @@
+import ComputeRoles
+import Configuration
 import Foundation
 import NeuralNetworks
 import Protocol
-import Runtime
 import SafeTensors
 import Synchronization
 import TensorCore
 import TestSupport
 import Testing
+import WeightsTransfer
 
 @testable import Transport
 
 extension ProcessTests {
     /// A worker between a learner and a reward server that answer it with whatever is well formed, and a learner before
     /// such a reward server.
-    @Suite("Answers under fire", .timeLimit(.minutes(180)))
+    @Suite("Answers under fire", .optimized, .timeLimit(.minutes(180)))
     struct AnswerFuzzTests {
-        @Test("no lease, weights, score or acknowledgement ends a worker; told to stop, it leaves in good order")
-        func worker() async throws {
+        /// From the answer that `ADVGRPO_FUZZ_FIRST` numbers.
+        private func withLyingServers(_ body: (Workspace, LyingServers) async throws -> Void) async throws {
             let weights = try await LyingServers.weights()
             let first = ProcessInfo.processInfo.environment["ADVGRPO_FUZZ_FIRST"].flatMap(Int.init) ?? 0
             try await withWorkspace { workspace in
                 let servers = try LyingServers(weights, first: first)
+                try await body(workspace, servers)
+                servers.end()
+            }
+        }
+
+        @Test("no lease, weights, score or acknowledgement ends a worker; told to stop, it leaves in good order")
+        func worker() async throws {
+            try await withLyingServers { workspace, servers in
                 let worker = try workspace.start(
                     "rollout-worker", "settings.yaml", "--run-dir", "run", "--name", "w", "--connect",
                     servers.learner.endpoint.description, "--reward-server", servers.rewardServer.endpoint.description)
@@ -43,16 +53,12 @@ extension ProcessTests {
                 ] {
                     #expect(counts[kind, default: 0] > 0, "a worker was never brought to \(kind)")
                 }
-                servers.end()
             }
         }
 
         @Test("nothing that a reward server answers ends the learner")
         func learner() async throws {
-            let weights = try await LyingServers.weights()
-            let first = ProcessInfo.processInfo.environment["ADVGRPO_FUZZ_FIRST"].flatMap(Int.init) ?? 0
-            try await withWorkspace { workspace in
-                let servers = try LyingServers(weights, first: first)
+            try await withLyingServers { workspace, servers in
                 let learner = try workspace.start(
                     "learner", "settings.yaml", "--run-dir", "run", "--reward-server",
                     servers.rewardServer.endpoint.description)
@@ -75,7 +81,6 @@ extension ProcessTests {
                 ] {
                     #expect(counts[kind, default: 0] > 0, "the learner never asked for \(kind)")
                 }
-                servers.end()
             }
         }
     }
@@ -170,9 +175,7 @@ private final class LyingServers: Sendable {
             let runID = request.message.runID ?? RunID(rawValue: "run-1")!
             return try Utterance(
                 Welcome(
-                    runID: runID, policyVersion: weights.version,
-                    discriminatorVersion: DiscriminatorVersion(rawValue: 0),
-                    epoch: 0))
+                    runID: runID, program: "", discriminatorVersion: DiscriminatorVersion(rawValue: 0), epoch: 0))
         case .discriminatorRestore:
             let version = try request.decoded(as: DiscriminatorRestore.self).version
             return try Utterance(DiscriminatorRestored(version: version, models: [:]))
@@ -186,14 +189,14 @@ private final class LyingServers: Sendable {
             return try Utterance(
                 LeaseAnswer.lease(
                     Lease(
+                        leaseID: LeaseID(rawValue: 1),
                         group: GroupID(epoch: random.below(3), index: random.below(2)), prompt: "a red circle",
-                        memberCount: 2, policyVersion: weights.version, weightsDigest: weights.digest,
-                        manifest: weights.manifestDigest, discriminatorVersion: DiscriminatorVersion(rawValue: 0),
-                        leaseID: LeaseID(rawValue: 1), expiresInMilliseconds: 1000)))
+                        memberCount: 2, weights: weights.reference,
+                        discriminatorVersion: DiscriminatorVersion(rawValue: 0), expiresInMilliseconds: 1000)))
         case .manifestRequest: return try Utterance(weights.answer(request.decoded(as: ManifestRequest.self)))
         case .piecesRequest: return try Utterance(weights.answer(request.decoded(as: PiecesRequest.self)))
         case .heartbeat:
-            return try Utterance(HeartbeatAcknowledgement(runState: .running, policyVersion: weights.version))
+            return try Utterance(HeartbeatAcknowledgement())
         case .groupResult, .groupFailure: return try Utterance(GroupAcknowledgement(.accepted))
         case .scoreRequest:
             return try Utterance(

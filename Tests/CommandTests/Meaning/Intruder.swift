@@ -1,6 +1,8 @@
+import Configuration
 import Foundation
+import Processes
 import Protocol
-import Runtime
+import RunFiles
 import SafeTensors
 import Synchronization
 import TestSupport
@@ -68,8 +70,7 @@ final class Intruder {
     /// Joins the run as a worker that never works, so that its results are looked into.
     func join() async throws {
         let hello = Hello(
-            role: .rolloutWorker, name: "stranger", host: "elsewhere", processID: 1, processor: "", engine: "",
-            precision: "", settingsDigest: settingsDigest, models: [:])
+            role: .rolloutWorker, name: "stranger", process: Self.process, settingsDigest: settingsDigest, models: [:])
         _ = try await client(.learner, as: .rolloutWorker).request(hello, deadline: .seconds(30))
     }
 
@@ -90,7 +91,7 @@ final class Intruder {
         knowledge.isOver = text(status["stopping"]) != nil
         if knowledge.isOver {
             _ = try await client(.learner, as: .rolloutWorker).request(
-                LeaseRequest(worker: "stranger", policyVersion: nil, weightsDigest: nil), deadline: .seconds(10))
+                LeaseRequest(worker: "stranger"), deadline: .seconds(10))
         }
     }
 
@@ -166,7 +167,7 @@ final class Intruder {
             }
             return true
         case .groupResult:
-            switch random.below(10) {
+            switch random.below(11) {
             case 0: said.fields["group"]?["epoch"] = far[random.below(far.count)]
             case 1: said.fields["group"]?["index"] = .int(2 + random.below(1 << 20))
             case 2: said.fields["policyVersion"] = .int(knowledge.policyVersion + 9)
@@ -175,7 +176,8 @@ final class Intruder {
             case 5: said.tensors["logProbabilities"] = TensorPayload(floats: [-1e30, 0], shape: [2, 1])
             case 6: said.tensors["latents"] = Self.floats([2, 2, 16, 8, 8], 3e38)
             case 7: said.fields["seconds"] = .object(["sample": .number(1e300)])
-            case 8: said.tensors["rewards"] = TensorPayload(floats: [1, .nan])
+            case 8: said.fields["prompt"] = .text("a prompt of another run")
+            case 9: said.tensors["rewards"] = TensorPayload(floats: [1, .nan])
             default: said.tensors["reward.unheard"] = TensorPayload(floats: [1, 2])
             }
             return true
@@ -188,6 +190,9 @@ final class Intruder {
             return nil
         }
     }
+
+    private static let process = ProcessDescription(
+        host: "elsewhere", processID: 1, processor: "", engine: "", program: "")
 
     private static func bytes(_ shape: [Int]) -> TensorPayload {
         TensorPayload(uint8s: [UInt8](repeating: 7, count: shape.reduce(1, *)), shape: shape)
@@ -209,26 +214,33 @@ final class Intruder {
         case .hello:
             return try Utterance(
                 Hello(
-                    role: .rolloutWorker, name: "stranger", host: "elsewhere", processID: 1, processor: "", engine: "",
-                    precision: "", settingsDigest: settingsDigest, models: [:]))
+                    role: .rolloutWorker, name: "stranger", process: Self.process, settingsDigest: settingsDigest,
+                    models: [:]))
         case .leaseRequest:
-            return try Utterance(LeaseRequest(worker: "stranger", policyVersion: policy, weightsDigest: digest))
+            return try Utterance(LeaseRequest(worker: "stranger"))
         case .groupResult:
             return try Utterance(
                 GroupResult(
-                    worker: "stranger", leaseID: lease, group: group, policyVersion: policy, weightsDigest: digest,
-                    discriminatorVersion: discriminator, seconds: ["sample": 1],
-                    latents: Self.floats([2, 2, 16, 8, 8]),
-                    logProbabilities: Self.floats([2, 1]), rewards: Self.floats([2]),
-                    components: ["texture": Self.floats([2])], stepIndices: TensorPayload(int32s: [0])))
+                    of: Lease(
+                        leaseID: lease, group: group, prompt: knowledge.prompts[group.index], memberCount: 2,
+                        weights: WeightsReference(
+                            version: policy, digest: digest, manifest: ManifestDigest(bytes: piece + piece)),
+                        expiresInMilliseconds: 1000),
+                    by: "stranger",
+                    GroupResult.Trajectory(
+                        latents: Self.floats([2, 2, 16, 8, 8]), logProbabilities: Self.floats([2, 1]),
+                        stepIndices: TensorPayload(int32s: [0])),
+                    Scores(
+                        discriminatorVersion: discriminator, rewards: Self.floats([2]),
+                        components: ["texture": Self.floats([2])]), seconds: ["sample": 1]))
         case .groupFailure:
             return try Utterance(GroupFailure(worker: "stranger", leaseID: lease, group: group, cause: "no reason"))
         case .heartbeat:
-            return try Utterance(Heartbeat(worker: "stranger", state: .rollingOut, group: group, step: 1))
+            return try Utterance(Heartbeat(worker: "stranger", state: .rollingOut, group: group))
         case .scoreRequest:
             return try Utterance(
                 ScoreRequest(
-                    group: group, prompt: knowledge.prompts[group.index], policyVersion: policy,
+                    group: group, prompt: knowledge.prompts[group.index],
                     discriminatorVersion: discriminator, images: Self.bytes([2, 64, 64, 3])))
         case .discriminatorTraining:
             return try Utterance(

@@ -1,6 +1,6 @@
+import Configuration
 import Foundation
 import Protocol
-import Runtime
 import TestSupport
 import Testing
 
@@ -13,7 +13,7 @@ extension ProcessTests {
     /// Inputs are numbers, as `FuzzTarget`'s are; `ADVGRPO_FUZZ_SECONDS` asks for more of them,
     /// `ADVGRPO_FUZZ_FIRST=1700` for others. Those that once did harm are `Tests/Fixtures/Fuzz/meaning.json`, and are
     /// said to every run first.
-    @Suite("Meaning under fire", .timeLimit(.minutes(180)), .serialized)
+    @Suite("Meaning under fire", .optimized, .timeLimit(.minutes(180)), .serialized)
     struct MeaningFuzzTests {
         @Test("requests to learner, reward server, relay and workers")
         func requests() async throws {

@@ -116,9 +116,11 @@ struct Utterance: Sendable {
     /// As a request travels.
     func encoded(runID: RunID?, clientID: ClientID?, sender: Role?, requestID: UInt64) throws -> EncodedMessage {
         try Carrier.$kind.withValue(kind) {
-            try EncodedMessage(
+            var encoded = try EncodedMessage(
                 Carrier(fields: fields, tensors: tensors), runID: runID, clientID: clientID, sender: sender,
-                requestID: requestID, deadlineMilliseconds: 10_000)
+                requestID: requestID)
+            encoded.envelope.deadlineMilliseconds = 10_000
+            return encoded
         }
     }
 

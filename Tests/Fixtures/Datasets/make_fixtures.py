@@ -2,6 +2,7 @@
 
 six.ttf: a subset of Noto Color Emoji (SIL Open Font License 1.1) with six emoji of the data set and five that it leaves out.
 six/: the script's lists and plain images of that font.
+pictures/, styled/: another style, made here.
 noto.json: of Debian 12's whole font: FNV-1a (64 bits) of the file, the lists and the pixels of all plain images in order.
 """
 import json
@@ -12,7 +13,7 @@ import sys
 import tempfile
 
 from fontTools import subset
-from PIL import Image
+from PIL import Image, ImageDraw
 
 FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 SCRIPT = pathlib.Path(__file__).resolve().parents[3] / "tools/base-model/prepare_emoji.py"
@@ -58,3 +59,26 @@ with tempfile.TemporaryDirectory() as folder:
         "test": fingerprint((out / "noto/test.txt").read_bytes()),
         "plainPixels": fingerprint(*pixels),
     }, indent=1) + "\n")
+
+# pictures/: another style's drawings of three of the six, one of a sequence, and one of a name that no set has; styled/: the
+# plain images that are to be made of them, by Pillow.
+shutil.rmtree("pictures", ignore_errors=True)
+shutil.rmtree("styled", ignore_errors=True)
+for folder in ("pictures", "styled"):
+    pathlib.Path(folder).mkdir()
+for index, (name, width, height) in enumerate([("1F600", 64, 64), ("1F680", 64, 48), ("2764", 100, 160)]):
+    picture = Image.new("RGBA", (width, height))
+    drawing = ImageDraw.Draw(picture)
+    drawing.ellipse((2, 4, width - 6, height - 3), fill=(230 - 60 * index, 40 + 70 * index, 90, 255))
+    drawing.polygon([(9, 9), (width // 2, height - 9), (width - 9, 20)], fill=(30, 200, 50 * index, 140))
+    picture.save(f"pictures/{name}.png", optimize=True)
+    white = Image.new("RGBA", picture.size, "white")
+    white.alpha_composite(picture)
+    longer = max(width, height)
+    sides = [(side * 128 + longer // 2) // longer for side in (width, height)]
+    square = Image.new("RGB", (144, 144), "white")
+    square.paste(
+        white.convert("RGB").resize(sides, Image.Resampling.LANCZOS), tuple((144 - side) // 2 for side in sides))
+    square.resize((64, 64), Image.Resampling.LANCZOS).save(f"styled/{int(name, 16):05x}.png", optimize=True)
+for name in ("1F1E6-1F1E8", "1F1E6"):
+    Image.new("RGBA", (8, 8), "red").save(f"pictures/{name}.png")

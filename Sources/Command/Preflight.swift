@@ -1,0 +1,80 @@
+import AdvGRPO
+import Configuration
+import Datasets
+import ImageModels
+import Logging
+import MethodModels
+import Processes
+import TensorCore
+import Transport
+
+/// What is looked at before the first process of a run starts, so that bad input is told at once and leaves nothing behind.
+/// All of it blocks.
+enum Preflight {
+    /// Makes sure that there are prompts to train on, that every prompt has references and suits the rewards, and that every
+    /// reference image can be decoded.
+    ///
+    /// - Parameter evaluates: whether the prompts of the evaluation are needed, too.
+    /// - Throws: one `DatasetError` that lists all problems of references; `ModelError` naming a prompt.
+    static func checkReferences(_ settings: Settings, evaluates: Bool) throws {
+        var prompts = try PromptList(
+            path: settings.data.prompts, without: settings.data.evaluationPrompts
+        ).prompts
+        if evaluates {
+            prompts += try PromptList(path: settings.data.evaluationPrompts).prompts.prefix(
+                settings.run.evaluation.prompts)
+        }
+        for reward in settings.method.reward.weights.active { try FrozenReward.check(prompts, for: reward) }
+        try ReferenceLibrary(path: settings.data.references, required: prompts).checkImages()
+    }
+
+    /// Warns when the text encoders of a run will not see the ends of some prompts.
+    ///
+    /// - Throws: `ModelError` when a tokenizer cannot be loaded; `DatasetError`.
+    static func notePromptCuts(_ settings: Settings) throws {
+        var prompts = try PromptList(
+            path: settings.data.prompts, without: settings.data.evaluationPrompts
+        ).prompts
+        prompts += try PromptList(path: settings.data.evaluationPrompts).prompts.prefix(settings.run.evaluation.prompts)
+        try notePromptCuts(prompts, model: settings.model)
+    }
+
+    /// Warns when a pipeline's text encoders will not see the ends of some prompts.
+    ///
+    /// - Throws: `ModelError` when a tokenizer cannot be loaded.
+    static func notePromptCuts(_ prompts: [String], model: String) throws {
+        if let cuts = PromptCuts(prompts, readers: try PolicyFiles(path: model).promptReaders()) {
+            note("warning: \(cuts.warning)")
+        }
+    }
+
+    /// Makes sure that this machine has the memory that the run will need; warns where that is close, or not free now. Runs on
+    /// an engine that is not rehearsed are not looked at.
+    ///
+    /// - Throws: `CommandFailure` that says what to change; what loading models and references throws.
+    static func checkMemory(_ settings: Settings) throws {
+        guard settings.engine.isRehearsed else { return }
+        let plan = try MemoryPlan(settings)
+        if let shortage = plan.shortage {
+            guard !plan.isClearlyShort else { throw CommandFailure(shortage) }
+            note(shortage)
+        }
+        if let warning = plan.warning { note(warning) }
+    }
+
+    /// Makes sure that the servers will be able to listen, by listening in their places and letting go again.
+    ///
+    /// - Throws: `TransportError` naming the endpoint, for example `addressInUse`.
+    static func checkEndpoints(_ settings: Settings, runDirectory: String) throws {
+        let loop = try SocketLoop()
+        defer { loop.shutdownBlocking() }
+        let options = try ServerOptions(
+            keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: Logger(label: "train"))
+        let endpoints = settings.cluster.endpoints
+        let servers = try [("learner", endpoints.learner), ("reward-server", endpoints.rewardServer)].map {
+            try Server(Endpoint(of: $0, $1, in: runDirectory), on: loop, options: options) { _ in }
+        }
+        // Both at once: they may have been given the same place.
+        withExtendedLifetime(servers) {}
+    }
+}

@@ -1,0 +1,158 @@
+public import AdvGRPO
+public import Configuration
+public import Processes
+public import Protocol
+
+/// What every message of a run must agree with, by the run's settings: who receives one compares before anything else
+/// sees it.
+///
+/// A message is well formed when its own rules hold (`WireMessage.validate`); whether it belongs to this run is told
+/// here.
+public struct RunContract: Sendable, Equatable {
+    /// Members of a group.
+    public var memberCount: Int
+    /// Groups of an epoch.
+    public var groupsPerEpoch: Int
+    /// Sides of an image, in pixels.
+    public var imageSide: Int
+    /// Names of the rewards that are combined.
+    public var components: Set<String>
+    /// Whether rewards come with maps, and tokens have log-probabilities of their own.
+    public var creditsPatches: Bool
+    /// Optimiser steps of a training of the discriminator; 0 where none learns.
+    public var trainingSteps: Int
+
+    /// What a run's settings say.
+    public init(_ method: MethodSettings) {
+        memberCount = method.rollout.groupSize
+        groupsPerEpoch = method.rollout.groupsPerEpoch
+        imageSide = method.rollout.resolution
+        components = Set(method.reward.weights.active.map(\.rawValue))
+        creditsPatches = method.policy.patchCredit != nil
+        let learns = method.discriminator.train && method.reward.weights.active.contains(where: \.isAdversarial)
+        trainingSteps = learns ? method.discriminator.stepsPerTraining : 0
+    }
+
+    /// The images of a group have the run's size, and are as many as the group has members.
+    ///
+    /// - Throws: `notOfThisRun`.
+    public func check(_ request: ScoreRequest) throws(Failure) {
+        try check(request.group)
+        try equal(request.images.shape, [memberCount, imageSide, imageSide, 3], "images of group \(request.group)")
+    }
+
+    /// The scores are those of a group's members, by every reward of the run and no other.
+    ///
+    /// - Throws: `notOfThisRun`.
+    public func check(_ scores: Scores) throws(Failure) {
+        try check(scores.rewards, scores.components, "scores")
+        try check(scores.maps, "scores")
+    }
+
+    /// The result has the run's members and rewards; with `rollout`, its latents, steps and log-probabilities are such
+    /// as it makes: what passes cannot end the update by its size alone.
+    ///
+    /// - Throws: `notOfThisRun`.
+    public func check(_ result: GroupResult, _ rollout: Rollout?) throws(Failure) {
+        let what = "group \(result.group)"
+        try check(result.group)
+        guard Self.phases.isSuperset(of: result.seconds.keys) else {
+            throw foreign(
+                "\(what) took its time in \(result.seconds.keys.sorted().prefix(16)), expected \(Self.phases.sorted())")
+        }
+        try check(result.rewards, result.components, what)
+        try check(result.maps, what)
+        guard let rollout else { return }
+        let start = rollout.windowStart(of: result.group)
+        let window = Array(start..<start + rollout.settings.window.size)
+        try equal(result.stepIndices.int32s.map(Int.init), window, "steps of \(what)")
+        try equal(result.latents.shape, [memberCount, window.count + 1] + rollout.latentShape, "latents of \(what)")
+        guard result.latents.floats.allSatisfy({ abs($0) <= Self.largestLatent }) else {
+            throw foreign("\(what) has latents that are not finite, or beyond \(Self.largestLatent)")
+        }
+        let places = rollout.tokens.map { [$0.rows, $0.columns] } ?? []
+        try equal(
+            result.logProbabilities.shape, [memberCount, window.count] + places, "log-probabilities of \(what)")
+        let (probabilities, count) = (result.logProbabilities.floats, places.reduce(1, *))
+        for (position, index) in window.enumerated() {
+            let range = rollout.step(index, windowStart: start).plausibleLogProbabilities(
+                elementCount: rollout.latentShape.reduce(1, *) / count)
+            for member in 0..<memberCount {
+                let first = (member * window.count + position) * count
+                guard let value = probabilities[first..<first + count].first(where: { !range.contains(Double($0)) })
+                else { continue }
+                throw foreign(
+                    "\(what) has log-probability \(value) of member \(member) at step \(index), which no noise of the "
+                        + "step has (\(range.lowerBound) to \(range.upperBound))")
+            }
+        }
+    }
+
+    /// Beyond it squares, and sums of them, could overflow.
+    private static let largestLatent: Float = 1e6
+
+    /// Parts of a group's time that workers tell.
+    private static let phases: Set<String> = ["sample", "decode", "score"]
+
+    /// The group to sample has the run's members.
+    ///
+    /// - Throws: `notOfThisRun`.
+    public func check(_ lease: Lease) throws(Failure) {
+        try check(lease.group)
+        try equal([lease.memberCount], [memberCount], "members of group \(lease.group)")
+    }
+
+    /// The training has the run's number of steps, or none, and groups of its epoch.
+    ///
+    /// - Throws: `notOfThisRun`.
+    public func check(_ order: DiscriminatorTraining) throws(Failure) {
+        for group in order.groups { try check(group) }
+        if order.steps != 0 { try equal([order.steps], [trainingSteps], "steps of a training") }
+    }
+
+    private func check(_ group: GroupID) throws(Failure) {
+        guard group.index < groupsPerEpoch else {
+            throw foreign("group \(group) is beyond the \(groupsPerEpoch) groups of an epoch")
+        }
+    }
+
+    private func check(
+        _ rewards: TensorPayload, _ components: [String: TensorPayload], _ what: String
+    ) throws(Failure) {
+        try equal([rewards.elementCount], [memberCount], "rewards of \(what)")
+        guard Set(components.keys) == self.components else {
+            throw foreign(
+                "\(what) has rewards \(components.keys.sorted().prefix(16)), expected \(self.components.sorted())")
+        }
+    }
+
+    private func check(_ maps: TensorPayload?, _ what: String) throws(Failure) {
+        guard (maps != nil) == creditsPatches else {
+            throw foreign("\(what) has \(maps == nil ? "no reward maps" : "reward maps, which the run does not use")")
+        }
+    }
+
+    private func equal(_ actual: [Int], _ expected: [Int], _ what: String) throws(Failure) {
+        guard actual == expected else { throw foreign("\(what): \(actual.prefix(16)), expected \(expected)") }
+    }
+
+    private func foreign(_ message: String) -> Failure {
+        Failure(code: .notOfThisRun, message: message, remedy: "start every role with the run's own settings.yaml")
+    }
+}
+
+extension PromptOrder {
+    /// The order in which a run's prompts are sampled.
+    ///
+    /// - Throws: `unreadable` when there are fewer than an epoch has groups.
+    public init(_ settings: Settings, promptCount: Int) throws(RuntimeError) {
+        let groupsPerEpoch = settings.method.rollout.groupsPerEpoch
+        guard promptCount >= groupsPerEpoch else {
+            throw RuntimeError(
+                code: .unreadable, subject: settings.data.prompts,
+                message: "has \(promptCount) prompts, rollout.groupsPerEpoch is \(groupsPerEpoch)",
+                remedy: "add prompts or lower rollout.groupsPerEpoch")
+        }
+        self.init(promptCount: promptCount, groupsPerEpoch: groupsPerEpoch, seed: UInt64(settings.seed))
+    }
+}

@@ -1,0 +1,178 @@
+import AdvGRPO
+import ComputeRoles
+import Configuration
+import Datasets
+import Foundation
+import Logging
+import MethodModels
+import Platform
+import Processes
+import Protocol
+import Raster
+import RunFiles
+import TensorCore
+
+/// What a run shows of itself: contact sheets of the same prompts and seeds every time, an evaluation before and after, and the
+/// report.
+final class RunOutputs {
+    private let settings: Settings
+    private let directory: RunDirectory
+    private let policy: DiffusionPolicy
+    private let generator: ImageGenerator
+    private let evaluator: Evaluator?
+    private let prompts: [String]
+    private let lanes: Lanes
+    private let logger: Logger
+    private let shutdown: ShutdownSignal
+    private let imagesPerPrompt = 2
+
+    init(
+        settings: Settings, directory: RunDirectory, policy: DiffusionPolicy, lanes: Lanes, shutdown: ShutdownSignal,
+        logger: Logger
+    ) throws {
+        self.settings = settings
+        self.directory = directory
+        self.policy = policy
+        self.lanes = lanes
+        self.shutdown = shutdown
+        self.logger = logger
+        let rollout = settings.method.rollout
+        let chunks = Chunks(size: rollout.chunkSize)
+        let evaluation = settings.run.evaluation
+        let all = try PromptList(path: settings.data.evaluationPrompts).prompts
+        prompts = Array(all.prefix(settings.run.previewPrompts))
+        generator = try ImageGenerator(
+            policy: policy, steps: evaluation.steps, guidance: rollout.guidance, height: rollout.resolution,
+            width: rollout.resolution, seed: UInt64(settings.seed), chunks: chunks)
+        let chosen = Array(all.prefix(evaluation.prompts))
+        guard !chosen.isEmpty else {
+            evaluator = nil
+            return
+        }
+        let backbone = try VisionBackbone(
+            folder: settings.resolvedEvaluationBackbone, engine: policy.engine, dtype: .float32, resize: .tensor,
+            chunks: chunks)
+        if let leftOut = backbone.leftOut { logger.warning("\(leftOut)") }
+        evaluator = try Evaluator(
+            generator: generator, backbone: backbone,
+            library: try ReferenceLibrary(path: settings.data.references, required: chosen), prompts: chosen,
+            imagesPerPrompt: evaluation.seeds, side: rollout.resolution)
+    }
+
+    // MARK: Before and after
+
+    /// Shows and measures the policy before its first update, once a run.
+    func showBefore(_ trainer: PolicyTrainer, epoch: Int, enter: (RunStatus.Phase) -> Void) throws {
+        guard epoch == 0, !FileManager.default.fileExists(atPath: path("evaluation-before.json")) else { return }
+        enter(.preview)
+        try preview(trainer, epoch: 0)
+        enter(.evaluation)
+        try measure(trainer, "before")
+    }
+
+    /// Shows and measures the trained policy and writes the report.
+    func showAfter(
+        _ trainer: PolicyTrainer, metrics: [[String: JSONValue]], record: Checkpoint.Record,
+        roles: () -> [Report.RoleTime], enter: (RunStatus.Phase) -> Void
+    ) throws {
+        enter(.preview)
+        try preview(trainer, epoch: record.epoch)
+        enter(.evaluation)
+        try measure(trainer, "after")
+        try writeComparison(epoch: record.epoch)
+        let report = try report(metrics: metrics, record: record, roles: roles())
+        try directory.write("report.html", Array(report.html().utf8))
+    }
+
+    /// Ends the work on images when the shutdown signal has come; all of it can be done again.
+    private var goOn: @Sendable (Int) throws -> Void {
+        { [shutdown] _ in if shutdown.isRequested { throw TrainingRun.Interruption() } }
+    }
+
+    private func measure(_ trainer: PolicyTrainer, _ moment: String) throws {
+        guard let evaluator else { return }
+        let result = try evaluator.measure(policy.velocity(trainer.averaged), lanes: lanes, progress: goOn)
+        logger.info(
+            "evaluation \(moment): Fréchet distance \(result.frechetDistance.map { "\($0)" } ?? "not measured"), similarity \(result.dinoSimilarity)"
+        )
+        if !result.unmeasured.isEmpty {
+            logger.notice("too few images to measure \(result.unmeasured.joined(separator: ", "))")
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        try directory.write("evaluation-\(moment).json", Array(encoder.encode(result)))
+    }
+
+    // MARK: Contact sheets
+
+    /// Renders the preview prompts with the averaged weights: one row a prompt.
+    func preview(_ trainer: PolicyTrainer, epoch: Int) throws {
+        guard !prompts.isEmpty else { return }
+        let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
+        let images = RGBImage.images(
+            of: try generator.images(
+                orders, velocity: policy.velocity(trainer.averaged), lanes: lanes, progress: goOn))
+        let sheet = ContactSheet(images: images, columns: imagesPerPrompt * 4, scale: 2).image
+        try directory.write("images/\(Self.sheetName(epoch))", sheet.pngBytes())
+    }
+
+    private static func sheetName(_ epoch: Int) -> String { String(format: "epoch-%06d.png", epoch) }
+
+    /// Before and after, one under the other; nothing where somebody has removed the first sheet.
+    private func writeComparison(epoch: Int) throws {
+        let hasFirst = FileManager.default.fileExists(atPath: path("images/" + Self.sheetName(0)))
+        guard !prompts.isEmpty, hasFirst else { return }
+        let before = try RGBImage(path: path("images/" + Self.sheetName(0)))
+        let after = try RGBImage(path: path("images/" + Self.sheetName(epoch)))
+        let both = ContactSheet(images: [before, after], columns: 1, scale: 1, gutter: 8).image
+        try directory.write("images/before-after.png", both.pngBytes())
+    }
+
+    // MARK: Report
+
+    private func report(
+        metrics: [[String: JSONValue]], record: Checkpoint.Record, roles: [Report.RoleTime]
+    ) throws -> Report {
+        let summary = try RunSummary(runDirectory: directory.path)
+        var report = Report(
+            title: "advgrpo \(record.runID)",
+            summary:
+                "\(record.epoch) epochs, \(record.images) images in \(Int(record.trainingSeconds)) seconds of training, "
+                + "evaluated on prompts and seeds that training never saw.")
+        report.comparisons = summary.comparisons
+        for (name, epoch) in [("Before", 0), ("After", record.epoch)] {
+            let file = path("images/" + Self.sheetName(epoch))
+            guard let png = FileManager.default.contents(atPath: file) else { continue }
+            report.sheets.append(
+                .init(caption: "\(name) (epoch \(epoch)): \(prompts.joined(separator: ", "))", png: Array(png)))
+        }
+        report.charts = RunMetrics.charts().map { chart in
+            let series = chart.metrics.map { metric in
+                LineChart.Series(
+                    name: metric.name,
+                    points: metrics.compactMap { line in
+                        guard case .number(let step)? = line["step"], case .number(let value)? = line[metric.name]
+                        else { return nil }
+                        return (x: step, y: value)
+                    })
+            }
+            return .init(
+                title: chart.title,
+                explanation: chart.metrics.map { "\($0.name): \($0.meaning)" }.joined(separator: "; "),
+                svg: LineChart(series: series, xLabel: "epoch", yLabel: chart.title).svg)
+        }
+        report.figures = metrics.last.map(RunMetrics.figures) ?? []
+        report.roles = roles
+        report.facts = [
+            ("run", record.runID.rawValue), ("advgrpo", Program.version), ("computed by", record.computedBy),
+            ("processor", Processor.description),
+            ("images per second", String(format: "%.2f", Double(record.images) / max(record.trainingSeconds, 1e-9))),
+            ("groups trained", "\(record.ledger.trained)"), ("leases expired", "\(record.ledger.expired)"),
+            ("evaluation backbone", settings.resolvedEvaluationBackbone),
+        ]
+        report.settings = settings.resolved()
+        return report
+    }
+
+    private func path(_ name: String) -> String { directory.path + "/" + name }
+}

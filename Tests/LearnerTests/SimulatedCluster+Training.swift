@@ -1,0 +1,97 @@
+import AdvGRPO
+import Protocol
+import SafeTensors
+import WeightsTransfer
+
+@testable import Learner
+
+/// The learner's training thread, as `TrainingRun` and `LearnerSite` have it. While it waits, everybody else goes on.
+extension SimulatedCluster {
+    /// Goes back to the last snapshot, restores the reward server to it and runs to the end, as `TrainingRun.runFromSnapshot`.
+    ///
+    /// - Returns: the last moment.
+    /// - Throws: `Setback`, `Violation`.
+    func runFromSnapshot() throws -> SimulatedMoment {
+        while learner == nil { try step() }
+        beginnings += 1
+        var moment = snapshot.moment
+        note("training from epoch \(moment.epoch)")
+        trained = snapshot.trained
+        learner?.ledger.restore(snapshot.counters)
+        rewardServer = moment.players
+        try open(moment.epoch, moment.players)
+        while true {
+            try moment.advance(on: self)
+            if moment.epoch == Self.epochs { return moment }
+            if chance(60), let counters = learner?.ledger.counters {
+                snapshot = Snapshot(moment: moment, counters: counters, trained: trained)
+            }
+        }
+    }
+
+    /// Opens an epoch's groups, as `TrainingRun.open`.
+    func open(_ epoch: Int, _ players: SimulatedPlayers) throws {
+        try askRewardServer()
+        (self.epoch, self.players) = (epoch, players)
+        policies[players.digest] = players.policy
+        learner?.weights = try PublishedWeights(
+            version: PolicyVersion(rawValue: players.policyVersion), digest: players.digest, tensors: [],
+            bytes: SharedBytes())
+        learner?.discriminatorVersion = DiscriminatorVersion(rawValue: players.discriminatorVersion)
+        learner?.epoch = epoch
+        learner?.results = [:]
+        learner?.ledger.open(epoch: epoch, prompts: Array(repeating: "p", count: Self.groups), now: now)
+        learner?.isLeasing = true
+        accepted = []
+        held = [:]
+    }
+
+    /// Waits until all groups of the epoch are there, as `TrainingRun.collect`.
+    func collect() throws -> [ScoredGroup] {
+        try wait { learner?.ledger.isComplete == true }
+        guard let state = learner else { throw Setback() }
+        note("training on epoch \(epoch)")
+        learner?.isLeasing = false
+        learner?.ledger.train(now: now)
+        trained += state.ledger.scoredGroups
+        return state.ledger.scoredGroups.compactMap { state.results[$0] }.map {
+            SimulatedPlayers.scored($0.group, $0.latents.floats, $0.rewards.floats)
+        }
+    }
+
+    /// Lets the reward server train; from then on it scores with the new version.
+    func trainRewardServer(to players: SimulatedPlayers) throws {
+        try compute()
+        try askRewardServer()
+        rewardServer = players
+    }
+
+    /// While it collects, the learner looks after the reward server and the leases.
+    func tick() throws {
+        guard learner?.isLeasing == true else { return }
+        try askRewardServer()
+        learner?.ledger.expire(now: now)
+    }
+
+    /// The reward server is asked for something that only one in the learner's state can answer.
+    func askRewardServer() throws {
+        if rewardServer == nil { throw Setback() }
+    }
+
+    /// The learner computes for a while and looks at nothing.
+    func compute() throws {
+        let end = now + pick(20...300)
+        try wait { now >= end }
+    }
+
+    /// Lets things happen until a condition holds.
+    ///
+    /// - Throws: `Setback` when the learner dies, or looks after a reward server that did.
+    private func wait(until condition: () -> Bool) throws {
+        while learner != nil {
+            if condition() { return }
+            try step()
+        }
+        throw Setback()
+    }
+}
