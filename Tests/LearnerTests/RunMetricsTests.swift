@@ -13,8 +13,9 @@ struct RunMetricsTests {
 
     /// An epoch in which both players learned.
     private func report(_ metrics: [String: Double?] = [:], updates: Int = 2) -> EpochReport {
-        let update = PolicyUpdateReport(
-            statistics: PolicyStatistics(change: [0, 0], ratio: [1, 1], clipRange: 0.1), gradientNorm: 3)
+        var statistics = PolicyStatistics(change: [0, 0], ratio: [1, 1], clipRange: 0.1, samples: 2)
+        statistics.note(halves: 0.25)
+        let update = PolicyUpdateReport(statistics: statistics, gradientNorm: 3)
         let step = StepReport(
             epoch: 4, plan: EpochPlan(trainsDiscriminator: true, trainsPolicy: updates > 0),
             advantages: Advantages(rewards: [[0, 1], [1, 1]], deviation: .global),

@@ -45,7 +45,7 @@ struct SignalTests {
         settings.rollout.window = WindowSettings(size: 1, start: .fixed(Self.start))
         settings.policy.advantage = .both
         policy = try DiffusionPolicy(
-            model: Self.base, engine: engine, dtype: .float32, settings: settings.policy, seed: 0)
+            PolicySource(path: Self.base, engine: engine, dtype: .float32), settings: settings.policy, seed: 0)
         rollout = try policy.rollout(settings.rollout, seed: 7)
         let vision = try VisionBackbone(
             folder: Self.base + "/dino", engine: engine, dtype: .float32, resize: .tensor, chunks: chunks)
@@ -132,7 +132,7 @@ struct SignalTests {
                     let v = rollout.guidance(latents, timestep: step.timestep, prompt: scored.prompt, velocity: held)
                     latents = step.mean(latents, velocity_BCHW: v)
                 }
-                let rewards = score(policy.pipeline.autoencoder.decode(latents))
+                let rewards = score(policy.model.images(latents))
                 guard let slope = (rewards.sum() * (-1.0 / 32)).gradients()[leaf] else {
                     preconditionFailure("the reward does not depend on the latents")
                 }

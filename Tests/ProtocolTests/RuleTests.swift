@@ -195,9 +195,11 @@ struct RuleTests {
         refused(Scores(discriminatorVersion: DiscriminatorVersion(rawValue: 0), rewards: TensorPayload(floats: [.nan])))
         let discriminator = DiscriminatorVersion(rawValue: 0)
         let notFinite = TensorPayload(floats: [0, .infinity], shape: [2, 1, 1])
-        for maps in [counting([2]), counting([2, 2]), counting([3, 1, 1]), counting([2, 1, 257]), notFinite] {
+        for maps in [counting([2]), counting([2, 2]), counting([3, 1, 1]), notFinite] {
             refused(Scores(discriminatorVersion: discriminator, rewards: counting([2]), maps: maps))
         }
+        let large = Scores(discriminatorVersion: discriminator, rewards: counting([2]), maps: counting([2, 1, 257]))
+        #expect(failure { _ = try encode(large) } == .limitExceeded)
         // With maps there are log-probabilities of tokens, without them none.
         var mapped = sampleResult
         mapped.tensors["maps"] = counting([2, 2, 2])
