@@ -120,7 +120,7 @@ let package = Package(
             name: "TinyRun", dependencies: ["TestSupport", "Raster", "Configuration"], path: "Tests/TinyRun",
             swiftSettings: strict),
         .target(
-            name: "WeightsPublisher", dependencies: ["Protocol", "WeightsTransfer", "Transport"],
+            name: "WeightsPublisher", dependencies: ["Processes", "Protocol", "Transport", "WeightsTransfer"],
             path: "Tests/WeightsPublisher", swiftSettings: strict),
         tests("Platform"), tests("TensorCore"), tests("SafeTensors"), tests("NeuralNetworks"), tests("ImageModels"),
         tests("AdvGRPO", ["ImageModels"]),
