@@ -62,7 +62,8 @@ struct LearnerStateTests {
             of: lease, by: worker,
             GroupResult.Trajectory(
                 latents: TensorPayload(floats: [Float](repeating: 0, count: members * 2)),
-                logProbabilities: TensorPayload(floats: [Float](repeating: 0, count: members)),
+                logProbabilities: TensorPayload(
+                    floats: [Float](repeating: 0, count: members), shape: [members, 1]),
                 stepIndices: TensorPayload(int32s: [0])),
             Scores(
                 discriminatorVersion: DiscriminatorVersion(rawValue: discriminator),
