@@ -31,9 +31,9 @@ public struct PromptConditioning: Sendable {
     }
 }
 
-/// The policy as a function: latents [B, C, H, W] fp32, timestep 1000 σ, conditioning of B rows -> velocity [B, C, H, W].
+/// The policy as a function: latents [B, C, H, W] fp32, timesteps 1000 σ and conditioning of B samples -> velocity [B, C, H, W].
 public typealias VelocityFunction =
-    @Sendable (_ latents_BCHW: Tensor, _ timestep: Float, _ conditioning: Conditioning) -> Tensor
+    @Sendable (_ latents_BCHW: Tensor, _ timesteps: [Float], _ conditioning: Conditioning) -> Tensor
 
 /// Classifier-free guidance, v = v₋ + w (v₊ - v₋), in fp32.
 ///
@@ -54,10 +54,11 @@ public struct GuidedVelocity: Sendable {
     ) -> Tensor {
         let B = x_BCHW.shape[0]
         guard scale != 1 else {
-            return velocity(x_BCHW, timestep, prompt.batch(B, guided: false)).converted(to: .float32)
+            return velocity(x_BCHW, times(timestep, B), prompt.batch(B, guided: false)).converted(to: .float32)
         }
-        let both = velocity(concatenated([x_BCHW, x_BCHW], axis: 0), timestep, prompt.batch(B, guided: true))
-            .converted(to: .float32)
+        let both = velocity(
+            concatenated([x_BCHW, x_BCHW], axis: 0), times(timestep, 2 * B), prompt.batch(B, guided: true)
+        ).converted(to: .float32)
         let (negative, positive) = (both.rows(0..<B), both.rows(B..<2 * B))
         return negative + (positive - negative) * scale
     }
@@ -71,8 +72,11 @@ public struct GuidedVelocity: Sendable {
         guard scale != 1 else { return self(x_BCHW, timestep: timestep, prompt: prompt, velocity: velocity) }
         let both = prompt.batch(B, guided: true)
         let velocities = lanes.map(2) { branch in
-            velocity(x_BCHW, timestep, both.rows(branch * B..<(branch + 1) * B)).converted(to: .float32)
+            velocity(x_BCHW, times(timestep, B), both.rows(branch * B..<(branch + 1) * B)).converted(to: .float32)
         }
         return velocities[0] + (velocities[1] - velocities[0]) * scale
     }
+
+    /// One timestep for all samples.
+    private func times(_ timestep: Float, _ count: Int) -> [Float] { [Float](repeating: timestep, count: count) }
 }

@@ -1,20 +1,32 @@
-/// One epoch of Adv-GRPO, in the order of the paper. Where its work is done is the site's matter.
+/// One epoch of Adv-GRPO, in the order of the paper, or of supervised steps. Where its work is done is the site's matter.
 ///
-/// - Source: Adv-GRPO, arXiv 2511.20256, section 3 and figure 3.
+/// - Source: Adv-GRPO, arXiv 2511.20256, section 3 and figure 3. The supervised start: ours.
 public struct Epoch: Sendable {
     /// Number, from 0.
     public let number: Int
     private let deviation: DeviationScope
     private let patches: PatchCredit?
+    private let supervisedSteps: Range<Int>?
 
     /// - Parameters:
     ///   - number: from 0.
     ///   - deviation: what advantages are divided by.
     ///   - patches: how tokens are credited; nil where an image has one advantage.
-    public init(_ number: Int, deviation: DeviationScope, patches: PatchCredit? = nil) {
+    ///   - supervisedSteps: what it does instead of all else; nil where it rolls out.
+    public init(
+        _ number: Int, deviation: DeviationScope, patches: PatchCredit? = nil, supervisedSteps: Range<Int>? = nil
+    ) {
         self.number = number
         self.deviation = deviation
         self.patches = patches
+        self.supervisedSteps = supervisedSteps
+    }
+
+    /// An epoch of a run with these settings.
+    public init(_ number: Int, of method: MethodSettings) {
+        self.init(
+            number, deviation: method.policy.advantageStandardDeviation, patches: method.policy.patchCredit,
+            supervisedSteps: method.supervisedSteps(ofEpoch: number))
     }
 
     /// Runs the epoch. When it throws, the schedule is as before, and so is a site that is a value.
@@ -23,6 +35,14 @@ public struct Epoch: Sendable {
     /// - Throws: what the site throws.
     public func run<Site: EpochSite>(at site: inout Site, schedule: inout Schedule) throws -> StepReport {
         var (next, nextSchedule) = (site, schedule)
+
+        // Before all rollouts: the policy learns to draw the references as they are.
+        if let steps = supervisedSteps {
+            let report = StepReport(epoch: number, supervised: try next.learnReferences(steps))
+            try next.publish(report)
+            site = next
+            return report
+        }
 
         // Groups of images of one prompt each, sampled by the policy and scored by the discriminator as both are now.
         let groups = try next.collect(number)
@@ -79,6 +99,12 @@ public protocol EpochSite {
     /// - Returns: one report an optimiser step.
     mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport]
 
+    /// Moves the policy by supervised steps on the references.
+    ///
+    /// - Parameter steps: their numbers from the run's start.
+    /// - Returns: one report a step.
+    mutating func learnReferences(_ steps: Range<Int>) throws -> [SupervisedReport]
+
     /// Ends the epoch: what moved becomes what the next one is sampled and scored with, and what happened is recorded.
     mutating func publish(_ report: StepReport) throws
 }
@@ -94,17 +120,48 @@ public struct StepReport: Sendable, Equatable {
     public let epoch: Int
     /// Who learned.
     public let plan: EpochPlan
-    /// Advantages and the reward's statistics.
-    public let advantages: Advantages
-    /// One an optimiser step of the policy.
+    /// Advantages and the reward's statistics; nil for an epoch without rollouts.
+    public let advantages: Advantages?
+    /// One an optimiser step of the policy on rollouts.
     public let updates: [PolicyUpdateReport]
+    /// One a supervised step.
+    public let supervised: [SupervisedReport]
     /// Of the version that scored this epoch; nil when it was not measured.
     public let discriminatorAreaUnderCurve: Double?
 
+    init(
+        epoch: Int, plan: EpochPlan, advantages: Advantages, updates: [PolicyUpdateReport],
+        discriminatorAreaUnderCurve: Double?
+    ) {
+        self.epoch = epoch
+        self.plan = plan
+        self.advantages = advantages
+        self.updates = updates
+        self.supervised = []
+        self.discriminatorAreaUnderCurve = discriminatorAreaUnderCurve
+    }
+
+    init(epoch: Int, supervised: [SupervisedReport]) {
+        self.epoch = epoch
+        self.plan = EpochPlan(trainsDiscriminator: false, trainsPolicy: true)
+        self.advantages = nil
+        self.updates = []
+        self.supervised = supervised
+        self.discriminatorAreaUnderCurve = nil
+    }
+
     /// Statistics over all updates.
     public var policy: PolicyStatistics { updates.reduce(PolicyStatistics()) { $0 + $1.statistics } }
-    /// Mean norm of the updates' gradients before clipping.
-    public var gradientNorm: Double {
-        updates.isEmpty ? 0 : updates.reduce(0) { $0 + $1.gradientNorm } / Double(updates.count)
+    /// What the epoch was for, in a word or two.
+    public var phase: String {
+        supervised.isEmpty ? plan.trainsPolicy ? "training" : "warming up" : "supervised start"
+    }
+    /// Mean norm of the gradients before clipping; nil where the policy did not learn.
+    public var gradientNorm: Double? { mean(updates.map(\.gradientNorm) + supervised.map(\.gradientNorm)) }
+    /// Mean loss of the supervised steps; nil where there are none.
+    public var supervisedLoss: Double? { mean(supervised.map(\.loss)) }
+
+    private func mean(_ values: [Double]) -> Double? {
+        values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
     }
 }

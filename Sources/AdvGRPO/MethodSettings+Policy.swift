@@ -4,6 +4,8 @@ public struct PolicySettings: Codable, Sendable, Equatable {
     public var adapter = AdapterKind.lora
     /// The adapter's shape; unused when all weights are trained.
     public var lora = LoRASettings()
+    /// From where it sets out.
+    public var start = PolicyStart.base
     /// Learning rate of AdamW, constant.
     public var learningRate = 3e-4
     /// Decay rates of AdamW.
@@ -54,6 +56,14 @@ public struct PolicySettings: Codable, Sendable, Equatable {
             "lora.targets", \.lora.targets, mayBeEmpty: true,
             "Linear layers that get an adapter, by the ends of their names; empty: those of the policy model.",
             source: "method 1.12"),
+        .make(
+            "start", .text, PolicyStart.range, "",
+            "From where the policy sets out: the base model as it is, or that after so many supervised steps on the references "
+                + "(`supervised`), which are the run's first epochs. The optimiser then begins anew.",
+            "FAIL, arXiv 2602.12155"
+        ) { group in
+            group.start.steps == nil ? "must be \(PolicyStart.range), not \(group.start)" : nil
+        },
         .number("learningRate", \.learningRate, .above(0), "Learning rate of AdamW.", source: "method 1.12"),
         .betas("betas", \.betas, "Decay rates of AdamW.", source: "method 1.12"),
         .number("epsilon", \.epsilon, .above(0), "Denominator offset of AdamW.", source: "method 1.12"),

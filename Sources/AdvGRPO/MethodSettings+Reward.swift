@@ -93,12 +93,6 @@ public struct RewardSettings: Codable, Sendable, Equatable {
     /// Combinations that make no sense.
     func combinationViolations() -> [SettingViolation] {
         var violations: [SettingViolation] = []
-        if weights.active.allSatisfy({ !$0.isAdversarial }) {
-            let names = RewardComponent.allCases.filter(\.isAdversarial).map(\.rawValue).joined(separator: ", ")
-            violations.append(
-                .init(
-                    path: "weights", message: "at least one weight of the discriminator's must be above 0: \(names)"))
-        }
         if weights[.patch] > 0, globalWeight + localWeight == 0 {
             violations.append(
                 .init(path: "globalWeight", message: "globalWeight and localWeight must not both be 0"))

@@ -5,6 +5,8 @@
 public struct MethodSettings: Codable, Sendable, Equatable {
     /// The preset that the other groups started from.
     public var fidelity: Fidelity
+    /// What moves the policy.
+    public var algorithm = Algorithm.advGRPO
     /// How images are sampled.
     public var rollout: RolloutSettings
     /// How images are scored.
@@ -13,6 +15,8 @@ public struct MethodSettings: Codable, Sendable, Equatable {
     public var discriminator: DiscriminatorSettings
     /// How the policy learns.
     public var policy: PolicySettings
+    /// How the policy learns from references alone.
+    public var supervised = SupervisedSettings()
     /// Which of the two learns in which epoch.
     public var schedule: ScheduleSettings
 
@@ -32,12 +36,18 @@ public struct MethodSettings: Codable, Sendable, Equatable {
             .choice(
                 "fidelity", \.fidelity,
                 "Preset for the switches on which paper and released code differ; single keys override it.",
-                source: "method 5")
+                source: "method 5"),
+            .choice(
+                "algorithm", \.algorithm,
+                "What moves the policy: rewards of a discriminator that learns (`adv-grpo`), rewards that nothing trains "
+                    + "(`flow-grpo`), or flow matching on the references without rewards, reward server and workers (`sft`).",
+                source: "paper section 4; sft: arXiv 2403.03206"),
         ]
         + RolloutSettings.keys.nested(under: "rollout", \.rollout)
         + RewardSettings.keys.nested(under: "reward", \.reward)
         + DiscriminatorSettings.keys.nested(under: "discriminator", \.discriminator)
         + PolicySettings.keys.nested(under: "policy", \.policy)
+        + SupervisedSettings.keys.nested(under: "supervised", \.supervised)
         + ScheduleSettings.keys.nested(under: "schedule", \.schedule)
 
     /// Every violation: values out of range, or where there are none, combinations that make no sense.
@@ -48,7 +58,7 @@ public struct MethodSettings: Codable, Sendable, Equatable {
             + reward.combinationViolations().map { $0.nested(under: "reward") }
             + discriminator.combinationViolations().map { $0.nested(under: "discriminator") }
             + policy.combinationViolations().map { $0.nested(under: "policy") }
-            + combinationViolations()
+            + algorithmViolations() + combinationViolations()
     }
 
     /// Combinations across groups.

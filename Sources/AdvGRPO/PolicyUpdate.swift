@@ -54,9 +54,11 @@ public struct PolicyState: Sendable {
     public internal(set) var average: ExponentialMovingAverage
 
     /// A policy before its first update.
-    public init(parameters: Parameters, settings: PolicySettings) {
+    ///
+    /// - Parameter optimizer: step sizes of what is learned first; the settings' own unless given.
+    public init(parameters: Parameters, settings: PolicySettings, optimizer: AdamW.Settings? = nil) {
         self.init(
-            parameters: parameters, optimizer: AdamW(settings.optimizer, parameters: parameters),
+            parameters: parameters, optimizer: AdamW(optimizer ?? settings.optimizer, parameters: parameters),
             average: ExponentialMovingAverage(
                 decay: settings.ema.decay, interval: settings.ema.every, parameters: parameters))
     }
@@ -67,6 +69,11 @@ public struct PolicyState: Sendable {
         self.optimizer = optimizer
         self.average = average
     }
+
+    /// An optimiser that has seen nothing, for a loss that the one before did not know.
+    public mutating func restartOptimizer(_ settings: AdamW.Settings) {
+        optimizer = AdamW(settings, parameters: parameters)
+    }
 }
 
 extension PolicySettings {
@@ -75,6 +82,15 @@ extension PolicySettings {
         AdamW.Settings(
             learningRate: learningRate, beta1: betas.first, beta2: betas.second, epsilon: epsilon,
             weightDecay: weightDecay)
+    }
+}
+
+extension MethodSettings {
+    /// Step sizes of AdamW in an epoch.
+    public func optimizer(ofEpoch epoch: Int) -> AdamW.Settings {
+        var settings = policy.optimizer
+        if supervisedSteps(ofEpoch: epoch) != nil { settings.learningRate = supervised.learningRate }
+        return settings
     }
 }
 
@@ -150,15 +166,10 @@ public struct PolicyUpdate: Sendable {
                 done += $0
                 progress(done, total)
             }
-            let (clipped, norm) = gradient.clipped(toNorm: settings.maximumGradientNorm)
-            guard norm.isFinite else {
-                throw NumericalFailure(
-                    "not finite: gradient of the policy, groups \(groups[range.lowerBound].group) to "
-                        + "\(groups[range.upperBound - 1].group), update \(next.optimizer.updateCount + 1), seed \(rollout.seed)"
-                )
-            }
-            next.parameters = next.optimizer.update(next.parameters, gradients: clipped)
-            next.average.follow(next.parameters)
+            let norm = try step(policy, lanes).descend(
+                &next, along: gradient,
+                "groups \(groups[range.lowerBound].group) to \(groups[range.upperBound - 1].group), seed \(rollout.seed)"
+            )
             reports.append(PolicyUpdateReport(statistics: statistics, gradientNorm: norm))
         }
         state = next
@@ -174,32 +185,28 @@ public struct PolicyUpdate: Sendable {
     ) throws -> (Parameters, PolicyStatistics) {
         let pieces = pieces(of: groups)
         let sampleCount = pieces.reduce(0) { $0 + $1.members.count }
-        let leaves = parameters.tracked()
-        let velocity = policy.velocity(leaves)
-        var sum: Parameters?
         var statistics = PolicyStatistics()
         // Another copy of the gradient, which only an adapter's is small enough for.
         var halves = settings.adapter == .lora && groups.count > 1 ? GradientHalves() : nil
-        for wave in Chunks(size: lanes.count).ranges(pieces.count) {
-            let results = lanes.map(wave.count) { offset in
-                let piece = pieces[wave.lowerBound + offset]
-                let (perSample, statistics) = loss(
-                    of: piece, groups[piece.group],
-                    advantages: advantages.clamped(piece.group, members: piece.members, to: settings.advantageClip),
-                    velocity: velocity, reference: policy.reference)
-                let part = perSample.sum() * (1 / Float(sampleCount))
-                return (leaves.gradients(from: part.gradients()), statistics)
-            }
-            for ((gradient, part), piece) in zip(results, pieces[wave]) {
-                sum = sum?.adding(gradient) ?? gradient
-                if (piece.group - groups.startIndex).isMultiple(of: 2) { halves?.add(gradient) }
-                statistics = statistics + part
-            }
-            progress(wave.count)
+        let sum = step(policy, lanes).gradient(parameters, pieces: pieces.count) { index, velocity in
+            let piece = pieces[index]
+            let (perSample, statistics) = loss(
+                of: piece, groups[piece.group],
+                advantages: advantages.clamped(piece.group, members: piece.members, to: settings.advantageClip),
+                velocity: velocity, reference: policy.reference)
+            return (perSample.sum() * (1 / Float(sampleCount)), statistics)
+        } each: { index, gradient, part in
+            if (pieces[index].group - groups.startIndex).isMultiple(of: 2) { halves?.add(gradient) }
+            statistics = statistics + part
+        } progress: {
+            progress($0)
         }
-        guard let sum else { preconditionFailure("policy update without groups") }
         if let cosine = halves?.cosine(in: sum) { statistics.note(halves: cosine) }
         return (sum, statistics)
+    }
+
+    private func step(_ policy: TrainablePolicy, _ lanes: Lanes) -> PolicyStep {
+        PolicyStep(maximumGradientNorm: settings.maximumGradientNorm, policy: policy, lanes: lanes)
     }
 
     /// One chunk of one group at one window step.

@@ -64,11 +64,15 @@ public struct Schedule: Sendable, Equatable {
     /// - Parameters:
     ///   - schedule: who learns when.
     ///   - discriminator: whether it is trained, and the warm-up.
+    ///   - algorithm: whether there is a discriminator at all.
     ///   - state: of a snapshot; the start of a run otherwise.
-    public init(schedule: ScheduleSettings, discriminator: DiscriminatorSettings, state: State = State()) {
+    public init(
+        schedule: ScheduleSettings, discriminator: DiscriminatorSettings, algorithm: Algorithm = .advGRPO,
+        state: State = State()
+    ) {
         settings = schedule
         warmUp = discriminator.warmUp
-        trainsDiscriminator = discriminator.train
+        trainsDiscriminator = discriminator.train && algorithm == .advGRPO
         self.state = state
     }
 

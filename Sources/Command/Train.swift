@@ -1,3 +1,4 @@
+import AdvGRPO
 import ArgumentParser
 import Configuration
 import Foundation
@@ -66,18 +67,19 @@ struct Train: AsyncParsableCommand {
         let learner = ChildCommand(
             name: "learner", executable: executable, arguments: ["learner"] + common + (resume ? ["--resume"] : []),
             restartArguments: ["learner"] + common + [resume ? "--resume" : "--again"])
-        let others =
-            [ChildCommand(name: "reward-server", executable: executable, arguments: ["reward-server"] + common)]
-            + (0..<settings.cluster.workers).map { index in
-                ChildCommand(
-                    name: "worker-\(index)", executable: executable,
-                    arguments: ["rollout-worker"] + common + ["--name", "worker-\(index)"])
-            }
+        let rewardServer = ChildCommand(
+            name: "reward-server", executable: executable, arguments: ["reward-server"] + common)
+        let workers = (0..<settings.cluster.workers).map { index in
+            ChildCommand(
+                name: "worker-\(index)", executable: executable,
+                arguments: ["rollout-worker"] + common + ["--name", "worker-\(index)"])
+        }
+        let others = settings.method.usesRollouts ? [rewardServer] + workers : []
         let outcome = try await onThread("supervisor") {
             let claim = try RunClaim(logsFolder: runDirectory + "/logs")
             try Preflight.checkEndpoints(settings, runDirectory: runDirectory)
             note("run directory \(runDirectory)")
-            if settings.cluster.workers == 0 {
+            if settings.cluster.workers == 0, settings.method.usesRollouts {
                 note(
                     "cluster.workers is 0: the run waits for workers; start each with: advgrpo rollout-worker "
                         + "\(runDirectory)/settings.yaml --run-dir \(runDirectory)")

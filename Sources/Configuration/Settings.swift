@@ -71,8 +71,8 @@ public struct Settings: Codable, Sendable, Equatable {
     /// Documentation and check of every key, in file order.
     public static let keys: [SettingKey<Settings>] =
         [.integer("seed", \.seed, 0...Int(UInt32.max), "Seed of all noise and all draws.", source: "method 1.12")]
-        // The method's first key is `fidelity`; it stands with the other single keys at the file's top.
-        + MethodSettings.keys.prefix(1).map(lifted)
+        // The method's first keys are `fidelity` and `algorithm`; they stand with the other single keys at the file's top.
+        + MethodSettings.keys.prefix(2).map(lifted)
         + [
             .path(
                 "model", \.model,
@@ -92,7 +92,7 @@ public struct Settings: Codable, Sendable, Equatable {
         ]
         + DataSettings.keys.nested(under: "data", \.data)
         + RewardModelSettings.keys.nested(under: "rewardModels", \.rewardModels)
-        + MethodSettings.keys.dropFirst().map(lifted)
+        + MethodSettings.keys.dropFirst(2).map(lifted)
         + RunSettings.keys.nested(under: "run", \.run)
         + ClusterSettings.keys.nested(under: "cluster", \.cluster)
 

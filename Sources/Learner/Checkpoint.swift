@@ -69,7 +69,9 @@ struct Checkpoint {
         let update = PolicyUpdate(
             settings: method.policy, rollout: run.rollout, chunks: Chunks(size: method.rollout.chunkSize))
         func schedule(_ state: Schedule.State) -> Schedule {
-            Schedule(schedule: method.schedule, discriminator: method.discriminator, state: state)
+            Schedule(
+                schedule: method.schedule, discriminator: method.discriminator, algorithm: method.algorithm,
+                state: state)
         }
         guard !store.steps().isEmpty else {
             return Checkpoint(
@@ -77,7 +79,8 @@ struct Checkpoint {
                     runID: run.shared.withLock { $0.runID },
                     computedBy: "\(run.policy.engine.name): \(run.policy.engine.kernel)",
                     models: run.shared.withLock { $0.models }),
-                trainer: try PolicyTrainer(policy: run.policy, version: PolicyVersion(rawValue: 0)),
+                trainer: try PolicyTrainer(
+                    policy: run.policy, version: PolicyVersion(rawValue: 0), optimizer: method.optimizer(ofEpoch: 0)),
                 update: update, schedule: schedule(Schedule.State()),
                 discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet())
         }
@@ -97,7 +100,8 @@ struct Checkpoint {
         return Checkpoint(
             record: record,
             trainer: try PolicyTrainer(
-                policy: run.policy, snapshot: snapshot.path, version: PolicyVersion(rawValue: record.policyVersion)),
+                policy: run.policy, snapshot: snapshot.path, version: PolicyVersion(rawValue: record.policyVersion),
+                optimizer: method.optimizer(ofEpoch: record.epoch)),
             update: update, schedule: schedule(record.schedule),
             discriminatorVersion: DiscriminatorVersion(rawValue: record.discriminatorVersion), discriminatorState: state
         )

@@ -18,7 +18,7 @@ extension EpochReport {
             Metric(
                 "imagesPerSecond", unit: "images/s", "this epoch's images / `seconds.epoch`", healthy: "steady",
                 live: "%.1f images/s"
-            ) { Double($0.imageCount) / max($0.epochSeconds, 1e-9) },
+            ) { $0.imageCount == 0 ? nil : Double($0.imageCount) / max($0.epochSeconds, 1e-9) },
             Metric("policyVersion", "version after this epoch; counts published policies") { Double($0.policyVersion) },
             Metric("discriminatorVersion", "version that scored this epoch; all groups of an epoch have one") {
                 Double($0.discriminatorVersion)
@@ -42,20 +42,20 @@ extension EpochReport {
                 "reward.mean", unit: "reward", "mean r over the epoch's images, by the discriminator that scored them",
                 healthy: "rises while D is fixed; with a learning D it may fall while images improve",
                 chart: "Reward", live: "reward %.3f"
-            ) { $0.step.advantages.rewardMean },
+            ) { $0.step.advantages?.rewardMean },
             Metric(
                 "reward.deviation", unit: "reward", "population standard deviation of r over the epoch",
                 healthy: "well above 1e-4, the constant beside it in A"
-            ) { $0.step.advantages.rewardDeviation },
+            ) { $0.step.advantages?.rewardDeviation },
             Metric(
                 "reward.groupDeviation", unit: "reward",
                 "mean of the groups' own deviations: what images of one prompt differ by",
                 healthy: "same order as `reward.deviation`"
-            ) { $0.step.advantages.meanGroupDeviation },
+            ) { $0.step.advantages?.meanGroupDeviation },
             Metric(
                 "reward.zeroDeviationRatio", unit: "share",
                 "groups whose rewards are all equal; they teach nothing", healthy: "0"
-            ) { $0.step.advantages.zeroDeviationRatio },
+            ) { $0.step.advantages?.zeroDeviationRatio },
             Metric(
                 family: "reward.NAME", unit: "score",
                 "mean of a component, one of the names below `reward.weights`, before its weight; only components with "
@@ -71,6 +71,12 @@ extension EpochReport {
                 "mean over samples and window steps of max(-A rho, -A clip(rho, 1 - e, 1 + e)), with klWeight x "
                     + "`policy.referenceDistance`", healthy: "near 0; its sign means nothing"
             ) { $0.loss },
+            Metric(
+                "policy.supervisedLoss",
+                "mean over the epoch's supervised steps of (v - (noise - latents))^2; absent from epochs of rollouts",
+                healthy: "falls, noisily: levels are drawn anew in every step", chart: "Supervised loss",
+                live: "loss %.3f"
+            ) { $0.step.supervisedLoss },
             policy(
                 "policy.approximateKL",
                 "1/2 mean((l_now - l_rollout)^2): the estimator of the divergence from the sampling policy",
@@ -94,10 +100,10 @@ extension EpochReport {
             ) { $0.step.updates.first?.statistics.meanRatio },
             Metric(
                 "policy.gradientNorm",
-                "mean over the epoch's updates of the global norm of the averaged gradient before clipping",
+                "mean over the epoch's optimiser steps of the global norm of the averaged gradient before clipping",
                 healthy: "steady; far above `policy.maximumGradientNorm` means that every update is clipped",
                 chart: "Policy's gradient"
-            ) { $0.step.updates.isEmpty ? nil : $0.step.gradientNorm },
+            ) { $0.step.gradientNorm },
             Metric(
                 "policy.halvesCosine", unit: "cosine",
                 "cosine of the gradients of an update's even and of its odd groups, mean over the updates; absent with one "

@@ -45,6 +45,20 @@ public enum LearnerRehearsal {
         let published = trace.holding(parameterByteCount, .training)
         try images.show(site.state.average.parameters)
 
+        // The references' latents stay when rollouts follow.
+        var references: [ReferenceLatents] = []
+        if let steps = method.supervisedSteps(ofEpoch: 0) {
+            let (latents, autoencoder) = try Self.references(settings, prompts, conditioning, engine: engine)
+            references = latents
+            try site.learn(steps.prefix(1), references)
+            withExtendedLifetime(autoencoder) {}
+        }
+        guard method.usesRollouts else {
+            trace.passing(parameterByteCount)
+            try images.show(site.state.average.parameters)
+            return withExtendedLifetime((embeddings, published, references)) {}
+        }
+
         // Results arrive as messages; with overlap those of the next epoch, too.
         let results = trace.holding(
             site.trajectoryByteCount * method.rollout.groupsPerEpoch * (method.rollout.overlap ? 2 : 1), .caches)
@@ -60,7 +74,24 @@ public enum LearnerRehearsal {
         let discriminator = trace.holding(2 * discriminatorStateByteCount, .caches)
         trace.passing(parameterByteCount)
         try images.show(site.state.average.parameters)
-        withExtendedLifetime((embeddings, published, results, discriminator)) {}
+        withExtendedLifetime((embeddings, published, references, results, discriminator)) {}
+    }
+
+    /// Latents of all references, of which those of one prompt are encoded, and what encodes them.
+    private static func references(
+        _ settings: Settings, _ prompts: [String], _ conditioning: PromptConditioning, engine: RehearsalEngine
+    ) throws -> ([ReferenceLatents], LatentAutoencoder) {
+        let library = try ReferenceLibrary(path: settings.data.references, required: prompts)
+        let side = settings.method.rollout.resolution
+        let autoencoder = try engine.trace.noting(.weights) {
+            try PolicySource(path: settings.model, engine: engine).autoencoder()
+        }
+        let one = autoencoder.encode(engine.zeros([1, side, side, 3]))
+        let count = prompts.reduce(0) { $0 + library.paths(of: $1).count }
+        let latents = engine.trace.noting(.caches) {
+            (0..<count).map { _ in ReferenceLatents(latents: engine.zeros(one.shape), prompt: conditioning) }
+        }
+        return (latents, autoencoder)
     }
 }
 
@@ -110,7 +141,23 @@ private struct RehearsalSite: EpochSite {
         return try update(&state, groups: trained, advantages: own, policy: policy.trainable, lanes: lanes)
     }
 
+    mutating func learnReferences(_ steps: Range<Int>) -> [SupervisedReport] { [] }
+
     func publish(_ report: StepReport) {}
+
+    /// Supervised steps; any references need as much memory as those that are drawn.
+    mutating func learn(_ steps: Range<Int>, _ references: [ReferenceLatents]) throws {
+        let model = policy.model
+        let flowMatching = FlowMatching(
+            settings: method.supervised, referenceCount: references.count, seed: rollout.seed,
+            chunks: Chunks(size: method.rollout.chunkSize)
+        ) { model.sigma(at: $0) }
+        for step in steps {
+            _ = try flowMatching(
+                step: step, &state, reference: { references[$0] }, policy: policy.trainable,
+                maximumGradientNorm: method.policy.maximumGradientNorm, lanes: lanes)
+        }
+    }
 
     /// Groups whose pieces occupy all threads twice: more need no more memory.
     private var groupCount: Int {

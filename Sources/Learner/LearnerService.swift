@@ -88,13 +88,16 @@ public enum LearnerService {
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
         shared.withLock { $0.rollout = rollout }
-        let rewardServer = try Client(
-            options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .learner))
+        let rewardServer =
+            settings.method.usesRollouts
+            ? try Client(
+                options.rewardServer, on: loop, options: try ClientOptions(keys: settings.cluster.keys, as: .learner))
+            : nil
         // A run that is to end does not wait for the answers of a reward server that nobody may start again.
         shutdown.onRequest { _ in
             Task {
                 try await Task.sleep(for: patience)
-                rewardServer.close()
+                rewardServer?.close()
             }
         }
         let job = TrainingRun.Job(

@@ -72,6 +72,15 @@ struct LearnerSite: EpochSite {
         return try checkpoint.trainer.update(checkpoint.update, groups, advantages, lanes: run.lanes)
     }
 
+    mutating func learnReferences(_ steps: Range<Int>) throws -> [SupervisedReport] {
+        run.enter(.training)
+        (collected, policyDone) = (.now, .now)
+        defer { policyDone = .now }
+        let next = run.settings.method.supervisedSteps(ofEpoch: checkpoint.record.epoch + 1)
+        return try checkpoint.trainer.learn(
+            run.flowMatching(), steps: steps, of: run.references(), endsStart: next == nil, lanes: run.lanes)
+    }
+
     mutating func publish(_ step: StepReport) throws {
         run.enter(.publishing)
         let scoredBy = checkpoint.discriminatorVersion
@@ -85,7 +94,8 @@ struct LearnerSite: EpochSite {
                 training: (ContinuousClock.now - collected).seconds))
         checkpoint.record.advance(by: report, ledger: ledger)
         self.report = report
-        guard !run.settings.method.rollout.overlap else { return }
+        // With overlap the next epoch was opened while this one learned; supervised epochs have nothing to open early.
+        guard !run.settings.method.rollout.overlap || !step.supervised.isEmpty else { return }
         checkpoint.trainer.sampleWithCurrent()
         if !run.isOver(checkpoint) {
             try run.open(checkpoint.record.epoch, checkpoint, scoredBy: checkpoint.discriminatorVersion)

@@ -21,13 +21,16 @@ struct PolicyTrainer {
 
     /// Before the first update, or as a snapshot in `folder` recorded it.
     ///
+    /// - Parameter optimizer: step sizes of what is learned next.
     /// - Throws: `SafeTensorsError`, `ModelError` naming the file.
-    init(policy: DiffusionPolicy, snapshot folder: String? = nil, version: PolicyVersion) throws {
+    init(
+        policy: DiffusionPolicy, snapshot folder: String? = nil, version: PolicyVersion, optimizer: AdamW.Settings
+    ) throws {
         self.policy = policy
         settings = policy.settings
         self.version = version
         guard let folder else {
-            state = PolicyState(parameters: policy.initialParameters, settings: settings)
+            state = PolicyState(parameters: policy.initialParameters, settings: settings, optimizer: optimizer)
             sampling = (version, state.parameters)
             return
         }
@@ -40,7 +43,7 @@ struct PolicyTrainer {
         state = PolicyState(
             parameters: parameters,
             optimizer: AdamW(
-                settings.optimizer, updateCount: counts.optimizerUpdates, firstMoment: try read("policy-moment1"),
+                optimizer, updateCount: counts.optimizerUpdates, firstMoment: try read("policy-moment1"),
                 secondMoment: try read("policy-moment2")),
             average: ExponentialMovingAverage(
                 decay: settings.ema.decay, interval: settings.ema.every, parameters: try read("policy-average"),
@@ -75,6 +78,24 @@ struct PolicyTrainer {
     ) throws -> [PolicyUpdateReport] {
         let reports = try update(
             &state, groups: groups, advantages: advantages, policy: policy.trainable, lanes: lanes)
+        version = PolicyVersion(rawValue: version.rawValue + 1)
+        return reports
+    }
+
+    /// Supervised steps: a new version.
+    ///
+    /// - Parameter endsStart: whether rollouts follow, for which the optimiser begins anew.
+    mutating func learn(
+        _ flowMatching: FlowMatching, steps: Range<Int>, of references: SupervisedReferences, endsStart: Bool,
+        lanes: Lanes
+    ) throws -> [SupervisedReport] {
+        try references.prepare(flowMatching.references(ofSteps: steps), lanes: lanes)
+        let reports = try steps.map {
+            try flowMatching(
+                step: $0, &state, reference: references.latents, policy: policy.trainable,
+                maximumGradientNorm: settings.maximumGradientNorm, lanes: lanes)
+        }
+        if endsStart { state.restartOptimizer(settings.optimizer) }
         version = PolicyVersion(rawValue: version.rawValue + 1)
         return reports
     }

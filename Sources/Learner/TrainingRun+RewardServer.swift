@@ -12,7 +12,8 @@ import WeightsTransfer
 /// What the run asks of the reward server, and what it takes for a lost state.
 extension TrainingRun {
     /// Has the reward server train, or only measure when no steps are asked for.
-    static func train(_ order: DiscriminatorTraining, on rewardServer: Client) throws -> DiscriminatorTrained {
+    static func train(_ order: DiscriminatorTraining, on rewardServer: Client?) throws -> DiscriminatorTrained {
+        guard let rewardServer else { preconditionFailure("a run without rewards trains no discriminator") }
         let codes: [FailureCode] = [.notReady, .busy, .versionMismatch, .unknownGroup, .wrongRun, .closedEpoch]
         let trained = try asking("the reward server cannot train", resetting: codes) {
             try rewardServer.requestBlocking(order, deadline: .seconds(600))
@@ -51,6 +52,7 @@ extension TrainingRun {
 
     /// Has the reward server score the groups of an epoch from now on, and no others.
     func openAtRewardServer(_ epoch: Int) throws {
+        guard let rewardServer else { return }
         _ = try Self.asking("the reward server cannot open epoch \(epoch)", resetting: nil) {
             try rewardServer.requestBlocking(EpochOpening(epoch: epoch), deadline: .seconds(60))
         }
@@ -61,7 +63,8 @@ extension TrainingRun {
     /// - Throws: `RewardServerReset`; `modelChanged` when it scores with other models than the run began with; `Failure` when it
     ///   refuses this run.
     func restoreRewardServer(_ checkpoint: inout Checkpoint) throws {
-        try waitForRewardServer()
+        guard let rewardServer else { return }
+        try wait(for: rewardServer)
         let (version, state, runID) = (
             checkpoint.discriminatorVersion, checkpoint.discriminatorState, checkpoint.record.runID
         )
@@ -82,7 +85,7 @@ extension TrainingRun {
     /// Waits until the reward server answers at all; it may load for long, or be started again.
     ///
     /// - Throws: `Interruption` when the shutdown signal comes first.
-    private func waitForRewardServer() throws {
+    private func wait(for rewardServer: Client) throws {
         var warnsAt = ContinuousClock.now + .seconds(30)
         while true {
             if shutdown.isRequested { throw Interruption() }
@@ -105,6 +108,7 @@ extension TrainingRun {
     /// Whether the reward server is still this run's, has the version that the epoch is scored with, and scores it. Another run's learner may
     /// have taken it, or a message of one that died before its first snapshot arrived late.
     func checkRewardServer(_ checkpoint: Checkpoint) throws {
+        guard let rewardServer else { return }
         let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
             try rewardServer.requestBlocking(hello, deadline: .seconds(15))
         }
@@ -136,6 +140,7 @@ extension TrainingRun {
             )
         }
         var roles = [Report.RoleTime(name: "learner", seconds: own)]
+        guard let rewardServer else { return roles + workers }
         do {
             let health = try rewardServer.requestBlocking(HealthRequest(), deadline: .seconds(5))
             roles.append(Report.RoleTime(name: "reward server", seconds: health.seconds))

@@ -43,7 +43,8 @@ final class TrainingRun {
     let rollout: Rollout
     let lanes: Lanes
     let shared: SharedState<LearnerState>
-    let rewardServer: Client
+    /// nil in runs without rewards.
+    let rewardServer: Client?
     let prompts: [String]
     /// Which of them an epoch samples.
     let promptOrder: PromptOrder
@@ -53,6 +54,8 @@ final class TrainingRun {
     let versions: ProgramVersions
     let progressLine: ProgressLine
     let snapshots: SnapshotStore
+    /// Loaded by the first supervised epoch.
+    private var supervisedReferences: SupervisedReferences?
 
     /// What is trained, on what, and where it is kept.
     struct Job {
@@ -66,7 +69,7 @@ final class TrainingRun {
     }
 
     init(
-        _ job: Job, shared: SharedState<LearnerState>, rewardServer: Client, outputs: RunOutputs,
+        _ job: Job, shared: SharedState<LearnerState>, rewardServer: Client?, outputs: RunOutputs,
         shutdown: ShutdownSignal, logger: Logger
     ) throws {
         settings = job.settings
@@ -126,10 +129,7 @@ final class TrainingRun {
             var site = LearnerSite(self, checkpoint: checkpoint)
             var schedule = checkpoint.schedule
             do {
-                let method = settings.method.policy
-                _ = try Epoch(
-                    checkpoint.record.epoch, deviation: method.advantageStandardDeviation, patches: method.patchCredit
-                ).run(at: &site, schedule: &schedule)
+                _ = try Epoch(checkpoint.record.epoch, of: settings.method).run(at: &site, schedule: &schedule)
             } catch is LearnerSite.Interruption {
                 snapshotBeforeLeaving(&checkpoint)
                 return .interrupted
@@ -167,16 +167,44 @@ final class TrainingRun {
         shared.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
     }
 
+    // MARK: Supervised epochs
+
+    /// The method's supervised steps on this run's references.
+    func flowMatching() throws -> FlowMatching {
+        let model = policy.model
+        return FlowMatching(
+            settings: settings.method.supervised, referenceCount: try references().count,
+            seed: UInt64(settings.seed), chunks: Chunks(size: settings.method.rollout.chunkSize)
+        ) { model.sigma(at: $0) }
+    }
+
+    /// The references as latents.
+    ///
+    /// - Throws: `DatasetError`, `ModelError`, `SafeTensorsError` naming the file.
+    func references() throws -> SupervisedReferences {
+        if let supervisedReferences { return supervisedReferences }
+        let loaded = try SupervisedReferences(settings, prompts: prompts, policy: policy)
+        supervisedReferences = loaded
+        return loaded
+    }
+
     // MARK: Rollout
 
-    /// Opens an epoch's groups to the workers, and publishes what they are to be sampled with.
+    /// Opens an epoch's groups to the workers, and publishes what they are to be sampled with; a supervised one has no groups.
     ///
     /// - Parameter version: the discriminator that is to score them, which may still be in training.
     /// - Throws: `WireError` for weights that cannot be published, `RewardServerReset`.
     func open(_ epoch: Int, _ checkpoint: Checkpoint, scoredBy version: DiscriminatorVersion) throws {
+        let published = try checkpoint.trainer.published()
+        if settings.method.supervisedSteps(ofEpoch: epoch) != nil {
+            return shared.withLock { state in
+                state.weights = published
+                state.progress.epochs = settings.run.epochs
+                state.epoch = epoch
+            }
+        }
         let chosen = promptOrder.prompts(epoch: epoch).map { prompts[$0] }
         try openAtRewardServer(epoch)
-        let published = try checkpoint.trainer.published()
         // The results of the epoch before are returned to be freed outside the lock: that takes a while for thousands.
         _ = shared.withLock { state in
             defer { state.results = [:] }
@@ -241,8 +269,12 @@ final class TrainingRun {
 
     private func snapshot(_ checkpoint: inout Checkpoint) throws {
         enter(.snapshot)
-        checkpoint.discriminatorState = try Self.asking("the reward server has no state to snapshot", resetting: nil) {
-            try rewardServer.discriminatorState(checkpoint.discriminatorVersion)
+        if let rewardServer {
+            checkpoint.discriminatorState = try Self.asking(
+                "the reward server has no state to snapshot", resetting: nil
+            ) {
+                try rewardServer.discriminatorState(checkpoint.discriminatorVersion)
+            }
         }
         let frozen = checkpoint
         let written = try snapshots.write(step: checkpoint.record.epoch) {
@@ -278,7 +310,7 @@ final class TrainingRun {
         progressLine.update(
             Progress(
                 epoch: checkpoint.record.epoch, epochCount: settings.run.epochs,
-                phase: epoch.step.plan.trainsPolicy ? "training" : "warming up", fraction: fraction,
+                phase: epoch.step.phase, fraction: fraction,
                 figures: RunMetrics.live(values), secondsLeft: left))
     }
 }

@@ -114,6 +114,10 @@ extension ToyRun: EpochSite {
         try update(&policy, groups: groups, advantages: advantages, policy: Self.trainable, lanes: lanes)
     }
 
+    mutating func learnReferences(_ steps: Range<Int>) -> [SupervisedReport] {
+        steps.map { SupervisedReport(loss: Double($0), gradientNorm: 2 * Double($0)) }
+    }
+
     func publish(_ report: StepReport) {}
 }
 

@@ -6,11 +6,12 @@ import Testing
 
 /// A policy small enough to follow by hand: v = w · x (element-wise) + 0.1 · mean(text) + timestep / 1000.
 func toyVelocity(_ weight: Tensor) -> VelocityFunction {
-    { x, timestep, conditioning in
+    { x, timesteps, conditioning in
         let rows = x.reshaped(x.shape[0], -1)
         let ones = x.engine.tensor([Float](repeating: 1, count: rows.count), shape: rows.shape)
         let text = ones.scaledRows(by: conditioning.text_BSD.meanPerSample() * 0.1)
-        return (rows * weight + text + timestep / 1000).reshaped(x.shape)
+        let times = ones.scaledRows(by: x.engine.tensor(timesteps.map { $0 / 1000 }, shape: [timesteps.count]))
+        return (rows * weight + text + times).reshaped(x.shape)
     }
 }
 

@@ -38,10 +38,7 @@ struct TransformerUpdateTests {
         /// The same as a function of a batch.
         func merged(_ parameters: Parameters) throws -> VelocityFunction {
             let model = try model.merged(adapter.replacing(parameters))
-            return { x, timestep, conditioning in
-                model.velocity(
-                    x, timesteps: [Float](repeating: timestep, count: x.shape[0]), conditioning: conditioning)
-            }
+            return { model.velocity($0, timesteps: $1, conditioning: $2) }
         }
     }
 

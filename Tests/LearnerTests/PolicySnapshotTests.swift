@@ -22,11 +22,13 @@ struct PolicySnapshotTests {
                 PolicySource(path: settings.model, engine: OpenBLASEngine.shared, dtype: settings.precision.dtype),
                 settings: settings.method.policy, seed: 7, embeddings: settings.data.embeddings)
             let version = PolicyVersion(rawValue: 2)
-            try PolicyTrainer(policy: policy, version: version).write(to: folder, baseModel: settings.model)
+            try PolicyTrainer(policy: policy, version: version, optimizer: policy.settings.optimizer).write(
+                to: folder, baseModel: settings.model)
             func refusal(_ counts: String) throws -> String? {
                 try Data(counts.utf8).write(to: URL(fileURLWithPath: folder + "/policy.json"))
                 do {
-                    _ = try PolicyTrainer(policy: policy, snapshot: folder, version: version)
+                    _ = try PolicyTrainer(
+                        policy: policy, snapshot: folder, version: version, optimizer: policy.settings.optimizer)
                     return nil
                 } catch let error as RuntimeError {
                     #expect(error.code == .corruptSnapshot && error.subject == folder + "/policy.json")

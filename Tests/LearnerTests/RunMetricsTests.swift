@@ -56,7 +56,17 @@ struct RunMetricsTests {
             heldOut: Separation(real: [1], fake: [0]))
         let values = report(DiscriminatorReport.metrics.values(of: trained)).values
         for name in values.keys { #expect(RunMetrics.description(of: name) != nil, "\(name)") }
-        for metric in Self.all { #expect(values.keys.contains { metric.names($0) }, "\(metric.name)") }
+        let supervised = EpochReport(
+            step: StepReport(epoch: 0, supervised: [SupervisedReport(loss: 2, gradientNorm: 4)]), results: [],
+            scoredBy: DiscriminatorVersion(rawValue: 0), policyVersion: PolicyVersion(rawValue: 1), discriminator: nil,
+            imagesBefore: 0, seconds: .init(rollout: 0, policy: 1, training: 1)
+        ).values
+        #expect(supervised["policy.supervisedLoss"] == 2 && supervised["policy.gradientNorm"] == 4)
+        #expect(supervised["reward.mean"] == nil && supervised["policy.loss"] == nil)
+        #expect(supervised["imagesPerSecond"] == nil)
+        for metric in Self.all {
+            #expect(Set(values.keys).union(supervised.keys).contains { metric.names($0) }, "\(metric.name)")
+        }
         #expect(values["step"] == 5 && values["epoch"] == 4 && values["images"] == 10 && values["policyVersion"] == 5)
         #expect(values["seconds.epoch"] == 5 && values["seconds.worker.sample"] == 2 && values["reward.texture"] == 0.5)
         #expect(values["policy.gradientNorm"] == 3 && values["discriminator.accuracy"] == 0.5)

@@ -35,6 +35,9 @@ struct SimulatedSite: EpochSite {
         return [PolicyUpdateReport(statistics: PolicyStatistics(), gradientNorm: Double(abs(gradient)))]
     }
 
+    /// No run of the simulation has a supervised start.
+    mutating func learnReferences(_ steps: Range<Int>) -> [SupervisedReport] { [] }
+
     mutating func publish(_ report: StepReport) throws {
         if report.epoch + 1 < SimulatedCluster.epochs { try cluster?.open(report.epoch + 1, players) }
     }

@@ -136,6 +136,8 @@ private struct MiniatureSite: EpochSite {
             policy: TrainablePolicy { [self] in velocity($0) }, lanes: lanes)
     }
 
+    func learnReferences(_ steps: Range<Int>) -> [SupervisedReport] { [] }
+
     mutating func publish(_ report: StepReport) {}
 }
 
@@ -163,7 +165,8 @@ private struct MiniatureSite: EpochSite {
                 #expect(report.plan.trainsDiscriminator == (player == "head"))
                 expectEqual(site.groups.flatMap(\.rewards), try rows("rewards", 6, of: number), "rewards \(number)")
                 expectEqual(
-                    report.advantages.values.flatMap { $0.map(Float.init) }, try rows("advantages", 6, of: number),
+                    try #require(report.advantages).values.flatMap { $0.map(Float.init) },
+                    try rows("advantages", 6, of: number),
                     "advantages \(number)", within: 1e-3)
                 expectEqual(
                     site.groups.flatMap { $0.trajectory.logProbabilities.values },

@@ -41,23 +41,29 @@ struct PointMass: PolicyModel {
         }
     }
 
-    static func reconstruction(_ source: PolicySource) -> Reconstruction { { $0 } }
+    static func autoencoder(_ source: PolicySource) -> LatentAutoencoder {
+        LatentAutoencoder(encode: { $0.transposed(0, 3, 1, 2) }, decode: { $0.transposed(0, 2, 3, 1) })
+    }
 
     var velocity: VelocityFunction { Self.velocity(parameters) }
 
     func velocity(with tensors: Parameters) throws -> VelocityFunction { Self.velocity(parameters.merging(tensors)) }
 
     private static func velocity(_ parameters: Parameters) -> VelocityFunction {
-        { x_BCHW, timestep, conditioning in
+        { x_BCHW, timesteps, conditioning in
             guard let weight = parameters["colour.weight"], let bias = parameters["colour.bias"] else { return x_BCHW }
             let (B, H, W) = (x_BCHW.shape[0], x_BCHW.shape[2], x_BCHW.shape[3])
             let rows = (0..<B * H * W).map { Int32($0 / (H * W)) }
             let point = linear(conditioning.pooled_BP.gatheredRows(rows), weight: weight, bias: bias)
-            return (x_BCHW - point.reshaped(B, H, W, 3).transposed(0, 3, 1, 2)) * (1000 / timestep)
+            let difference = x_BCHW - point.reshaped(B, H, W, 3).transposed(0, 3, 1, 2)
+            let rates = x_BCHW.engine.tensor(timesteps.map { 1000 / $0 }, shape: [B])
+            return difference.reshaped(B, -1).scaledRows(by: rates).reshaped(x_BCHW.shape)
         }
     }
 
     func sigmas(stepCount: Int) -> [Float] { (0...stepCount).map { 1 - Float($0) / Float(stepCount) } }
+
+    func sigma(at time: Float) -> Float { time }
 
     let defaultSide = 8
     func latentShape(height: Int, width: Int) -> [Int] { [3, height, width] }

@@ -12,7 +12,7 @@ import Transport
 @testable import RewardServer
 
 /// The role in this process, over real sockets.
-@Suite("Reward server", .serialized, .timeLimit(.minutes(2)))
+@Suite("Reward server", .optimized, .serialized, .timeLimit(.minutes(2)))
 struct RewardServerTests {
     @Test("before a learner has restored it, it is asked in vain and says so")
     func empty() throws {

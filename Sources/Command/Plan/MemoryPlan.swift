@@ -51,7 +51,9 @@ struct MemoryPlan: Codable, Sendable, Equatable {
             return Role(role, count: count, threads: threads, engine)
         }
         var stateByteCount = 0
-        let rewardServer = try rehearse("reward server", count: 1, threads: cluster.rewardServerThreads) {
+        let players = settings.method.usesRollouts ? 1 : 0
+        let rewardServer = try rehearse("reward server", count: players, threads: cluster.rewardServerThreads) {
+            guard players > 0 else { return }
             stateByteCount = try RewardServerRehearsal.run(settings, engine: $0, epochCount: epochs)
         }
         let evaluated = settings.run.previewPrompts + settings.run.evaluation.prompts
@@ -61,12 +63,15 @@ struct MemoryPlan: Codable, Sendable, Equatable {
                 promptCount: min(groups, prompts.count) + evaluated)
         }
         let workers = max(1, cluster.workers)
-        let worker = try rehearse("rollout worker", count: cluster.workers, threads: cluster.threadsPerWorker) {
+        let worker = try rehearse(
+            "rollout worker", count: players * cluster.workers, threads: cluster.threadsPerWorker
+        ) {
+            guard players > 0 else { return }
             try WorkerRehearsal.run(
                 settings, engine: $0, prompts: prompts,
                 promptCount: min((groups + workers - 1) / workers, prompts.count))
         }
-        roles = [learner, rewardServer, worker]
+        roles = [learner, rewardServer, worker].filter { $0.count > 0 || settings.method.usesRollouts }
         // The supervisor is a program without a role. Learner and workers map the same model, the reward server its own.
         totalBytes =
             ProgramMemory.idleBytes + roles.reduce(0) { $0 + $1.count * ($1.peakBytes - $1.mappedBytes) }

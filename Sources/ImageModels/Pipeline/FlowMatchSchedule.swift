@@ -101,5 +101,6 @@ public struct FlowMatchSchedule: Sendable, Equatable {
     /// What the transformer is told at a level: T · sigma.
     public func timestep(_ sigma: Float) -> Float { sigma * Float(trainStepCount) }
 
-    private func shifted(_ u: Float) -> Float { Float(shift) * u / (1 + Float(shift - 1) * u) }
+    /// The noise level that the model was trained at where an unshifted schedule has `u`, 0...1.
+    public func shifted(_ u: Float) -> Float { Float(shift) * u / (1 + Float(shift - 1) * u) }
 }

@@ -34,10 +34,10 @@ public protocol PolicyModel: Sendable {
     ///
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     static func textEncoder(_ source: PolicySource) throws -> TextEncoder
-    /// Loads what shows pictures as the model can make them, through its latents and back; always fp32.
+    /// Loads what is between pictures and latents, in both directions; always fp32.
     ///
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
-    static func reconstruction(_ source: PolicySource) throws -> Reconstruction
+    static func autoencoder(_ source: PolicySource) throws -> LatentAutoencoder
 
     // MARK: θ
 
@@ -62,6 +62,8 @@ public protocol PolicyModel: Sendable {
     ///
     /// - Throws: `ModelError` when there are no such levels.
     func sigmas(stepCount: Int) throws -> [Float]
+    /// The noise level at a time in 0...1 of an unshifted schedule: where training draws its levels from.
+    func sigma(at time: Float) -> Float
 
     // MARK: x
 
@@ -99,6 +101,23 @@ public typealias TextEncoder = @Sendable (_ prompt: String) -> Conditioning
 
 /// Pictures [B, H, W, 3] in [0, 1] -> the same through a model's latents.
 public typealias Reconstruction = @Sendable (_ images_BHWC: Tensor) -> Tensor
+
+/// A policy model's autoencoder, fp32.
+public struct LatentAutoencoder: Sendable {
+    /// Pictures [B, H, W, 3] in [0, 1] -> latents [B, C, h, w] as the network expects them: the mean of their distribution.
+    public let encode: @Sendable (_ images_BHWC: Tensor) -> Tensor
+    /// Latents [B, C, h, w] -> pictures [B, H, W, 3] in [0, 1].
+    public let decode: @Sendable (_ latents_BCHW: Tensor) -> Tensor
+
+    /// Both directions.
+    public init(
+        encode: @escaping @Sendable (_ images_BHWC: Tensor) -> Tensor,
+        decode: @escaping @Sendable (_ latents_BCHW: Tensor) -> Tensor
+    ) {
+        self.encode = encode
+        self.decode = decode
+    }
+}
 
 /// A part of a model on disk: what roles compare by digest.
 public struct ModelPart: Sendable {

@@ -100,8 +100,16 @@ public struct PolicySource: Sendable {
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     public func textEncoder() throws -> TextEncoder { try files.model.textEncoder(self) }
 
-    /// Loads what shows pictures as the model can make them.
+    /// Loads what is between pictures and latents.
     ///
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
-    public func reconstruction() throws -> Reconstruction { try files.model.reconstruction(self) }
+    public func autoencoder() throws -> LatentAutoencoder { try files.model.autoencoder(self) }
+
+    /// Loads what shows pictures as the model can make them.
+    ///
+    /// - Throws: as `autoencoder`.
+    public func reconstruction() throws -> Reconstruction {
+        let autoencoder = try autoencoder()
+        return { autoencoder.decode(autoencoder.encode($0)) }
+    }
 }

@@ -51,9 +51,9 @@ struct StableDiffusion3: PolicyModel {
         return { encoder([$0]) }
     }
 
-    static func reconstruction(_ source: PolicySource) throws -> Reconstruction {
+    static func autoencoder(_ source: PolicySource) throws -> LatentAutoencoder {
         let autoencoder = try PipelineFiles(path: source.files.path).autoencoder(engine: source.engine)
-        return { autoencoder.decode(autoencoder.encode($0)) }
+        return LatentAutoencoder(encode: { autoencoder.encode($0) }, decode: { autoencoder.decode($0) })
     }
 
     // MARK: θ
@@ -72,6 +72,8 @@ struct StableDiffusion3: PolicyModel {
     }
 
     func sigmas(stepCount: Int) throws -> [Float] { try pipeline.schedule.sigmas(stepCount: stepCount) }
+
+    func sigma(at time: Float) -> Float { pipeline.schedule.shifted(time) }
 
     // MARK: x
 
@@ -99,12 +101,8 @@ struct StableDiffusion3: PolicyModel {
 }
 
 extension MMDiT {
-    /// v as the method calls it: all samples of a batch at one time.
+    /// v as the method calls it.
     var velocityFunction: VelocityFunction {
-        { latents_BCHW, timestep, conditioning in
-            velocity(
-                latents_BCHW, timesteps: Array(repeating: timestep, count: latents_BCHW.shape[0]),
-                conditioning: conditioning)
-        }
+        { velocity($0, timesteps: $1, conditioning: $2) }
     }
 }

@@ -1,0 +1,81 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension ProcessTests {
+    /// Runs that are moved by something else than an adversarial reward, or set out from something else than the base.
+    @Suite("Algorithms", .optimized, .timeLimit(.minutes(3)))
+    struct AlgorithmRunTests {
+        private static let supervised = [
+            "--set", "supervised.stepsPerEpoch=2", "--set", "supervised.batch=3", "--set", "run.previewPrompts=1",
+        ]
+
+        /// Runs to `epochs`, once in one piece and once in two, which must leave the same bits.
+        private func whole(_ workspace: Workspace, _ settings: [String], cut: Int, epochs: Int) async throws -> RunFiles
+        {
+            let change = settings.flatMap { ["--set", $0] } + Self.supervised
+            for (run, last) in [("whole", epochs), ("cut", cut)] {
+                let finished = try await RunningProcess(
+                    ["train", "settings.yaml", "--run-dir", run, "--set", "run.epochs=\(last)"] + change,
+                    folder: workspace.path, name: run
+                ).finish()
+                #expect(finished.exit == .status(0), "\(finished.errors)\n\(workspace.logs())")
+            }
+            let resumed = try await workspace.run(
+                "train", "--resume", "--run-dir", "cut", "--set", "run.epochs=\(epochs)")
+            #expect(resumed.exit == .status(0), "\(resumed.errors)\n\(workspace.logs())")
+            let (a, b) = (workspace.files("whole"), workspace.files("cut"))
+            #expect(try a.digests(step: epochs) == b.digests(step: epochs))
+            #expect(a.reproducibleMetrics == b.reproducibleMetrics)
+            return a
+        }
+
+        @Test("sft needs neither reward server nor workers, and resumes to the bit")
+        func supervised() async throws {
+            try await withWorkspace { workspace in
+                let run = try await whole(workspace, ["algorithm=sft", "reward.weights.texture=0"], cut: 1, epochs: 3)
+                let logs = try FileManager.default.contentsOfDirectory(atPath: run.path + "/logs")
+                #expect(!logs.contains { $0.hasPrefix("worker") || $0.hasPrefix("reward-server") }, "\(logs)")
+                #expect(run.metrics.count == 3)
+                for line in run.reproducibleMetrics {
+                    #expect((line["policy.supervisedLoss"] ?? 0) > 0 && (line["policy.gradientNorm"] ?? 0) > 0)
+                    #expect(!line.keys.contains { $0.hasPrefix("reward.") || $0.hasPrefix("discriminator.") })
+                }
+                #expect(FileManager.default.fileExists(atPath: run.snapshot(3) + "/adapter/adapter_model.safetensors"))
+                let report = try String(contentsOfFile: run.path + "/report.html", encoding: .utf8)
+                #expect(report.contains("Supervised loss"))
+            }
+        }
+
+        @Test("a supervised start comes before the rollouts, and a run resumes at its end to the bit")
+        func start() async throws {
+            try await withWorkspace { workspace in
+                let run = try await whole(workspace, ["policy.start=sft(3)"], cut: 2, epochs: 4)
+                let metrics = run.reproducibleMetrics
+                #expect(metrics.map { $0["policy.supervisedLoss"] != nil } == [true, true, false, false])
+                #expect(metrics.map { $0["reward.mean"] != nil } == [false, false, true, true])
+                #expect(metrics.map { $0["policyVersion"] } == [1, 2, 3, 4])
+                #expect(try run.ledger(step: 4)["trained"] == 4)
+                let counts = try run.document("checkpoints/step-000004/policy.json")
+                // Two updates in each epoch of rollouts: the supervised steps' are forgotten.
+                #expect(counts["optimizerUpdates"] as? Int == 4, "\(counts)")
+            }
+        }
+
+        @Test("flow-grpo follows a reward that nothing trains")
+        func frozen() async throws {
+            try await withWorkspace { workspace in
+                let finished = try await workspace.run(
+                    "train", "settings.yaml", "--run-dir", "run", "--set", "run.epochs=2", "--set",
+                    "algorithm=flow-grpo", "--set", "reward.weights.texture=0", "--set",
+                    "reward.weights.image_similarity=1")
+                #expect(finished.exit == .status(0), "\(finished.errors)\n\(workspace.logs())")
+                for line in workspace.files("run").reproducibleMetrics {
+                    #expect(line["trainsDiscriminator"] == 0 && line["trainsPolicy"] == 1)
+                    #expect(line["reward.image_similarity"] != nil)
+                    #expect(!line.keys.contains { $0.hasPrefix("discriminator.") })
+                }
+            }
+        }
+    }
+}
