@@ -128,7 +128,8 @@ final class TrainingRun {
             do {
                 let method = settings.method.policy
                 _ = try Epoch(
-                    checkpoint.record.epoch, deviation: method.advantageStandardDeviation, patches: method.patchCredit
+                    checkpoint.record.epoch, deviation: method.advantageStandardDeviation, patches: method.patchCredit,
+                    decoupledBy: settings.method.decoupledWeights
                 ).run(at: &site, schedule: &schedule)
             } catch is LearnerSite.Interruption {
                 snapshotBeforeLeaving(&checkpoint)
