@@ -4,7 +4,11 @@
 /// rewards of the epoch (`global`) or of the prompt's (`group`). Computed in double precision; nothing is kept from one epoch to
 /// the next; the same A serves every window step.
 ///
+/// Decoupled, each component k of the reward has an A of its own, and A_i = Σ_k w_k A_ik / (std + 1e-4), the deviation being that
+/// of these sums over the epoch: what one component says is not drowned by the spread of another. The sums' mean is 0 already.
+///
 /// - Source: paper eq. 1; Adv-GRPO@8287f90 `stat_tracking.py`. Difference: groups are told apart by identity, not by decoded text.
+///   Decoupled: GDPO, arXiv 2601.05242.
 public struct Advantages: Sendable, Equatable {
     /// One list a group, members in order; not clamped.
     public let values: [[Double]]
@@ -12,7 +16,7 @@ public struct Advantages: Sendable, Equatable {
     public let rewardMean: Double, rewardDeviation: Double
     /// Mean of the groups' own deviations.
     public let meanGroupDeviation: Double
-    /// Share of groups whose rewards are all equal: nothing can be learned from them.
+    /// Share of groups whose rewards are all equal, decoupled those of every component: nothing can be learned from them.
     public let zeroDeviationRatio: Double
     /// Of every token; nil where an image has one advantage.
     public private(set) var tokens: TokenAdvantages?
@@ -23,19 +27,52 @@ public struct Advantages: Sendable, Equatable {
     /// - Parameters:
     ///   - rewards: one list a group; no group is empty.
     ///   - scope: whose deviation divides.
-    public init(rewards: [[Float]], deviation scope: DeviationScope) {
+    ///   - components: decoupled, each with its weight, as `rewards`; nil normalises their weighted sum, `rewards`.
+    public init(
+        rewards: [[Float]], deviation scope: DeviationScope,
+        decoupled components: [(weight: Double, rewards: [[Float]])]? = nil
+    ) {
         precondition(!rewards.isEmpty && rewards.allSatisfy { !$0.isEmpty }, "advantages: an empty group")
         let groups = rewards.map { $0.map(Double.init) }
         let all = Moments(groups.flatMap { $0 })
         let perGroup = groups.map(Moments.init)
-        values = zip(groups, perGroup).map { group, moments in
-            let deviation = scope == .global ? all.deviation : moments.deviation
-            return group.map { ($0 - moments.mean) / (deviation + Self.epsilon) }
-        }
+        let parts = components.map { $0.map { (weight: $0.weight, groups: $0.rewards.map { $0.map(Double.init) }) } }
+        precondition(
+            parts.map { !$0.isEmpty && $0.allSatisfy { $0.groups.map(\.count) == groups.map(\.count) } } ?? true,
+            "advantages: no component, or one of other groups")
+        values =
+            parts.map { Self.decoupled($0, scope) } ?? Self.normalized(groups, perGroup, all.deviation, scope)
         rewardMean = all.mean
         rewardDeviation = all.deviation
         meanGroupDeviation = Moments(perGroup.map(\.deviation)).mean
-        zeroDeviationRatio = Double(groups.count { Set($0).count == 1 }) / Double(groups.count)
+        let equal = groups.indices.count { index in
+            (parts?.map { $0.groups[index] } ?? [groups[index]]).allSatisfy { Set($0).count == 1 }
+        }
+        zeroDeviationRatio = Double(equal) / Double(groups.count)
+    }
+
+    private static func normalized(
+        _ groups: [[Double]], _ perGroup: [Moments], _ all: Double, _ scope: DeviationScope
+    ) -> [[Double]] {
+        zip(groups, perGroup).map { group, moments in
+            let deviation = scope == .global ? all : moments.deviation
+            return group.map { ($0 - moments.mean) / (deviation + epsilon) }
+        }
+    }
+
+    private static func decoupled(
+        _ parts: [(weight: Double, groups: [[Double]])], _ scope: DeviationScope
+    ) -> [[Double]] {
+        let advantages = parts.map { _, groups in
+            normalized(groups, groups.map(Moments.init), Moments(groups.flatMap { $0 }).deviation, scope)
+        }
+        let sums = parts[0].groups.indices.map { group in
+            parts[0].groups[group].indices.map { member in
+                zip(parts, advantages).reduce(0) { $0 + $1.0.weight * $1.1[group][member] }
+            }
+        }
+        let deviation = Moments(sums.flatMap { $0 }).deviation
+        return sums.map { $0.map { $0 / (deviation + epsilon) } }
     }
 
     /// Of scored groups: of their images, or of these images' tokens.
@@ -43,9 +80,26 @@ public struct Advantages: Sendable, Equatable {
     /// - Parameters:
     ///   - scope: whose deviation divides.
     ///   - credit: how tokens are credited; nil where an image has one advantage.
-    /// - Precondition: with `credit` every group has reward maps and log-probabilities of tokens, all of one grid.
-    public init(groups: [ScoredGroup], deviation scope: DeviationScope, patches credit: PatchCredit?) {
-        self.init(rewards: groups.map(\.rewards), deviation: scope)
+    ///   - weights: of the components, by name, where these are decoupled; else nil.
+    /// - Precondition: with `credit` every group has reward maps and log-probabilities of tokens, all of one grid; with
+    ///   `weights` every group has these components.
+    public init(
+        groups: [ScoredGroup], deviation scope: DeviationScope, patches credit: PatchCredit?,
+        decoupledBy weights: [String: Double]? = nil
+    ) {
+        self.init(
+            rewards: groups.map(\.rewards), deviation: scope,
+            decoupled: weights?.sorted { $0.key < $1.key }.map { name, weight in
+                (
+                    weight,
+                    groups.map { group in
+                        guard let values = group.components[name] else {
+                            preconditionFailure("advantages: group \(group.group) without component \(name)")
+                        }
+                        return values
+                    }
+                )
+            })
         guard let credit else { return }
         let maps = groups.compactMap(\.maps)
         let grids = groups.compactMap(\.trajectory.tokens)

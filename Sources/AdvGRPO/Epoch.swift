@@ -6,19 +6,23 @@ public struct Epoch: Sendable {
     public let number: Int
     private let deviation: DeviationScope
     private let patches: PatchCredit?
+    private let weights: [String: Double]?
     private let supervisedSteps: Range<Int>?
 
     /// - Parameters:
     ///   - number: from 0.
     ///   - deviation: what advantages are divided by.
     ///   - patches: how tokens are credited; nil where an image has one advantage.
+    ///   - weights: of the reward's components where these are decoupled (`MethodSettings.decoupledWeights`).
     ///   - supervisedSteps: what it does instead of all else; nil where it rolls out.
     public init(
-        _ number: Int, deviation: DeviationScope, patches: PatchCredit? = nil, supervisedSteps: Range<Int>? = nil
+        _ number: Int, deviation: DeviationScope, patches: PatchCredit? = nil,
+        decoupledBy weights: [String: Double]? = nil, supervisedSteps: Range<Int>? = nil
     ) {
         self.number = number
         self.deviation = deviation
         self.patches = patches
+        self.weights = weights
         self.supervisedSteps = supervisedSteps
     }
 
@@ -26,7 +30,7 @@ public struct Epoch: Sendable {
     public init(_ number: Int, of method: MethodSettings) {
         self.init(
             number, deviation: method.policy.advantageStandardDeviation, patches: method.policy.patchCredit,
-            supervisedSteps: method.supervisedSteps(ofEpoch: number))
+            decoupledBy: method.decoupledWeights, supervisedSteps: method.supervisedSteps(ofEpoch: number))
     }
 
     /// Runs the epoch. When it throws, the schedule is as before, and so is a site that is a value.
@@ -59,7 +63,7 @@ public struct Epoch: Sendable {
         try next.overlapNext(plan)
 
         // A_i = (r_i - mean of the prompt) / (std + 1e-4): each image against its siblings (eq. 1), or each of its patches.
-        let advantages = Advantages(groups: groups, deviation: deviation, patches: patches)
+        let advantages = Advantages(groups: groups, deviation: deviation, patches: patches, decoupledBy: weights)
 
         // max(-A ρ, -A clip(ρ)) over the window's steps, ρ = exp(ℓ_θ - ℓ_old); AdamW; average (eq. 2, 3, 5).
         let updates = plan.trainsPolicy ? try next.updatePolicy(groups, advantages) : []

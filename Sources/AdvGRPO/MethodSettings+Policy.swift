@@ -20,6 +20,8 @@ public struct PolicySettings: Codable, Sendable, Equatable {
     public var advantageClip = 5.0
     /// Over which rewards the advantage's standard deviation is taken.
     public var advantageStandardDeviation = DeviationScope.global
+    /// What is normalised: the reward's weighted sum, or each of its components.
+    public var advantageNormalization = AdvantageNormalization.sum
     /// What has an advantage of its own.
     public var advantage = AdvantageKind.image
     /// Weight of a patch's own advantage beside the image's; 1 unless `advantage` is `both`.
@@ -78,6 +80,11 @@ public struct PolicySettings: Codable, Sendable, Equatable {
             "advantageStandardDeviation", \.advantageStandardDeviation,
             "Rewards whose deviation scales the advantage: all of the epoch or the group's own.",
             source: "method 1.9, 1.16"),
+        .choice(
+            "advantageNormalization", \.advantageNormalization,
+            "What advantages are made of: the weighted sum of the rewards, or each reward's own advantage, weighted, added up and "
+                + "divided by the deviation of all (GDPO), so that none is drowned by another's spread.",
+            source: "arXiv 2601.05242"),
         .choice(
             "advantage", \.advantage,
             "What has an advantage of its own: an image, each of its patches (a token of the transformer), or both, added up. "
@@ -140,7 +147,32 @@ public struct PolicySettings: Codable, Sendable, Equatable {
                     message: "smooths reward maps, which policy.advantage image does not read; use 0, or patch or both")
             )
         }
+        if advantage != .image && advantageNormalization == .decoupled {
+            violations.append(
+                .init(
+                    path: "advantageNormalization",
+                    message:
+                        "decoupled gives an image one advantage, and policy.advantage \(advantage.rawValue) gives its "
+                        + "patches their own, by maps of the weighted sum; use sum, or image"))
+        }
         return violations
+    }
+}
+
+/// What advantages are made of.
+public enum AdvantageNormalization: String, Codable, Sendable, CaseIterable {
+    /// The weighted sum of the rewards.
+    case sum
+    /// Each reward by itself, then their weighted sum (GDPO).
+    case decoupled
+}
+
+extension MethodSettings {
+    /// Weights of all rewards by name where advantages are decoupled; else nil.
+    public var decoupledWeights: [String: Double]? {
+        guard policy.advantageNormalization == .decoupled else { return nil }
+        let own = reward.weights.active.map { ($0.rawValue, reward.weights[$0]) }
+        return Dictionary(uniqueKeysWithValues: own + activeRewardProcesses.map { ($0.name, $0.process.weight) })
     }
 }
 

@@ -19,6 +19,8 @@ public struct MethodSettings: Codable, Sendable, Equatable {
     public var supervised = SupervisedSettings()
     /// Which of the two learns in which epoch.
     public var schedule: ScheduleSettings
+    /// Rewards of one's own, by the names that settings give them.
+    public var rewardProcesses: [String: RewardProcess] = [:]
 
     /// The settings of a preset.
     public init(fidelity: Fidelity = .fixed) {
@@ -49,10 +51,11 @@ public struct MethodSettings: Codable, Sendable, Equatable {
         + PolicySettings.keys.nested(under: "policy", \.policy)
         + SupervisedSettings.keys.nested(under: "supervised", \.supervised)
         + ScheduleSettings.keys.nested(under: "schedule", \.schedule)
+        + processKeys
 
     /// Every violation: values out of range, or where there are none, combinations that make no sense.
     public func validate() -> [SettingViolation] {
-        let outOfRange = Self.keys.violations(in: self)
+        let outOfRange = Self.keys.violations(in: self) + processViolations()
         guard outOfRange.isEmpty else { return outOfRange }
         return rollout.combinationViolations().map { $0.nested(under: "rollout") }
             + reward.combinationViolations().map { $0.nested(under: "reward") }
@@ -96,7 +99,7 @@ public struct MethodSettings: Codable, Sendable, Equatable {
         guard policy.advantage != .image else { return [] }
         let active = reward.weights.active
         let names = { (rows: [RewardComponent]) in rows.map(\.rawValue).joined(separator: ", ") }
-        if active.allSatisfy({ $0.maps == nil }) {
+        if active.allSatisfy({ $0.maps == nil }), activeRewardProcesses.allSatisfy({ !$0.process.maps }) {
             return [
                 .init(
                     path: "policy.advantage",

@@ -25,17 +25,21 @@ public struct ScoredGroup: Sendable {
     public let trajectory: Trajectory
     /// One a member.
     public let rewards: [Float]
+    /// What the rewards are sums of, by name, one a member.
+    public let components: [String: [Float]]
     /// Where in the images the rewards come from; nil where an image has one advantage.
     public let maps: RewardMaps?
 
     /// - Precondition: one reward a member, and one map where there are maps.
     public init(
-        group: GroupID, prompt: PromptConditioning, trajectory: Trajectory, rewards: [Float], maps: RewardMaps? = nil
+        group: GroupID, prompt: PromptConditioning, trajectory: Trajectory, rewards: [Float],
+        components: [String: [Float]] = [:], maps: RewardMaps? = nil
     ) {
         precondition(rewards.count == trajectory.memberCount, "group \(group): \(rewards.count) rewards")
         precondition(
             maps.map { $0.values.count == rewards.count } ?? true,
             "group \(group): \(maps?.values.count ?? 0) reward maps")
+        self.components = components
         self.maps = maps
         self.group = group
         self.prompt = prompt

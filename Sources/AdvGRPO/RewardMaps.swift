@@ -71,6 +71,19 @@ public struct RewardMaps: Sendable, Equatable {
         return RewardMaps(grid: grid, values: values.map { across.alongRows(down.alongColumns($0, of: grid.columns)) })
     }
 
+    /// The maps, each moved by one number so that its mean is the given one: the image's reward.
+    ///
+    /// - Precondition: one mean a map.
+    public func moved(toMeans means: [Float]) -> RewardMaps {
+        precondition(means.count == values.count, "reward maps: \(means.count) means of \(values.count)")
+        return RewardMaps(
+            grid: grid,
+            values: zip(values, means).map { map, mean in
+                let shift = Double(mean) - Moments(map).mean
+                return map.map { $0 + shift }
+            })
+    }
+
     /// Σ weight · maps, on a grid as fine as the finest.
     ///
     /// - Precondition: at least one part; all of the same images.

@@ -19,6 +19,9 @@ public struct SettingDescription: Sendable, Equatable {
         case choices([String])
     }
 
+    /// In paths: stands for a name of one's own, any.
+    public static let anyName = "NAME"
+
     /// Dotted path from the root of the settings file, for example `rollout.window.size`.
     public var path: String
     /// The accepted YAML type.

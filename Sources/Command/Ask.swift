@@ -179,7 +179,7 @@ struct Keygen: ParsableCommand {
         abstract: "Make CURVE keys, a pair for the servers and one for every role.")
 
     @Option(
-        help: "Folder for server.key, learner.key, worker.key, relay.key, operator.key, a .pub of each, and allowed.",
+        help: "Folder for server.key, a key for each role from learner.key to reward.key, a .pub of each, and allowed.",
         transform: expandingHome)
     var out: String
 

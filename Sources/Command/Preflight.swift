@@ -1,10 +1,12 @@
 import AdvGRPO
 import Configuration
 import Datasets
+import Foundation
 import ImageModels
 import Logging
 import MethodModels
 import Processes
+import RewardServer
 import TensorCore
 import Transport
 
@@ -45,6 +47,25 @@ enum Preflight {
     static func notePromptCuts(_ prompts: [String], model: String) throws {
         if let cuts = PromptCuts(prompts, readers: try PolicyFiles(path: model).promptReaders()) {
             note("warning: \(cuts.warning)")
+        }
+    }
+
+    /// Makes sure that the processes of rewards of one's own can be asked; warns of those that are not there yet.
+    ///
+    /// - Throws: `TransportError` naming an endpoint or a key.
+    static func checkRewardProcesses(_ settings: Settings) throws {
+        guard !settings.method.activeRewardProcesses.isEmpty else { return }
+        let loop = try SocketLoop()
+        defer { loop.shutdownBlocking() }
+        var missing = try RewardProcessPeer.all(settings, on: loop)
+        let end = ContinuousClock.now + .seconds(2)
+        while true {
+            missing = try missing.filter { try !$0.isConnected() }
+            if missing.isEmpty || ContinuousClock.now > end { break }
+            Thread.sleep(forTimeInterval: 0.02)
+        }
+        for peer in missing {
+            note("warning: \(peer.place) is not there; start it, as no group can be scored without it")
         }
     }
 

@@ -120,6 +120,7 @@ struct RewardServerCommand: AsyncParsableCommand {
         // A supervisor has looked already.
         if !Lifeline.isSupervised {
             try await onThread("references") { try Preflight.checkReferences(settings, evaluates: false) }
+            try await onThread("reward processes") { try Preflight.checkRewardProcesses(settings) }
         }
         try RunDirectory.createFolders(path: role.runDir)
         try Logs.bootstrap(file: role.runDir + "/logs/reward-server.log")
@@ -129,11 +130,11 @@ struct RewardServerCommand: AsyncParsableCommand {
             let logger = Logger(label: "reward-server")
             let journal = try RequestJournal(
                 path: RequestJournal.path(of: "reward-server", logsFolder: role.runDir + "/logs"))
-            let server = try RewardServer(
-                settings: settings, engine: try settings.engine.engine(), shutdown: shutdown,
-                journal: journal, logger: logger)
             let loop = try SocketLoop()
             defer { loop.shutdownBlocking() }
+            let server = try RewardServer(
+                settings: settings, engine: try settings.engine.engine(), loop: loop, shutdown: shutdown,
+                journal: journal, logger: logger)
             let options = try ServerOptions(
                 keys: settings.cluster.keys, insecure: settings.cluster.insecure, logger: logger)
             let socket = try Server(endpoint, on: loop, options: options, handler: server.router.handle)

@@ -49,6 +49,7 @@ struct Train: AsyncParsableCommand {
         try settings.checkPaths(file: file)
         try await onThread("references") { try Preflight.checkReferences(settings, evaluates: true) }
         try await onThread("prompts") { try Preflight.notePromptCuts(settings) }
+        try await onThread("reward processes") { try Preflight.checkRewardProcesses(settings) }
         try await onThread("plan") { try Preflight.checkMemory(settings) }
         try await beginning(runDirectory) {
             try await supervise(settings, file: file, overrides: overrides, runDirectory: runDirectory)

@@ -27,7 +27,7 @@ public struct RunContract: Sendable, Equatable {
         memberCount = method.rollout.groupSize
         groupsPerEpoch = method.rollout.groupsPerEpoch
         imageSide = method.rollout.resolution
-        components = Set(method.reward.weights.active.map(\.rawValue))
+        components = Set(method.rewardNames)
         creditsPatches = method.policy.patchCredit != nil
         let learns = method.discriminator.train && method.reward.weights.active.contains(where: \.isAdversarial)
         trainingSteps = learns ? method.discriminator.stepsPerTraining : 0

@@ -41,8 +41,8 @@ extension Settings {
         let tree = self.tree()
         var text = ""
         var open: [Substring] = []
-        for key in Self.keys {
-            let path = key.description.path.split(separator: ".")
+        for path in Self.paths(in: tree) {
+            let path = path.split(separator: ".")
             let groups = Array(path.dropLast())
             let shared = zip(open, groups).prefix { $0 == $1 }.count
             for depth in shared..<groups.count {
@@ -65,6 +65,7 @@ extension Settings {
         common.seed = seed
         common.precision = precision
         common.method = method
+        common.method.rewardProcesses = method.rewardProcesses.mapValues(\.ofMethod)
         return SHA256.hexadecimal(of: common.resolved())
     }
 
@@ -103,9 +104,35 @@ extension Settings {
     /// The paths of the keys on which two settings differ, in documentation order.
     public func differingKeys(from other: Settings) -> [String] {
         let (mine, theirs) = (tree(), other.tree())
-        return Self.keys.map(\.description.path).filter { path in
+        let paths = Self.paths(in: mine)
+        return (paths + Self.paths(in: theirs).filter { !paths.contains($0) }).filter { path in
             let parts = path.split(separator: ".")
             return mine[parts] != theirs[parts]
         }
+    }
+
+    /// The paths of all keys in documentation order, with every name of one's own that a tree has.
+    static func paths(in tree: SettingValue) -> [String] {
+        var paths: [String] = []
+        var named: [Substring] = []
+        for path in keys.map(\.description.path) {
+            let parts = path.split(separator: ".")
+            guard let place = parts.firstIndex(of: Substring(SettingDescription.anyName)) else {
+                paths.append(path)
+                continue
+            }
+            // Keys of one name stay together, whatever other names there are.
+            let group = Array(parts[..<place])
+            if group == named { continue }
+            named = group
+            guard case .mapping(let entries)? = tree[group] else { continue }
+            let prefix = group.joined(separator: ".") + "."
+            let open = prefix + SettingDescription.anyName + "."
+            for name in entries.keys.sorted() {
+                paths += keys.map(\.description.path).filter { $0.hasPrefix(open) }
+                    .map { prefix + name + $0.dropFirst(prefix.count + SettingDescription.anyName.count) }
+            }
+        }
+        return paths
     }
 }

@@ -3,7 +3,11 @@ internal import AdvGRPO
 extension Settings {
     /// The text of docs/settings.md: every key with type, unit, accepted values, preset defaults, meaning and source.
     public static func documentation() -> String {
-        let presets = Fidelity.allCases.map { Settings(fidelity: $0).tree() }
+        let presets = Fidelity.allCases.map { fidelity in
+            var settings = Settings(fidelity: fidelity)
+            settings.method.rewardProcesses[SettingDescription.anyName] = RewardProcess()
+            return settings.tree()
+        }
         var text = """
             # Settings
 

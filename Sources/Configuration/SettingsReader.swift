@@ -8,6 +8,8 @@ struct SettingsReader {
     private var entries: [(path: String, value: SettingValue, origin: SettingsError.Problem.Origin)] = []
     private let descriptions: [String: SettingDescription]
     private let groups: Set<String>
+    /// Groups whose keys are names of one's own.
+    private let namingGroups: Set<String>
 
     init() {
         let keys = Settings.keys.map(\.description)
@@ -17,6 +19,20 @@ struct SettingsReader {
                 let parts = key.path.split(separator: ".")
                 return (1..<max(1, parts.count)).map { parts.prefix($0).joined(separator: ".") }
             })
+        let ending = "." + SettingDescription.anyName
+        namingGroups = Set(groups.filter { $0.hasSuffix(ending) }.map { String($0.dropLast(ending.count)) })
+    }
+
+    /// A path as it is declared, where every name of one's own is `NAME`, and that name.
+    private func declared(_ path: String) -> (path: String, name: String?) {
+        for group in namingGroups where path.hasPrefix(group + ".") {
+            let rest = path.dropFirst(group.count + 1)
+            let name = rest.prefix { $0 != "." }
+            if !name.isEmpty {
+                return ("\(group).\(SettingDescription.anyName)\(rest.dropFirst(name.count))", String(name))
+            }
+        }
+        return (path, nil)
     }
 
     /// Reads the file's text.
@@ -57,7 +73,12 @@ struct SettingsReader {
         }
         let preset = Settings(fidelity: fidelity)
         var tree = preset.tree()
-        for entry in entries { tree[entry.path.split(separator: ".")] = entry.value }
+        for entry in entries {
+            let path = entry.path.split(separator: ".")
+            // A name without keys is there, and takes nothing from what it has elsewhere.
+            if case .mapping = entry.value, tree[path] != nil { continue }
+            tree[path] = entry.value
+        }
         do {
             let settings = try JSONDecoder().decode(Settings.self, from: JSONEncoder().encode(tree))
             for violation in settings.validate() {
@@ -90,7 +111,8 @@ struct SettingsReader {
 
     private mutating func collect(entry path: String, _ node: YAMLNode.Content, at place: SettingsError.Problem.Origin)
     {
-        if let description = descriptions[path] {
+        let (declared, name) = declared(path)
+        if let description = descriptions[declared] {
             guard var value = SettingValue(node, as: description.kind) else {
                 problems.append(
                     .init(
@@ -107,7 +129,8 @@ struct SettingsReader {
                 }
             }
             entries.append((path, value, place))
-        } else if groups.contains(path) {
+        } else if groups.contains(declared) {
+            if name != nil { entries.append((path, .mapping([:]), place)) }
             if case .mapping = node {
                 collect(node, path: path, isOverride: place == .override)
             } else if !node.isNull {
@@ -115,20 +138,27 @@ struct SettingsReader {
                     .init(origin: place, path: path, message: "must hold keys, not \(node.shortDescription)"))
             }
         } else {
-            let nearest = Spelling.nearest(to: path, among: descriptions.keys.sorted() + groups.sorted())
-            let hint = nearest.map { "did you mean \($0)?" } ?? known(beside: path)
+            let nearest = Spelling.nearest(to: declared, among: descriptions.keys.sorted() + groups.sorted())
+            let hint = nearest.map { "did you mean \(named($0, name))?" } ?? known(beside: declared, name)
             problems.append(.init(origin: place, path: path, message: "is not a setting; \(hint)"))
         }
     }
 
-    /// The keys of the group that a path is in, or where they are listed.
-    private func known(beside path: String) -> String {
+    /// A declared path with a name for `NAME`, where there is one.
+    private func named(_ path: String, _ name: String?) -> String {
+        guard let name else { return path }
+        return path.split(separator: ".").map { $0 == SettingDescription.anyName ? name : String($0) }
+            .joined(separator: ".")
+    }
+
+    /// The keys of the group that a declared path is in, or where they are listed.
+    private func known(beside path: String, _ name: String?) -> String {
         let group = path.split(separator: ".").dropLast().joined(separator: ".")
         guard groups.contains(group) else { return "docs/settings.md lists all keys" }
         let names = Settings.keys.map(\.description.path).filter { $0.hasPrefix(group + ".") }
             .map { String($0.dropFirst(group.count + 1).prefix { $0 != "." }) }
         let once = names.enumerated().filter { names.firstIndex(of: $0.element) == $0.offset }.map(\.element)
-        return "\(group) has \(once.joined(separator: ", "))"
+        return "\(named(group, name)) has \(once.joined(separator: ", "))"
     }
 }
 

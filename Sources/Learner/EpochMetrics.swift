@@ -58,8 +58,8 @@ extension EpochReport {
             ) { $0.step.advantages?.zeroDeviationRatio },
             Metric(
                 family: "reward.NAME", unit: "score",
-                "mean of a component, one of the names below `reward.weights`, before its weight; only components with "
-                    + "a weight"
+                "mean of a component, one of the names below `reward.weights` or `rewardProcesses`, before its weight; only "
+                    + "components with a weight"
             ) { $0.componentMeans },
         ])
 

@@ -66,7 +66,7 @@ struct PolicyTrainer {
                 stepIndices: result.stepIndices.int32s.map(Int.init),
                 latents: try result.latents.tensor(on: policy.engine),
                 logProbabilities: try result.logProbabilities.tensor(on: policy.engine)),
-            rewards: result.rewards.floats,
+            rewards: result.rewards.floats, components: result.components.mapValues(\.floats),
             maps: result.maps.map {
                 RewardMaps(grid: PatchGrid(rows: $0.shape[1], columns: $0.shape[2]), floats: $0.floats)
             })

@@ -50,6 +50,27 @@ public enum ClusterSecurity {
         return .curve(
             server: try KeyFiles.publicKey(path: folder + "/server.pub"), own: try KeyFiles.pair(secretPath: secret))
     }
+
+    /// What the reward server shows to a process that gives a reward of one's own, and the key that this one must have: none
+    /// when `folder` is empty.
+    ///
+    /// The process's key is that of the allow-list's line `KEY NAME reward`, NAME being the reward's; of the line `KEY reward
+    /// reward`, as `generate` writes it, when no line has that name.
+    ///
+    /// - Throws: `TransportError` naming the key file or the allow-list.
+    public static func rewardProcess(_ name: String, keys folder: String) throws(TransportError) -> ClientSecurity {
+        guard !folder.isEmpty else { return .none }
+        let known = try KeyFiles.allowList(path: folder + "/allowed").keys(of: .rewardProcess)
+        let own = known.filter { $0.name == name }
+        let keys = own.isEmpty ? known.filter { $0.name == Role.rewardProcess.keyName } : own
+        guard keys.count == 1 else {
+            throw TransportError(
+                .invalidKey,
+                "\(folder)/allowed has \(keys.isEmpty ? "no key" : "\(keys.count) keys") of reward process \(name)",
+                remedy: "have one line KEY \(name) reward, with the key of the process's .pub file")
+        }
+        return .curve(server: keys[0].key, own: try KeyFiles.pair(secretPath: folder + "/server.key"))
+    }
 }
 
 extension ServerOptions {

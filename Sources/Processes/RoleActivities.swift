@@ -12,6 +12,8 @@ public enum RewardServerActivity: String, RoleActivity {
     case training
     /// Gives or takes its state.
     case state
+    /// Waits for rewards of one's own.
+    case rewardProcesses
 
     public var meaning: String {
         switch self {
@@ -20,6 +22,7 @@ public enum RewardServerActivity: String, RoleActivity {
         case .scoring: "scores images"
         case .training: "trains the discriminator, or measures it for the schedule"
         case .state: "gives its state for a snapshot, or takes one"
+        case .rewardProcesses: "has nothing to compute, and waits for the answers of reward processes"
         }
     }
 }

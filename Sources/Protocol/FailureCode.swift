@@ -69,6 +69,8 @@ public struct FailureCode: RawRepresentable, Sendable, Hashable, Codable, Custom
     public static let wrongBytes = FailureCode(rawValue: "wrongBytes")
     /// A relay could not fetch what it was asked for.
     public static let upstream = FailureCode(rawValue: "upstream")
+    /// A reward process did not answer in time, or not with the group's rewards.
+    public static let rewardProcess = FailureCode(rawValue: "rewardProcess")
 }
 
 extension FailureCode: CaseIterable {
@@ -106,5 +108,6 @@ extension FailureCode: CaseIterable {
         (.staleVersion, "weights that are not published any more; ask for a lease first"),
         (.wrongBytes, "bytes without the digest or the length that they should have"),
         (.upstream, "a relay could not fetch what it was asked for"),
+        (.rewardProcess, "a reward process, which is named, did not answer in time or not with the group's rewards"),
     ]
 }

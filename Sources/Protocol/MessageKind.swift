@@ -31,6 +31,8 @@ public enum MessageKind: UInt16, Sendable, Hashable, CaseIterable {
     case pieces = 30
     case epochOpening = 31
     case epochOpened = 32
+    case rewardRequest = 33
+    case rewards = 34
 }
 
 extension MessageKind {

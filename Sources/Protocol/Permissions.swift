@@ -25,6 +25,7 @@ public struct Permission: Sendable, Equatable {
         Permission(kind: .manifestRequest, senders: [.rolloutWorker, .relay], receivers: [.learner, .relay]),
         Permission(kind: .piecesRequest, senders: [.rolloutWorker, .relay], receivers: [.learner, .relay]),
         Permission(kind: .epochOpening, senders: [.learner], receivers: [.rewardServer]),
+        Permission(kind: .rewardRequest, senders: [.rewardServer], receivers: [.rewardProcess]),
     ]
 
     /// The roles that ask.
@@ -51,10 +52,11 @@ public struct Permission: Sendable, Equatable {
 }
 
 extension Role {
-    /// The roles that have keys of their own, by their names in allow-lists and of key files. A reward server asks
-    /// nobody.
+    /// The roles that have keys of their own, by their names in allow-lists and of key files. A reward server shows the
+    /// servers' key to reward processes; those ask nobody, and are known by theirs.
     public static let keyNames: [(name: String, role: Role)] = [
         ("learner", .learner), ("worker", .rolloutWorker), ("operator", .operator), ("relay", .relay),
+        ("reward", .rewardProcess),
     ]
 
     /// The role of a name in an allow-list, or nil.

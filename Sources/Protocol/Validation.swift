@@ -123,10 +123,14 @@ enum Check {
         return payload
     }
 
-    /// No element is infinite or not a number.
-    static func finite(_ payload: TensorPayload, _ name: String) throws(WireError) {
-        if let position = payload.floats.firstIndex(where: { !$0.isFinite }) {
-            throw WireError(.invalidValue, "tensor \(name) holds \(payload.floats[position]) at element \(position)")
+    /// No element is infinite or not a number, or larger than a limit, either way.
+    static func finite(
+        _ payload: TensorPayload, _ name: String, atMost limit: Float = .greatestFiniteMagnitude
+    ) throws(WireError) {
+        if let position = payload.floats.firstIndex(where: { !(abs($0) <= limit) }) {
+            let expected = limit < .greatestFiniteMagnitude ? ", expected \(limit) at most, either way" : ""
+            throw WireError(
+                .invalidValue, "tensor \(name) holds \(payload.floats[position]) at element \(position)" + expected)
         }
     }
 

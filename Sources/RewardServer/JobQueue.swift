@@ -6,8 +6,8 @@ import Transport
 struct Job: Sendable {
     /// Who waits for an answer.
     let request: Request
-    /// Makes the answer.
-    let work: @Sendable (inout CurrentDiscriminator) throws -> any WireMessage
+    /// Makes the answer; nil where it comes later, from elsewhere.
+    let work: @Sendable (inout CurrentDiscriminator) throws -> (any WireMessage)?
 }
 
 /// Requests that need the compute thread: every peer's in order of arrival, the peers in turn, so that one with many does not

@@ -8,18 +8,19 @@ public import Processes
 public import Protocol
 import Synchronization
 public import TensorCore
-import Transport
+public import Transport
 
 /// Scores generated images with the discriminator and trains it when told.
 ///
 ///     consumes: images from workers, orders and states from the learner
 ///     produces: rewards under one discriminator version, new versions, its state
-///     waits for: requests
+///     waits for: requests; the processes of rewards of one's own
 ///     freed by: the shutdown signal
 ///
 /// Hello, health and the opening of an epoch are answered at once; everything else is compared with the run as it arrives
-/// and goes through one queue to one compute thread, which alone holds the discriminator. It keeps no files but what
-/// ended it: what must survive is fetched into the learner's snapshots.
+/// and goes through one queue to one compute thread, which alone holds the discriminator; rewards of one's own are asked for
+/// meanwhile, and added when they come. It keeps no files but what ended it: what must survive is fetched into the learner's
+/// snapshots.
 public final class RewardServer: Sendable {
     /// What other threads may know of the compute thread's state, and the epoch that is open.
     struct View: Sendable {
@@ -31,6 +32,8 @@ public final class RewardServer: Sendable {
         var scoredGroups = 0
         var trainings = 0
         var failures = 0
+        /// Scores that lack only the rewards of others.
+        var incomplete = 0
         var activity = "waiting for the learner"
     }
 
@@ -45,20 +48,26 @@ public final class RewardServer: Sendable {
     private let logger: Logger
     private let journal: RequestJournal?
     private let scorer: Scorer
+    private let processes: RewardProcesses
 
     /// Loads the backbone and checks the references.
     ///
     /// - Parameters:
     ///   - settings: of the run.
     ///   - engine: what computes.
+    ///   - loop: on which the processes of rewards of one's own are asked.
     ///   - shutdown: the signal that ends it.
     ///   - journal: of what ended the reward server before.
     ///   - logger: of this process.
-    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation`, `RuntimeError` naming the file
-    ///   or key.
+    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation`, `RuntimeError`, `TransportError` naming
+    ///   the file, key or endpoint.
     public init(
-        settings: Settings, engine: any Engine, shutdown: ShutdownSignal, journal: RequestJournal? = nil, logger: Logger
+        settings: Settings, engine: any Engine, loop: SocketLoop, shutdown: ShutdownSignal,
+        journal: RequestJournal? = nil, logger: Logger
     ) throws {
+        processes = RewardProcesses(
+            try RewardProcessPeer.all(settings, on: loop), creditsPatches: settings.method.policy.patchCredit != nil,
+            logger: logger)
         self.shutdown = shutdown
         self.journal = journal
         self.logger = logger
@@ -81,7 +90,10 @@ public final class RewardServer: Sendable {
                 Route(EpochOpening.self) { [self] in try open($0) },
                 Route(ScoreRequest.self) { [self] score, request in
                     try admission.check(score, in: view.withLock { $0.epoch })
-                    try queue(request, .scoring, "scoring group \(score.group)") { [self] in try scored(score, &$0) }
+                    let others = processes.ask(score, RequestFingerprint(of: request.message))
+                    try queue(request, .scoring, "scoring group \(score.group)") { [self] in
+                        try scored(score, &$0, others, request)
+                    }
                 },
                 Route(DiscriminatorTraining.self) { [self] order, request in
                     try admission.check(order, in: view.withLock { $0.epoch })
@@ -104,43 +116,60 @@ public final class RewardServer: Sendable {
     /// - Parameter onJoin: called when a learner has made this server part of its run.
     public func run(onJoin: @escaping @Sendable (RunID) -> Void) {
         joining.withLock { $0 = onJoin }
-        defer { queue.close(Self.ending(shutdown.reason ?? shutdown.drainReason ?? "")) }
+        defer {
+            queue.close(ending)
+            processes.close()
+        }
         var discriminator = CurrentDiscriminator(scorer: scorer)
         clock.enter(.idle)
         while !shutdown.isRequested {
             guard let job = queue.next(limit: .milliseconds(200)) else {
-                if shutdown.isDraining { return }
+                if shutdown.isDraining, view.withLock({ $0.incomplete == 0 }) { return }
+                rest()
                 continue
             }
             if job.request.isExpired { continue }
             let failure = job.request.answering {
                 let answer = try recorded(job.request) { try job.work(&discriminator) }
-                job.request.reply(answer)
+                if let answer { job.request.reply(answer) }
             }
-            if let failure {
-                view.withLock { $0.failures += 1 }
-                logger.warning("\(job.request.kind): \(failure)")
-            }
-            view.withLock { $0.activity = "waiting for requests" }
-            clock.enter(.idle)
+            note(failure, of: job.request)
+            rest()
         }
     }
 
+    /// Has nothing to compute.
+    private func rest() {
+        let waits = processes.waits
+        view.withLock {
+            $0.activity = "waiting for " + (waits.isEmpty ? "requests" : waits.joined(separator: ", "))
+        }
+        clock.enter(waits.isEmpty ? .idle : .rewardProcesses)
+    }
+
+    private func note(_ failure: Failure?, of request: Request) {
+        guard let failure else { return }
+        view.withLock { $0.failures += 1 }
+        logger.warning("\(request.kind): \(failure)")
+    }
+
     /// Works for a request, unless it ended this role before.
-    private func recorded(_ request: Request, _ work: () throws -> any WireMessage) throws -> any WireMessage {
+    private func recorded(_ request: Request, _ work: () throws -> (any WireMessage)?) throws -> (any WireMessage)? {
         guard let journal else { return try work() }
         return try journal.during(RequestFingerprint(of: request.message), at: .work, work)
     }
 
-    private static func ending(_ reason: String) -> Failure {
-        Failure(code: .busy, message: "the reward server is about to end: \(reason)", remedy: "ask its successor")
+    private var ending: Failure {
+        let reason = shutdown.reason ?? shutdown.drainReason ?? ""
+        return Failure(
+            code: .busy, message: "the reward server is about to end: \(reason)", remedy: "ask its successor")
     }
 
     private func queue(
         _ request: Request, _ activity: RewardServerActivity, _ description: String,
-        _ work: @escaping @Sendable (inout CurrentDiscriminator) throws -> any WireMessage
+        _ work: @escaping @Sendable (inout CurrentDiscriminator) throws -> (any WireMessage)?
     ) throws(Failure) {
-        if let reason = shutdown.drainReason { throw Self.ending(reason) }
+        if shutdown.isDraining { throw ending }
         queue.add(
             Job(request: request) { [view, clock] discriminator in
                 view.withLock { $0.activity = description }
@@ -156,18 +185,37 @@ public final class RewardServer: Sendable {
             guard view.version != nil else { throw Failure.noDiscriminator }
             view.epoch = epoch
         }
+        processes.forget()
         return EpochOpened()
     }
 
     // MARK: On the compute thread
 
-    private func scored(_ score: ScoreRequest, _ discriminator: inout CurrentDiscriminator) throws -> Scores {
+    /// - Returns: nil where others' rewards are still to come: the request is answered then.
+    private func scored(
+        _ score: ScoreRequest, _ discriminator: inout CurrentDiscriminator, _ others: RewardProcesses.Answers?,
+        _ request: Request
+    ) throws -> Scores? {
         let scores = try discriminator.score(score)
         view.withLock {
             $0.scoredGroups += 1
             $0.scoredImages += scores.rewards.elementCount
         }
-        return scores
+        guard let others else { return scores }
+        view.withLock { $0.incomplete += 1 }
+        Task { [self] in
+            let answers = await others.result
+            let failure = request.answering {
+                do {
+                    request.reply(scores.adding(try answers.get()))
+                } catch is CancellationError {
+                    throw ending
+                }
+            }
+            note(failure, of: request)
+            view.withLock { $0.incomplete -= 1 }
+        }
+        return nil
     }
 
     private func trained(_ order: DiscriminatorTraining, _ discriminator: inout CurrentDiscriminator) throws
@@ -215,7 +263,7 @@ public final class RewardServer: Sendable {
             counters: [
                 "imagesScored": Double(view.scoredImages), "groupsScored": Double(view.scoredGroups),
                 "trainings": Double(view.trainings), "failures": Double(view.failures),
-            ],
+            ].merging(processes.counters) { own, _ in own },
             detail: .object((view.report?.figures ?? [:]).mapValues { $0.map { .number($0) } ?? .null }))
     }
 }

@@ -1,3 +1,4 @@
+import AdvGRPO
 import Processes
 import Protocol
 import Transport
@@ -7,13 +8,17 @@ struct LeaseLost: Error {}
 
 /// Has a group's images scored.
 struct GroupScorer {
-    /// How long a group waits for its scores.
-    static let patience = Duration.seconds(120)
+    /// How long a group waits for its scores: two minutes beside what a reward of one's own may take.
+    static func patience(_ method: MethodSettings) -> Duration {
+        .seconds(120 + (method.activeRewardProcesses.map(\.process.patience).max() ?? 0))
+    }
     /// When a reward server that has none yet is asked again.
     static let pause = Duration.milliseconds(100)
 
     /// Of the reward server.
     let client: Client
+    /// How long a group waits for its scores.
+    let patience: Duration
     let shutdown: ShutdownSignal
 
     /// The scores of a group. Blocks the calling thread.
@@ -28,7 +33,7 @@ struct GroupScorer {
         let request = ScoreRequest(
             group: lease.group, prompt: lease.prompt, discriminatorVersion: lease.discriminatorVersion,
             images: group.images)
-        let end = ContinuousClock.now + Self.patience
+        let end = ContinuousClock.now + patience
         while true {
             do {
                 return try client.requestBlocking(request, deadline: max(.seconds(1), end - .now))

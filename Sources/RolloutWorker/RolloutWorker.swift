@@ -55,6 +55,7 @@ public final class RolloutWorker: Sendable {
     private let sampler: GroupSampler
     private let reporter: WorkerReporter
     private let contract: RunContract
+    private let scorePatience: Duration
     private let journal: RequestJournal?
     private let shutdown: ShutdownSignal
     private let logger: Logger
@@ -78,6 +79,7 @@ public final class RolloutWorker: Sendable {
         reporter = WorkerReporter(name: name, learner: peers.learner)
         self.peers = peers
         contract = RunContract(settings.method)
+        scorePatience = GroupScorer.patience(settings.method)
         self.journal = journal
         self.shutdown = shutdown
         self.logger = logger
@@ -209,9 +211,8 @@ public final class RolloutWorker: Sendable {
         let sampled = try sampler.sample(lease, with: try weights.sampling())
         reporter.enter(.scoring, group: lease.group)
         let begin = ContinuousClock.now
-        let scores = try GroupScorer(client: peers.rewardServer, shutdown: shutdown).score(sampled, of: lease) {
-            reporter.hasLost(lease.group)
-        }
+        let scorer = GroupScorer(client: peers.rewardServer, patience: scorePatience, shutdown: shutdown)
+        let scores = try scorer.score(sampled, of: lease) { reporter.hasLost(lease.group) }
         try contract.check(scores)
         var seconds = sampled.seconds
         seconds["score"] = (ContinuousClock.now - begin).seconds

@@ -43,6 +43,16 @@ public final class Client: Sendable {
 
     deinit { close() }
 
+    /// Whether a server is connected now; with keys, one that has the right one.
+    ///
+    /// - Throws: `closed`.
+    public func isConnected() throws(TransportError) -> Bool {
+        let coreID = coreID
+        return try loop.perform { (thread) throws(TransportError) in
+            thread.participant(coreID, as: ClientCore.self)?.isConnected ?? false
+        }
+    }
+
     /// Makes all further requests belong to a run.
     public func join(_ runID: RunID) { state.withLock { $0.runID = runID } }
 

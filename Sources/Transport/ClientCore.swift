@@ -155,7 +155,7 @@ final class ClientCore: LoopParticipant {
 
     /// Whether what is sent goes over a living connection and not into a queue: `unsent` is the queue. Within a process there are
     /// no reports, and no connections that could be lost.
-    private var isConnected: Bool {
+    var isConnected: Bool {
         if case .inproc = endpoint.address { return true }
         return monitor.state == .connected
     }

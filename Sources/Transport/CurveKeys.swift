@@ -104,6 +104,11 @@ public struct CurveAllowList: Sendable, Equatable {
     /// The role of an owner.
     public func role(of name: String) -> Role? { roles[name] }
 
+    /// The keys of a role, each with its owner's name.
+    public func keys(of role: Role) -> [(key: CurveKey, name: String)] {
+        owners.filter { $0.value.role == role }.map { ($0.key, $0.value.name) }
+    }
+
     /// Number of keys.
     public var count: Int { owners.count }
 

@@ -169,6 +169,8 @@ enum Readers {
         case .pieces: Pieces.self
         case .epochOpening: EpochOpening.self
         case .epochOpened: EpochOpened.self
+        case .rewardRequest: RewardRequest.self
+        case .rewards: Rewards.self
         }
     }
 

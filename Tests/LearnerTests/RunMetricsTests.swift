@@ -75,6 +75,17 @@ struct RunMetricsTests {
         #expect(RunMetrics.description(of: "nonsense") == nil)
     }
 
+    @Test("a reward of one's own cannot have the name of another figure")
+    func ownNames() {
+        for metric in Self.all where metric.name.hasPrefix("reward.") && metric.name != "reward.NAME" {
+            var method = MethodSettings()
+            var process = RewardProcess()
+            process.endpoint = "ipc:///p"
+            method.rewardProcesses = [String(metric.name.dropFirst("reward.".count)): process]
+            #expect(!method.validate().isEmpty, "\(metric.name)")
+        }
+    }
+
     @Test("the policy's figures are absent where it did not learn")
     func absent() {
         #expect(report(updates: 0).values.keys.allSatisfy { !$0.hasPrefix("policy.") })

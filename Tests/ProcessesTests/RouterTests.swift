@@ -42,7 +42,11 @@ struct RouterTests {
             chunk: TensorChunk(tensors: TensorSet())),
         HealthRequest(), StatusRequest(), StopRequest(drain: false, reason: "test"),
         ManifestRequest(manifest: ManifestDigest(bytes: zeros)),
-        PiecesRequest(pieces: [PieceDigest(bytes: [UInt8](repeating: 0, count: 16))]), EpochOpening(epoch: 0),
+        PiecesRequest(pieces: [PieceDigest(bytes: [UInt8](repeating: 0, count: 16))]),
+        EpochOpening(epoch: 0),
+        RewardRequest(
+            reward: "r", group: group, prompt: "p", wantsMaps: false,
+            images: TensorPayload(uint8s: [0, 0, 0], shape: [1, 1, 1, 3])),
     ]
 
     /// Handlers of every kind, which say that they were reached.

@@ -9,7 +9,7 @@ struct PermissionTests {
     /// How the document calls the roles.
     private static let words: [Role: String] = [
         .learner: "learner", .rewardServer: "reward server", .rolloutWorker: "worker", .relay: "relay",
-        .operator: "operator",
+        .operator: "operator", .rewardProcess: "reward process",
     ]
 
     /// Rows of the document's table: `| kind | sender, sender | receiver, receiver |`.
@@ -69,14 +69,19 @@ struct PermissionTests {
             ])
     }
 
-    @Test("replies are nobody's to send as requests, and a reward server asks nobody")
+    @Test(
+        "replies are nobody's to send as requests; a reward server asks reward processes alone, and those ask nobody"
+    )
     func replies() {
-        for kind in [MessageKind.scores, .failure, .welcome, .pieces, .health] {
+        for kind in [MessageKind.scores, .rewards, .failure, .welcome, .pieces, .health] {
             #expect(!Permission.table.contains { $0.kind == kind })
         }
-        #expect(!Permission.table.contains { $0.senders.contains(.rewardServer) })
+        #expect(
+            Permission.table.filter { $0.senders.contains(.rewardServer) }.map(\.kind) == [.rewardRequest]
+        )
+        #expect(!Permission.table.contains { $0.senders.contains(.rewardProcess) })
         #expect(Role.rewardServer.keyName == nil)
-        #expect(Role.keyNames.map(\.name) == ["learner", "worker", "operator", "relay"])
+        #expect(Role.keyNames.map(\.name) == ["learner", "worker", "operator", "relay", "reward"])
         for (name, role) in Role.keyNames { #expect(Role(keyName: name) == role && role.keyName == name) }
     }
 }

@@ -218,6 +218,57 @@ struct RuleTests {
         }
     }
 
+    @Test("a reward process answers for every image of the group that it was asked for, and with numbers")
+    func rewardProcesses() {
+        var nameless = sampleRewardRequest
+        nameless.reward = ""
+        refused(nameless)
+        refused(
+            RewardRequest(
+                reward: "r", group: group, prompt: "a", wantsMaps: false, images: counting([1, 2, 2, 3])))
+        for values in [
+            TensorPayload(floats: [0, .nan]), TensorPayload(floats: [0, -2e12]), TensorPayload(int32s: [1, 2]),
+            counting([2, 1]), counting([0]),
+        ] {
+            refused(Rewards(group: group, values: values))
+        }
+        for maps in [
+            counting([3, 1, 1]), counting([2, 2]),
+            TensorPayload(floats: [0, .infinity], shape: [2, 1, 1]),
+        ] {
+            refused(Rewards(group: group, values: counting([2]), maps: maps))
+        }
+        var stray = Rewards(group: group, values: counting([2]))
+        stray.tensors["rewards"] = counting([2])
+        refused(stray)
+
+        func check(_ rewards: Rewards, wantsMaps: Bool = true) -> String? {
+            var request = sampleRewardRequest
+            request.wantsMaps = wantsMaps
+            do throws(WireError) {
+                try rewards.check(answers: request)
+                return nil
+            } catch {
+                return error.description
+            }
+        }
+        let values = counting([2])
+        #expect(check(Rewards(group: group, values: values, maps: counting([2, 2, 2]))) == nil)
+        #expect(check(Rewards(group: group, values: values), wantsMaps: false) == nil)
+        #expect(
+            check(Rewards(group: group, values: values))
+                == "tensor maps is missing, and wantsMaps is true")
+        #expect(
+            check(Rewards(group: group, values: values, maps: counting([2, 3, 2])))
+                == "tensor maps is F32 [2, 3, 2], expected at most 2 x 2 places, the images' pixels")
+        #expect(
+            check(Rewards(group: group, values: counting([3]), maps: counting([3, 1, 1])))
+                == "tensor values is F32 [3], expected F32 [2], one an image")
+        #expect(
+            check(Rewards(group: GroupID(epoch: 12, index: 4), values: values), wantsMaps: false)
+                == "group is 12/4, expected 12/3")
+    }
+
     @Test("figures by name are few, named plainly and as the sender's, and finite or absent")
     func figures() {
         func trained(_ metrics: [String: Double?], realMean: Double = 0, auc: Double = 0) -> DiscriminatorTrained {

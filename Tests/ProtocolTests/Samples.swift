@@ -29,6 +29,10 @@ let sampleResult = GroupResult(
         stepIndices: TensorPayload(int32s: [1, 2])),
     sampleScores, seconds: ["denoise": 1.5, "score": 0.25])
 
+let sampleRewardRequest = RewardRequest(
+    reward: "redness", group: group, prompt: "a fox", wantsMaps: true,
+    images: TensorPayload(uint8s: (0..<24).map { $0 }, shape: [2, 2, 2, 3]))
+
 /// Six bytes in pieces of four, and an empty tensor.
 let sampleManifest: WeightsManifest = {
     let last = PieceDigest(bytes: [UInt8](repeating: 1, count: 16))
@@ -111,6 +115,8 @@ let samples: [(name: String, message: any WireMessage)] = [
         "discriminatorRestored",
         DiscriminatorRestored(version: DiscriminatorVersion(rawValue: 5), models: ["rewardBackbone": "0f"])
     ),
+    ("rewardRequest", sampleRewardRequest),
+    ("rewards", Rewards(group: group, values: counting([2]), maps: counting([2, 1, 2]))),
     ("epochOpening", EpochOpening(epoch: 12)),
     ("epochOpened", EpochOpened()),
     ("healthRequest", HealthRequest()),

@@ -27,10 +27,11 @@ final class RewardBench {
 
     init(_ settings: Settings, journal: RequestJournal? = nil) throws {
         self.settings = settings
-        server = try RewardServer(
-            settings: settings, engine: OpenBLASEngine.shared, shutdown: shutdown, journal: journal,
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let loop = try SocketLoop()
+        server = try RewardServer(
+            settings: settings, engine: OpenBLASEngine.shared, loop: loop, shutdown: shutdown,
+            journal: journal,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let socket = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: server.router.handle)
         (self.loop, self.socket) = (loop, socket)
         func client(_ role: Role) throws -> Client {

@@ -31,8 +31,10 @@ struct PythonTests {
     @Test("the page shows the file that is run")
     func documented() throws {
         let page = try String(contentsOf: docs.appending(path: "protocol.md"), encoding: .utf8)
-        let example = try String(contentsOf: docs.appending(path: "examples/health.py"), encoding: .utf8)
-        #expect(page.contains("```python\n\(example)```\n"))
+        for name in ["health.py", "reward.py"] {
+            let example = try String(contentsOf: docs.appending(path: "examples/" + name), encoding: .utf8)
+            #expect(page.contains("```python\n\(example)```\n"), "\(name)")
+        }
     }
 
     @Test("it asks a server for its health", .enabled(if: python != nil, "needs pyzmq and safetensors"))

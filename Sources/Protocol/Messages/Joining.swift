@@ -7,6 +7,8 @@ public enum Role: String, Sendable, Hashable, Codable, CaseIterable {
     case relay
     /// A person or a script: asks, never works.
     case `operator`
+    /// Gives a reward of one's own: answers the reward server, asks nobody.
+    case rewardProcess
 }
 
 /// A process and the machine it runs on.

@@ -51,7 +51,8 @@ struct DocumentKnowledge: Sendable {
         let fixtures = FileManager.default.enumerator(atPath: Repository.fixtures)?.compactMap { $0 as? String } ?? []
         var (words, code) = (Self.words(in: fixtures.joined(separator: "/")), "")
         let folders = ["Sources", "Tests", "Models", "deploy", "dev", "tools", ".ci"]
-        for name in folders.flatMap(Document.files(below:)) + ["Package.swift", "Makefile", "docs/examples/health.py"] {
+        let files = ["Package.swift", "Makefile", "docs/examples/health.py", "docs/examples/reward.py"]
+        for name in folders.flatMap(Document.files(below:)) + files {
             words.formUnion(Self.words(in: name))
             guard !name.hasSuffix(".md"), var text = try? Document.text(name) else { continue }
             if [".swift", ".c", ".h"].contains(where: { name.hasSuffix($0) }) { text = Self.withoutComments(text) }
