@@ -25,6 +25,8 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
     public var patchLossWeight = 0.3
     /// Generated groups kept from earlier epochs to train on; 0 keeps none.
     public var replayCapacity = 0
+    /// Augmented views of every image that `dino_projected` trains on; 0 trains it on the images themselves.
+    public var augmentedViews = 2
     /// Format of the head's arithmetic.
     public var precision = NumericPrecision.fp32
     /// What must be true before the policy moves.
@@ -79,6 +81,11 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
         .integer(
             "replayCapacity", \.replayCapacity, 0...1_000_000, unit: "groups",
             "Generated groups kept from earlier epochs to train on; 0 keeps none.", source: "released: none"),
+        .integer(
+            "augmentedViews", \.augmentedViews, 0...64, unit: "views",
+            "Augmented views (colour, shift, grey square) of every reference and generated image, of which `dino_projected` "
+                + "draws one in each step; each costs a pass of the backbone and the memory of its features. 0: the images "
+                + "themselves.", source: "arXiv 2006.10738; number: measured"),
         .choice("precision", \.precision, "Format of the head's arithmetic.", source: "method 1.6, 4.13"),
         .number(
             "warmUp.minimumAUC", \.warmUp.minimumAUC, .halfOpen(0, 1),

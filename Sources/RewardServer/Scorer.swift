@@ -57,8 +57,16 @@ public struct Scorer: Sendable {
                 folder: settings.modelFolder(of: .pickScoreAdversarial),
                 layerCount: settings.method.discriminator.tunedLayers, engine: engine, dtype: settings.precision.dtype,
                 chunks: chunks) : nil
+        // Only runs whose discriminator is told the prompt load text encoders.
+        let prompt =
+            settings.method.reward.weights.active.contains { $0.reads.contains(.embedding) }
+            ? try PooledPrompts(
+                PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+                embeddings: settings.data.embeddings) : nil
         func networks(_ lanes: Lanes) -> FrozenNetworks {
-            FrozenNetworks(backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes))
+            FrozenNetworks(
+                backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes),
+                prompt: prompt.map { prompt in { prompt($0) } })
         }
         self.networks = networks(lanes)
         referenceNetworks = networks(Lanes(count: 1))
@@ -77,7 +85,7 @@ public struct Scorer: Sendable {
         }
         untrained = try Discriminator(
             reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape,
-            encoder: tunable?.encoder, seed: seed, engine: engine)
+            encoder: tunable?.encoder, promptWidth: prompt?.width, seed: seed, engine: engine)
     }
 
     /// Scores of the active frozen rewards.

@@ -26,7 +26,9 @@ extension Discriminator {
             tensors[name + centreSuffix] = concatenated(
                 (0..<table.count).map { _ in mean.reshaped(1, -1) }, axis: 0)
         }
-        return FeatureTable(tensors)
+        let relative = FeatureTable(tensors)
+        guard purpose == .training else { return relative }
+        return addingViews(to: relative, of: images_BHWC, prompt: prompt, networks: networks)
     }
 
     /// Features of images generated from one prompt.
@@ -65,6 +67,13 @@ extension Discriminator {
             trunk: readsPairs ? networks.trunk?(images_BHWC, prompt) : nil)
         var tensors: [String: Tensor] = readsClassToken ? ["class": present(features.backbone).classToken_BD] : [:]
         for head in heads { tensors.merge(head.extract(features)) { first, _ in first } }
+        if heads.contains(where: \.readsPrompt) {
+            guard let pooled = networks.prompt?(prompt) else {
+                preconditionFailure("a head that reads the prompt got none")
+            }
+            tensors[promptFeature] = concatenated(
+                [Tensor](repeating: pooled.reshaped(1, -1), count: images_BHWC.shape[0]), axis: 0)
+        }
         return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
     }
 
@@ -107,3 +116,6 @@ extension Discriminator {
 }
 
 let centreSuffix = ".centre"
+
+/// The prompt's pooled embedding, a row an image, fp32 [B, P].
+let promptFeature = "prompt"

@@ -8,12 +8,14 @@ public struct Discriminator: Sendable {
     public internal(set) var version: Int
     /// Trained weights of all heads, fp32, named `COMPONENT.NAME`.
     public internal(set) var parameters: Parameters
-    /// Fitted constants, named `COMPONENT.mean` and `COMPONENT.inverseDeviation`.
+    /// Constants: fitted ones, named `COMPONENT.mean` and `COMPONENT.inverseDeviation`, and those that heads follow their
+    /// weights with.
     public internal(set) var constants: Parameters
 
     let heads: [any DiscriminatorHead]
     let rewardWeights: RewardWeights
     private let dtype: DType
+    let seed: UInt64
 
     /// The untrained version 0.
     ///
@@ -24,22 +26,30 @@ public struct Discriminator: Sendable {
     ///   - discriminator: heads and their training.
     ///   - backbone: width and depth of what the heads read.
     ///   - encoder: what `pickscore_adversarial` tunes; needed where its weight is above 0.
+    ///   - promptWidth: length of a prompt's pooled embedding; needed where a component reads it.
     ///   - seed: of the run; it draws the heads.
     ///   - engine: what computes.
     /// - Throws: `SettingViolation` for a block the backbone does not have.
     public init(
         reward: RewardSettings, discriminator: DiscriminatorSettings, backbone: BackboneShape,
-        encoder: TunedEncoder? = nil, seed: UInt64, engine: any Engine
+        encoder: TunedEncoder? = nil, promptWidth: Int? = nil, seed: UInt64, engine: any Engine
     ) throws(SettingViolation) {
         var heads: [any DiscriminatorHead] = []
-        let request = HeadRequest(reward: reward, discriminator: discriminator, backbone: backbone, encoder: encoder)
+        let request = HeadRequest(
+            reward: reward, discriminator: discriminator, backbone: backbone, encoder: encoder, promptWidth: promptWidth
+        )
         for case .head(let make) in reward.weights.active.map(\.origin) { heads.append(try make(request)) }
         self.heads = heads
         rewardWeights = reward.weights
         dtype = discriminator.precision == .bf16 ? .bfloat16 : .float32
+        self.seed = seed
         version = 0
         parameters = Self.initialParameters(heads, seed: seed, engine: engine)
         constants = Self.initialConstants(heads, engine: engine)
+        for head in heads {
+            let own = head.initialConstants(weights(head, parameters).own, seed: seed)
+            constants = constants.merging(own.renamed { head.prefix + $0 })
+        }
     }
 
     private static func initialParameters(_ heads: [any DiscriminatorHead], seed: UInt64, engine: any Engine)
@@ -91,6 +101,14 @@ public struct Discriminator: Sendable {
 
     func weights(_ head: any DiscriminatorHead, _ parameters: Parameters) -> HeadWeights {
         HeadWeights(parameters: parameters, constants: constants, prefix: head.prefix, dtype: dtype)
+    }
+
+    /// What heads follow their weights with, before a step.
+    mutating func followWeights() {
+        for head in heads {
+            let own = head.constants(before: weights(head, parameters))
+            constants = constants.merging(own.renamed { head.prefix + $0 })
+        }
     }
 
     /// Fits the constants of standardising heads: the middle of both classes' means and the root of their mean variance.

@@ -6,6 +6,7 @@ extension DiscriminatorTrainer {
     mutating func update(
         _ batch: DiscriminatorBatch, _ references: ReferenceImages, step: Int, _ lanes: Lanes
     ) throws -> (loss: Double, gradientNorm: Double, separation: Separation) {
+        discriminator.followWeights()
         let leaves = discriminator.parameters.tracked()
         let version = discriminator.version
         var parts: [HeadStep] = []
@@ -44,9 +45,10 @@ extension DiscriminatorTrainer {
             PatchDraws((0..<count).map { Philox(seed: seed, purpose: .patches, version, $0, 1 + 2 * step + side) })
         }
         let (realDraws, fakeDraws) = (draws(real.count, 0), draws(batch.fake.count, 1))
+        let (shownReal, shownFake) = (real.withViews(drawnBy: realDraws), batch.fake.withViews(drawnBy: fakeDraws))
         let losses = heads.map { head in
             head.loss(
-                real: real, fake: batch.fake, weights: discriminator.weights(head, leaves), realDraws: realDraws,
+                real: shownReal, fake: shownFake, weights: discriminator.weights(head, leaves), realDraws: realDraws,
                 fakeDraws: fakeDraws)
         }
         let loss = losses.dropFirst().reduce(losses[0].loss) { $0 + $1.loss }

@@ -54,11 +54,16 @@ public struct FrozenNetworks: Sendable {
     public let backbone: BackboneFunction
     /// The dual encoder up to its trained layers; nil where no component reads it.
     public let trunk: TrunkFunction?
+    /// The policy's text encoders: a prompt -> its pooled embedding, fp32 [P]; nil where no component reads it.
+    public let prompt: (@Sendable (String) -> Tensor)?
 
-    /// Both networks.
-    public init(backbone: @escaping BackboneFunction, trunk: TrunkFunction? = nil) {
+    /// All networks.
+    public init(
+        backbone: @escaping BackboneFunction, trunk: TrunkFunction? = nil, prompt: (@Sendable (String) -> Tensor)? = nil
+    ) {
         self.backbone = backbone
         self.trunk = trunk
+        self.prompt = prompt
     }
 }
 
