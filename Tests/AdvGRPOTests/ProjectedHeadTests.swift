@@ -235,9 +235,8 @@ struct ProjectedHeadTests {
             return discriminator.scores(table, draws: PatchDraws([]))[.projected] ?? []
         }
         #expect(scores("short") != scores("a longer one") && scores("short") == scores("short"))
-        let unasked = FrozenNetworks(backbone: networks.backbone) { _ in
-            preconditionFailure("no head reads the prompt")
-        }
+        let unasked = FrozenNetworks(
+            backbone: networks.backbone, prompt: { _ in preconditionFailure("no head reads the prompt") })
         let other = try Discriminator(
             reward: settings(views: 2, component: .multilayer).reward,
             discriminator: settings(views: 2, component: .multilayer).discriminator,
@@ -250,18 +249,20 @@ struct ProjectedHeadTests {
     @Test("blocks are the settings' or the ends of the backbone's quarters; one that is not there is refused by name")
     func blocks() throws {
         func names(_ layers: [Int], depth: Int) throws -> Set<String> {
-            var settings = settings(views: 0)
+            var settings = self.settings(views: 0)
             settings.reward.projectedLayers = layers
             let discriminator = try Discriminator(
                 reward: settings.reward, discriminator: settings.discriminator,
                 backbone: BackboneShape(width: 6, depth: depth), promptWidth: 5, seed: 3, engine: engine)
             return Set(discriminator.heads.flatMap { $0.blocks ?? [] }.map(String.init))
         }
-        #expect(try names([], depth: 12) == ["2", "5", "8", "11"] && names([], depth: 6) == ["0", "2", "3", "5"])
-        #expect(try names([], depth: 1) == ["0"] && names([], depth: 2) == ["0", "1"])
+        #expect(try names([], depth: 12) == ["2", "5", "8", "11"])
+        #expect(try names([], depth: 6) == ["0", "2", "3", "5"])
+        #expect(try names([], depth: 1) == ["0"])
+        #expect(try names([], depth: 2) == ["0", "1"])
         #expect(try names([0, -1], depth: 12) == ["0", "11"])
         #expect(throws: SettingViolation.self) { _ = try names([12], depth: 12) }
-        var settings = settings(views: 65)
+        var settings = self.settings(views: 65)
         #expect(settings.validate().map(\.path) == ["discriminator.augmentedViews"])
         settings.discriminator.augmentedViews = 0
         settings.policy.advantage = .patch

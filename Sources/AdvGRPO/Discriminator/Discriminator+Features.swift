@@ -60,13 +60,17 @@ extension Discriminator {
     func features(
         of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks
     ) -> FeatureTable {
-        let blocks = Set(heads.compactMap(\.blocks).joined()).sorted()
+        // What a trained backbone gives is computed when it is needed.
+        let reading = tuned == nil ? heads : heads.filter { $0.blocks == nil }
+        let blocks = Set(reading.compactMap(\.blocks).joined()).sorted()
+        let readsFrozen = readsClassToken || reading.contains { $0.blocks != nil }
         let features = FrozenFeatures(
             images_BHWC: images_BHWC,
-            backbone: readsBackbone ? networks.backbone(images_BHWC, blocks, purpose) : nil,
+            backbone: readsFrozen ? networks.backbone(images_BHWC, blocks, purpose) : nil,
             trunk: readsPairs ? networks.trunk?(images_BHWC, prompt) : nil)
         var tensors: [String: Tensor] = readsClassToken ? ["class": present(features.backbone).classToken_BD] : [:]
-        for head in heads { tensors.merge(head.extract(features)) { first, _ in first } }
+        for head in reading { tensors.merge(head.extract(features)) { first, _ in first } }
+        tensors.merge(frozenStates(of: images_BHWC, purpose: purpose, networks: networks)) { first, _ in first }
         if heads.contains(where: \.readsPrompt) {
             guard let pooled = networks.prompt?(prompt) else {
                 preconditionFailure("a head that reads the prompt got none")
@@ -86,9 +90,10 @@ extension Discriminator {
         of images_BHWC: Tensor, table: FeatureTable, networks: FrozenNetworks, attribution: Attribution
     ) -> [RewardComponent: RewardMaps] {
         var maps: [RewardComponent: RewardMaps] = [:]
+        let table = withBackbone(table, lanes: attribution.lanes)
         for head in heads {
             let images = MappedImages(
-                images_BHWC: images_BHWC, table: table, read: Self.reader(networks, blocks: head.blocks),
+                images_BHWC: images_BHWC, table: table, read: reader(networks, blocks: head.blocks),
                 attribution: attribution)
             maps[head.component] = head.maps(images, weights: weights(head, parameters))
         }

@@ -2,9 +2,9 @@ import TensorCore
 
 /// Augmented views of images, for heads that train on them.
 ///
-/// Networks under the heads are frozen and features are kept, so an image is not augmented anew in every step: it has
-/// some views, drawn once, and a step draws one of them. A view costs one pass of the backbone and one more row of features; an image of the
-/// references has the same views all run long, and is drawn with any image of the other class.
+/// Features are kept, so an image is not augmented anew in every step: it has some views, drawn once, and a step draws one of
+/// them. A view costs one pass of the backbone and one more row of features; a reference has the same views all run long. Where
+/// the backbone is trained as well, all heads that read it see the view.
 extension Discriminator {
     /// A table with the views of its images beside what it has: `FEATURE.views` [B, K, ...]. The table itself where no head
     /// trains on views.
@@ -20,9 +20,13 @@ extension Discriminator {
         for head in heads where head.viewCount > 0 {
             guard let blocks = head.blocks else { continue }
             let views = self.views(of: images_BHWC, prompt: prompt, count: head.viewCount)
-            let features = FrozenFeatures(
-                images_BHWC: views, backbone: networks.backbone(views, blocks, .training), trunk: nil)
-            for (name, tensor) in head.extract(features) {
+            let read =
+                tuned == nil
+                ? head.extract(
+                    FrozenFeatures(
+                        images_BHWC: views, backbone: networks.backbone(views, blocks, .training), trunk: nil))
+                : frozenStates(of: views, purpose: .training, networks: networks)
+            for (name, tensor) in read {
                 let B = images_BHWC.shape[0]
                 tensors[name + viewSuffix] = tensor.detached.converted(to: .float32)
                     .reshaped([B, head.viewCount] + tensor.shape.dropFirst())
@@ -35,6 +39,8 @@ extension Discriminator {
     private func views(of images_BHWC: Tensor, prompt: String, count: Int) -> Tensor {
         let (B, H, W) = (images_BHWC.shape[0], images_BHWC.shape[1], images_BHWC.shape[2])
         let engine = images_BHWC.engine
+        // Values of the images and of their views.
+        engine.passing(4 * images_BHWC.count * (1 + count))
         guard engine.computes else { return engine.zeros([B * count, H, W, 3]) }
         let (values, size) = (images_BHWC.values, H * W * 3)
         let name = Int(checksum(prompt))

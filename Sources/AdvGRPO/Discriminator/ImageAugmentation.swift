@@ -40,17 +40,6 @@ struct ImageAugmentation: Sendable {
         square = (first(5, height), first(6, width))
     }
 
-    init(
-        brightness: Float, saturation: Float, contrast: Float, shift: (rows: Int, columns: Int),
-        square: (row: Int, column: Int)
-    ) {
-        self.brightness = brightness
-        self.saturation = saturation
-        self.contrast = contrast
-        self.shift = shift
-        self.square = square
-    }
-
     /// An eighth, rounded.
     private static func largestShift(_ length: Int) -> Int { (length + 4) / 8 }
 
