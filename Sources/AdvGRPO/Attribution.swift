@@ -12,7 +12,7 @@ public import TensorCore
 public struct Attribution: Sendable {
     /// Images whose gradients are computed at once.
     public let chunks: Chunks
-    private let lanes: Lanes
+    let lanes: Lanes
 
     /// - Parameter lanes: pieces of a group run on them.
     public init(chunks: Chunks, lanes: Lanes) {

@@ -25,6 +25,16 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
     public var patchLossWeight = 0.3
     /// Generated groups kept from earlier epochs to train on; 0 keeps none.
     public var replayCapacity = 0
+    /// Augmented views of every image that `dino_projected` trains on; 0 trains it on the images themselves.
+    public var augmentedViews = 2
+    /// What of the backbone learns with the heads that read it.
+    public var backbone = BackboneTraining.frozen
+    /// Last blocks of the backbone that learn where `backbone` is `last`.
+    public var backboneBlocks = 2
+    /// Rank of the adapter where `backbone` is `lora`.
+    public var backboneRank = 8
+    /// Learning rate of Adam for the backbone.
+    public var backboneLearningRate = 1e-5
     /// Format of the head's arithmetic.
     public var precision = NumericPrecision.fp32
     /// What must be true before the policy moves.
@@ -79,6 +89,25 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
         .integer(
             "replayCapacity", \.replayCapacity, 0...1_000_000, unit: "groups",
             "Generated groups kept from earlier epochs to train on; 0 keeps none.", source: "released: none"),
+        .integer(
+            "augmentedViews", \.augmentedViews, 0...64, unit: "views",
+            "Augmented views (colour, shift, grey square) of every reference and generated image, of which `dino_projected` "
+                + "draws one in each step; each costs a pass of the backbone and the memory of its features. 0: the images "
+                + "themselves.", source: "arXiv 2006.10738; number: measured"),
+        .choice(
+            "backbone", \.backbone,
+            "What of the reward's backbone learns with the heads that read it: nothing (frozen), a low-rank adapter on all of its "
+                + "blocks (lora), or all weights of its last blocks (last). Features are then computed in every score and step, "
+                + "from what the first trained block reads.", source: "method 1.7: frozen; own"),
+        .integer(
+            "backboneBlocks", \.backboneBlocks, 1...1024, unit: "blocks",
+            "Last blocks of the backbone that learn with `backbone: last`.", source: "own"),
+        .integer(
+            "backboneRank", \.backboneRank, 1...1024, unit: "features",
+            "Rank of the adapter of `backbone: lora`; its alpha is the same.", source: "own"),
+        .number(
+            "backboneLearningRate", \.backboneLearningRate, .above(0),
+            "Learning rate of Adam for what of the backbone learns.", source: "own"),
         .choice("precision", \.precision, "Format of the head's arithmetic.", source: "method 1.6, 4.13"),
         .number(
             "warmUp.minimumAUC", \.warmUp.minimumAUC, .halfOpen(0, 1),
@@ -107,4 +136,14 @@ public struct WarmUpSettings: Codable, Sendable, Equatable {
         self.minimumAUC = minimumAUC
         self.maximumEpochs = maximumEpochs
     }
+}
+
+/// What of the backbone learns with the discriminator's heads.
+public enum BackboneTraining: String, Codable, Sendable, CaseIterable {
+    /// Nothing.
+    case frozen
+    /// A low-rank adapter on the projections of all blocks.
+    case lora
+    /// All weights of the last blocks.
+    case last
 }

@@ -16,6 +16,9 @@ public struct RewardSettings: Codable, Sendable, Equatable {
     public var references = ReferenceForm.decoded
     /// Blocks whose outputs `dino_multilayer` reads; negative numbers count from the last block.
     public var layers = [-1]
+    /// Blocks whose outputs `dino_projected` reads; negative numbers count from the last block, none are the ends of the
+    /// backbone's quarters.
+    public var projectedLayers: [Int] = []
     /// Block whose patch tokens `dino_statistics` pools; negative numbers count from the last block.
     public var statisticsLayer = -3
     /// What `dino_statistics` and `texture` read of an image's tokens.
@@ -70,6 +73,10 @@ public struct RewardSettings: Codable, Sendable, Equatable {
             .integers(
                 "layers", \.layers, -256...255, unit: "block index",
                 "Blocks read by `dino_multilayer`; -1 is the last block.", source: "method 1.6"),
+            .integers(
+                "projectedLayers", \.projectedLayers, -256...255, unit: "block index", mayBeEmpty: true,
+                "Blocks read by `dino_projected`, each by a head of its own; -1 is the last block. Empty: the last block of "
+                    + "each quarter of the backbone.", source: "arXiv 2301.09515"),
             .integer(
                 "statisticsLayer", \.statisticsLayer, -256...255, unit: "block index",
                 "Block pooled by `dino_statistics`; -1 is the last block.", source: "measured"),

@@ -91,6 +91,16 @@ public struct MethodSettings: Codable, Sendable, Equatable {
                         "must be 0, not \(discriminator.realBatch): pickscore_adversarial learns from pairs and takes a "
                         + "reference of the prompt of each of the fakeBatch generated images"))
         }
+        let backbone = reward.weights.active.filter { $0.isAdversarial && $0.model == .backbone }
+        if discriminator.backbone != .frozen, backbone.isEmpty {
+            violations.append(
+                .init(
+                    path: "discriminator.backbone",
+                    message: "must be frozen, not \(discriminator.backbone.rawValue): no head of the reward reads the "
+                        + "backbone; weigh one of "
+                        + RewardComponent.heads.filter { $0.model == .backbone }.map(\.rawValue).joined(separator: ", ")
+                ))
+        }
         return violations + mapViolations()
     }
 

@@ -209,12 +209,12 @@ extension SettingKey {
     /// A list of whole numbers.
     public static func integers(
         _ name: String, _ path: any KeyPath<Group, [Int]> & Sendable, _ range: ClosedRange<Int>, unit: String = "",
-        _ meaning: String, source: String
+        mayBeEmpty: Bool = false, _ meaning: String, source: String
     ) -> SettingKey {
-        let text = "a list of \(range.lowerBound)...\(range.upperBound)"
+        let text = "a list of \(range.lowerBound)...\(range.upperBound)" + (mayBeEmpty ? ", may be empty" : "")
         return make(name, .integers, text, unit, meaning, source) { group in
             let values = group[keyPath: path]
-            if values.isEmpty { return "must hold at least one number" }
+            if values.isEmpty { return mayBeEmpty ? nil : "must hold at least one number" }
             if Set(values).count < values.count { return "holds a number twice: \(values)" }
             return values.first { !range.contains($0) }.map { "must be \(text), not \($0)" }
         }

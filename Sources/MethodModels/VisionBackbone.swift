@@ -68,6 +68,21 @@ public struct VisionBackbone: Sendable {
             blocks: Dictionary(outputs) { first, _ in first })
     }
 
+    /// What one of its blocks reads as a function, all tokens, fp32; pieces of a batch run on the lanes.
+    ///
+    /// - Parameter block: its number, from 0.
+    public func states(before block: Int, lanes: Lanes) -> StatesFunction {
+        { images_BHWC, purpose in
+            let prepared = prepare(images_BHWC, purpose)
+            let ranges = chunks.ranges(prepared.shape[0])
+            let parts = lanes.map(ranges.count) { piece in
+                let pixels = network.normalizedPixels(prepared.rows(ranges[piece]))
+                return network.hiddenStates(pixels, layers: [block])[0].converted(to: .float32)
+            }
+            return concatenated(parts, axis: 0)
+        }
+    }
+
     /// Images at the network's size: as tensors without antialiasing (by the network), or through truncated 8-bit images and
     /// Pillow's antialiased bicubic, as the released training does (method.md 1.7).
     private func prepare(_ images_BHWC: Tensor, _ purpose: FeaturePurpose) -> Tensor {

@@ -27,6 +27,9 @@ struct RewardIntroduction: Sendable {
         if settings.method.reward.references == .decoded {
             digests.merge(try ModelDigest.pipeline(settings.model, [.autoencoder])) { $1 }
         }
+        if settings.method.reward.weights.active.contains(where: { $0.reads.contains(.embedding) }) {
+            digests.merge(try ModelDigest.pipeline(settings.model, [.text])) { $1 }
+        }
         models = digests
     }
 

@@ -57,8 +57,24 @@ public struct Scorer: Sendable {
                 folder: settings.modelFolder(of: .pickScoreAdversarial),
                 layerCount: settings.method.discriminator.tunedLayers, engine: engine, dtype: settings.precision.dtype,
                 chunks: chunks) : nil
+        // Only runs whose discriminator is told the prompt load text encoders.
+        let prompt =
+            settings.method.reward.weights.active.contains { $0.reads.contains(.embedding) }
+            ? try PooledPrompts(
+                PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
+                embeddings: settings.data.embeddings) : nil
+        let tuned =
+            settings.method.discriminator.backbone == .frozen
+            ? nil
+            : try TunableBackbone(
+                folder: settings.rewardBackbone, settings: settings.method.discriminator, seed: UInt64(settings.seed),
+                engine: engine, chunks: chunks
+            ).tuned
         func networks(_ lanes: Lanes) -> FrozenNetworks {
-            FrozenNetworks(backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes))
+            FrozenNetworks(
+                backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes),
+                prompt: prompt.map { prompt in { prompt($0) } },
+                states: tuned.map { vision.states(before: $0.firstBlock, lanes: lanes) })
         }
         self.networks = networks(lanes)
         referenceNetworks = networks(Lanes(count: 1))
@@ -77,7 +93,7 @@ public struct Scorer: Sendable {
         }
         untrained = try Discriminator(
             reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape,
-            encoder: tunable?.encoder, seed: seed, engine: engine)
+            encoder: tunable?.encoder, promptWidth: prompt?.width, tuned: tuned, seed: seed, engine: engine)
     }
 
     /// Scores of the active frozen rewards.

@@ -11,6 +11,7 @@ public enum NoisePurpose: UInt32, Sendable, CaseIterable {
     case weights = 7
     case evaluation = 8
     case supervised = 9
+    case augmentation = 13
     case tests = 99
 }
 

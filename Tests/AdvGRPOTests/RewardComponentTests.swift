@@ -10,9 +10,9 @@ import Testing
         let names = RewardComponent.allCases.map(\.rawValue)
         #expect(Set(names).count == names.count)
         #expect(
-            names.prefix(7) == [
+            names.prefix(8) == [
                 "dino_cls", "dino_patch", "dino_multilayer", "dino_statistics", "texture", "thumbnail",
-                "pickscore_adversarial",
+                "pickscore_adversarial", "dino_projected",
             ])
         #expect(RewardComponent.heads.allSatisfy { $0.isAdversarial && !$0.isFrozen && $0.frozenName == nil })
         #expect(RewardComponent.untrained.allSatisfy { !$0.isAdversarial && $0.frozenName != nil && $0.divisor > 0 })

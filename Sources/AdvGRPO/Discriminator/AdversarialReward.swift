@@ -56,7 +56,11 @@ public struct AdversarialReward: Sendable {
         }
         let score = try features(.score)
         let preparesTwice = settings.resize == .trainPILScoreTensor && discriminator.readsBackbone
-        return (score, preparesTwice ? try features(.training) : score)
+        let training = preparesTwice ? try features(.training) : score
+        return (
+            score,
+            discriminator.addingViews(to: training, of: images_BHWC, prompt: prompt, networks: networks)
+        )
     }
 
     /// The rewards of a whole group, member 0 first.

@@ -26,7 +26,9 @@ extension Discriminator {
             tensors[name + centreSuffix] = concatenated(
                 (0..<table.count).map { _ in mean.reshaped(1, -1) }, axis: 0)
         }
-        return FeatureTable(tensors)
+        let relative = FeatureTable(tensors)
+        guard purpose == .training else { return relative }
+        return addingViews(to: relative, of: images_BHWC, prompt: prompt, networks: networks)
     }
 
     /// Features of images generated from one prompt.
@@ -58,13 +60,24 @@ extension Discriminator {
     func features(
         of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks
     ) -> FeatureTable {
-        let blocks = Set(heads.compactMap(\.blocks).joined()).sorted()
+        // What a trained backbone gives is computed when it is needed.
+        let reading = tuned == nil ? heads : heads.filter { $0.blocks == nil }
+        let blocks = Set(reading.compactMap(\.blocks).joined()).sorted()
+        let readsFrozen = readsClassToken || reading.contains { $0.blocks != nil }
         let features = FrozenFeatures(
             images_BHWC: images_BHWC,
-            backbone: readsBackbone ? networks.backbone(images_BHWC, blocks, purpose) : nil,
+            backbone: readsFrozen ? networks.backbone(images_BHWC, blocks, purpose) : nil,
             trunk: readsPairs ? networks.trunk?(images_BHWC, prompt) : nil)
         var tensors: [String: Tensor] = readsClassToken ? ["class": present(features.backbone).classToken_BD] : [:]
-        for head in heads { tensors.merge(head.extract(features)) { first, _ in first } }
+        for head in reading { tensors.merge(head.extract(features)) { first, _ in first } }
+        tensors.merge(frozenStates(of: images_BHWC, purpose: purpose, networks: networks)) { first, _ in first }
+        if heads.contains(where: \.readsPrompt) {
+            guard let pooled = networks.prompt?(prompt) else {
+                preconditionFailure("a head that reads the prompt got none")
+            }
+            tensors[promptFeature] = concatenated(
+                [Tensor](repeating: pooled.reshaped(1, -1), count: images_BHWC.shape[0]), axis: 0)
+        }
         return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
     }
 
@@ -77,9 +90,10 @@ extension Discriminator {
         of images_BHWC: Tensor, table: FeatureTable, networks: FrozenNetworks, attribution: Attribution
     ) -> [RewardComponent: RewardMaps] {
         var maps: [RewardComponent: RewardMaps] = [:]
+        let table = withBackbone(table, lanes: attribution.lanes)
         for head in heads {
             let images = MappedImages(
-                images_BHWC: images_BHWC, table: table, read: Self.reader(networks, blocks: head.blocks),
+                images_BHWC: images_BHWC, table: table, read: reader(networks, blocks: head.blocks),
                 attribution: attribution)
             maps[head.component] = head.maps(images, weights: weights(head, parameters))
         }
@@ -107,3 +121,6 @@ extension Discriminator {
 }
 
 let centreSuffix = ".centre"
+
+/// The prompt's pooled embedding, a row an image, fp32 [B, P].
+let promptFeature = "prompt"

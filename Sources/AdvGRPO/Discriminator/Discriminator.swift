@@ -8,12 +8,16 @@ public struct Discriminator: Sendable {
     public internal(set) var version: Int
     /// Trained weights of all heads, fp32, named `COMPONENT.NAME`.
     public internal(set) var parameters: Parameters
-    /// Fitted constants, named `COMPONENT.mean` and `COMPONENT.inverseDeviation`.
+    /// Constants: fitted ones, named `COMPONENT.mean` and `COMPONENT.inverseDeviation`, and those that heads follow their
+    /// weights with.
     public internal(set) var constants: Parameters
 
     let heads: [any DiscriminatorHead]
     let rewardWeights: RewardWeights
-    private let dtype: DType
+    let dtype: DType
+    let seed: UInt64
+    /// The backbone's trained end; nil where the backbone is frozen.
+    let tuned: TunedBackbone?
 
     /// The untrained version 0.
     ///
@@ -24,22 +28,35 @@ public struct Discriminator: Sendable {
     ///   - discriminator: heads and their training.
     ///   - backbone: width and depth of what the heads read.
     ///   - encoder: what `pickscore_adversarial` tunes; needed where its weight is above 0.
+    ///   - promptWidth: length of a prompt's pooled embedding; needed where a component reads it.
+    ///   - tuned: what of the backbone is trained as well; nil for a frozen one.
     ///   - seed: of the run; it draws the heads.
     ///   - engine: what computes.
     /// - Throws: `SettingViolation` for a block the backbone does not have.
     public init(
         reward: RewardSettings, discriminator: DiscriminatorSettings, backbone: BackboneShape,
-        encoder: TunedEncoder? = nil, seed: UInt64, engine: any Engine
+        encoder: TunedEncoder? = nil, promptWidth: Int? = nil, tuned: TunedBackbone? = nil, seed: UInt64,
+        engine: any Engine
     ) throws(SettingViolation) {
         var heads: [any DiscriminatorHead] = []
-        let request = HeadRequest(reward: reward, discriminator: discriminator, backbone: backbone, encoder: encoder)
+        let request = HeadRequest(
+            reward: reward, discriminator: discriminator, backbone: backbone, encoder: encoder, promptWidth: promptWidth
+        )
         for case .head(let make) in reward.weights.active.map(\.origin) { heads.append(try make(request)) }
+        if let tuned { try tuned.check(heads) }
+        self.tuned = tuned
         self.heads = heads
         rewardWeights = reward.weights
         dtype = discriminator.precision == .bf16 ? .bfloat16 : .float32
+        self.seed = seed
         version = 0
         parameters = Self.initialParameters(heads, seed: seed, engine: engine)
+        if let tuned { parameters = parameters.merging(tuned.parameters.renamed { Self.backbonePrefix + $0 }) }
         constants = Self.initialConstants(heads, engine: engine)
+        for head in heads {
+            let own = head.initialConstants(weights(head, parameters).own, seed: seed)
+            constants = constants.merging(own.renamed { head.prefix + $0 })
+        }
     }
 
     private static func initialParameters(_ heads: [any DiscriminatorHead], seed: UInt64, engine: any Engine)
@@ -70,7 +87,8 @@ public struct Discriminator: Sendable {
     {
         let ranges = Self.chunks.ranges(features.count)
         let pieces = lanes.map(ranges.count) { piece in
-            let (table, draws) = (features.rows(ranges[piece]), draws.images(ranges[piece]))
+            let table = withBackbone(features.rows(ranges[piece]), parameters)
+            let draws = draws.images(ranges[piece])
             return heads.map { $0.score(table, weights: weights($0, parameters), draws: draws).values }
         }
         return Dictionary(
@@ -91,6 +109,14 @@ public struct Discriminator: Sendable {
 
     func weights(_ head: any DiscriminatorHead, _ parameters: Parameters) -> HeadWeights {
         HeadWeights(parameters: parameters, constants: constants, prefix: head.prefix, dtype: dtype)
+    }
+
+    /// What heads follow their weights with, before a step.
+    mutating func followWeights() {
+        for head in heads {
+            let own = head.constants(before: weights(head, parameters))
+            constants = constants.merging(own.renamed { head.prefix + $0 })
+        }
     }
 
     /// Fits the constants of standardising heads: the middle of both classes' means and the root of their mean variance.

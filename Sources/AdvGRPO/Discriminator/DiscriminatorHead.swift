@@ -21,6 +21,16 @@ protocol DiscriminatorHead: Sendable {
     func initialParameters(seed: UInt64, engine: any Engine) -> Parameters
     /// What the head reads, by the names of the feature table. The backbone's features are nil only if `blocks` is.
     func extract(_ features: FrozenFeatures) -> [String: Tensor]
+    /// Whether it reads the prompt's pooled embedding, the feature `promptFeature`.
+    var readsPrompt: Bool { get }
+    /// Augmented views of each image that it trains on; 0 where it trains on the images themselves.
+    var viewCount: Int { get }
+    /// Constants of version 0, beside those that are fitted.
+    ///
+    /// - Parameter parameters: the head's own, by their names below the component's.
+    func initialConstants(_ parameters: Parameters, seed: UInt64) -> Parameters
+    /// Constants that an optimiser step begins with.
+    func constants(before weights: HeadWeights) -> Parameters
     /// The reward, fp32 [B].
     func score(_ features: FeatureTable, weights: HeadWeights, draws: PatchDraws) -> Tensor
     /// Where in each image its score comes from; nil where the head cannot tell.
@@ -36,6 +46,10 @@ extension DiscriminatorHead {
     var standardizedWidth: Int? { nil }
     var isRelative: Bool { false }
     var pairsAtOnce: Chunks? { nil }
+    var readsPrompt: Bool { false }
+    var viewCount: Int { 0 }
+    func initialConstants(_ parameters: Parameters, seed: UInt64) -> Parameters { Parameters() }
+    func constants(before weights: HeadWeights) -> Parameters { Parameters() }
     func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps? { nil }
     var prefix: String { component.rawValue + "." }
 }
@@ -77,7 +91,7 @@ struct HeadLoss: Sendable {
 /// The weights of one head, and the precision it computes in. Weights stay fp32; `bfloat16` rounds them and the features.
 struct HeadWeights: Sendable {
     let parameters: Parameters
-    /// Constants that are fitted rather than trained.
+    /// Constants that are fitted or followed rather than trained.
     let constants: Parameters
     let prefix: String
     let dtype: DType
@@ -87,7 +101,8 @@ struct HeadWeights: Sendable {
         parameters.filtered { $0.hasPrefix(prefix) }.renamed { String($0.dropFirst(prefix.count)) }
     }
 
-    private func tensor(_ name: String) -> Tensor {
+    /// A weight or constant of the head.
+    func tensor(_ name: String) -> Tensor {
         guard let tensor = parameters[prefix + name] ?? constants[prefix + name] else {
             preconditionFailure("no head weight \(prefix + name)")
         }

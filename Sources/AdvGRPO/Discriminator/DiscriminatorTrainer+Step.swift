@@ -6,10 +6,11 @@ extension DiscriminatorTrainer {
     mutating func update(
         _ batch: DiscriminatorBatch, _ references: ReferenceImages, step: Int, _ lanes: Lanes
     ) throws -> (loss: Double, gradientNorm: Double, separation: Separation) {
+        discriminator.followWeights()
         let leaves = discriminator.parameters.tracked()
         let version = discriminator.version
         var parts: [HeadStep] = []
-        if let part = try unpairedStep(batch, references, leaves, step: step) { parts.append(part) }
+        if let part = try unpairedStep(batch, references, leaves, step: step, lanes) { parts.append(part) }
         for head in discriminator.heads {
             guard let chunks = head.pairsAtOnce else { continue }
             parts.append(try pairStep(head, batch, references, leaves, chunks, lanes))
@@ -26,14 +27,15 @@ extension DiscriminatorTrainer {
         let tuned = discriminator.heads.filter { $0.pairsAtOnce != nil }.map(\.prefix)
         discriminator.parameters = optimizer.update(discriminator.parameters, gradients: gradients) {
             [settings] name in
-            tuned.contains { name.hasPrefix($0) } ? settings.tunedLearningRate : settings.learningRate
+            if name.hasPrefix(Discriminator.backbonePrefix) { return settings.backboneLearningRate }
+            return tuned.contains { name.hasPrefix($0) } ? settings.tunedLearningRate : settings.learningRate
         }
         return (loss, norm, first.separation)
     }
 
     /// Loss and gradients of the heads that learn from unpaired references and generated images; nil where there is none.
     private func unpairedStep(
-        _ batch: DiscriminatorBatch, _ references: ReferenceImages, _ leaves: Parameters, step: Int
+        _ batch: DiscriminatorBatch, _ references: ReferenceImages, _ leaves: Parameters, step: Int, _ lanes: Lanes
     ) throws -> HeadStep? {
         let heads = discriminator.heads.filter { $0.pairsAtOnce == nil }
         if heads.isEmpty { return nil }
@@ -44,15 +46,22 @@ extension DiscriminatorTrainer {
             PatchDraws((0..<count).map { Philox(seed: seed, purpose: .patches, version, $0, 1 + 2 * step + side) })
         }
         let (realDraws, fakeDraws) = (draws(real.count, 0), draws(batch.fake.count, 1))
+        let sides = [real.withViews(drawnBy: realDraws), batch.fake.withViews(drawnBy: fakeDraws)]
+        let seen = sides.map { discriminator.withTrackedBackbone($0, lanes: lanes) }
         let losses = heads.map { head in
             head.loss(
-                real: real, fake: batch.fake, weights: discriminator.weights(head, leaves), realDraws: realDraws,
+                real: seen[0].table, fake: seen[1].table, weights: discriminator.weights(head, leaves),
+                realDraws: realDraws,
                 fakeDraws: fakeDraws)
         }
         let loss = losses.dropFirst().reduce(losses[0].loss) { $0 + $1.loss }
         let own = leaves.filtered { name in heads.contains { name.hasPrefix($0.prefix) } }
+        let gradients = loss.gradients()
+        let backbone = discriminator.backboneGradients(
+            of: zip(sides, seen).map { side, seen in (side, seen.features.compactMapValues { gradients[$0] }) }, leaves,
+            lanes: lanes)
         return HeadStep(
-            loss: Double(loss.scalar), gradients: own.gradients(from: loss.gradients()),
+            loss: Double(loss.scalar), gradients: own.gradients(from: gradients).merging(backbone),
             separation: Separation(
                 real: losses[0].realLogits.detached.values, fake: losses[0].fakeLogits.detached.values))
     }

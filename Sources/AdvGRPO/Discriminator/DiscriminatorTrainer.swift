@@ -121,7 +121,8 @@ public struct DiscriminatorTrainer: Sendable {
         if version == 0, discriminator.heads.contains(where: { $0.standardizedWidth != nil }) {
             let some = sample(references.training, Self.measuredImageLimit, Philox(seed: seed, purpose: .evaluation, 1))
             discriminator.fitConstants(
-                real: try references.features(some, .training), fake: FeatureTable(joining: fresh.map(\.features)))
+                real: discriminator.withBackbone(try references.features(some, .training), lanes: lanes),
+                fake: discriminator.withBackbone(FeatureTable(joining: fresh.map(\.features)), lanes: lanes))
         }
         let entries = settings.replayCapacity > 0 ? replay.keptEntries : fresh
         let fakes = FeatureTable(joining: entries.map(\.features))

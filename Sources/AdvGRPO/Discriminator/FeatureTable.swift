@@ -30,6 +30,10 @@ public enum FeaturePurpose: Sendable, Equatable {
 public typealias BackboneFunction =
     @Sendable (_ images_BHWC: Tensor, _ blocks: [Int], _ purpose: FeaturePurpose) -> BackboneFeatures
 
+/// The backbone up to its first trained block as a function: images [B, H, W, 3] in [0, 1] -> what that block reads, fp32 [B, T, D].
+/// Resizing and normalising are its own.
+public typealias StatesFunction = @Sendable (_ images_BHWC: Tensor, _ purpose: FeaturePurpose) -> Tensor
+
 /// What the frozen part of a dual encoder says about images of one prompt.
 public struct TrunkFeatures: Sendable {
     /// What the trained layers read, all tokens, fp32 [B, T, D].
@@ -54,11 +58,20 @@ public struct FrozenNetworks: Sendable {
     public let backbone: BackboneFunction
     /// The dual encoder up to its trained layers; nil where no component reads it.
     public let trunk: TrunkFunction?
+    /// The policy's text encoders: a prompt -> its pooled embedding, fp32 [P]; nil where no component reads it.
+    public let prompt: (@Sendable (String) -> Tensor)?
+    /// The frozen part of a backbone whose end is trained; nil where it is frozen whole.
+    public let states: StatesFunction?
 
-    /// Both networks.
-    public init(backbone: @escaping BackboneFunction, trunk: TrunkFunction? = nil) {
+    /// All networks.
+    public init(
+        backbone: @escaping BackboneFunction, trunk: TrunkFunction? = nil,
+        prompt: (@Sendable (String) -> Tensor)? = nil, states: StatesFunction? = nil
+    ) {
+        self.states = states
         self.backbone = backbone
         self.trunk = trunk
+        self.prompt = prompt
     }
 }
 

@@ -65,7 +65,20 @@ extension RewardComponent {
             source: "method 1.13"),
         divisor: 26, "PickScore, its last layers tuned against the policy")
 
-    static let heads = [cls, patch, multilayer, statistics, texture, thumbnail, pickScoreAdversarial]
+    /// Convolutional heads on several blocks that are told the prompt.
+    public static let projected: RewardComponent = .init(
+        "dino_projected",
+        .head { (request) throws(SettingViolation) in
+            guard let promptWidth = request.promptWidth else {
+                preconditionFailure("dino_projected without the prompt's embedding")
+            }
+            return ProjectedHead(
+                width: request.backbone.width, channels: request.discriminator.hiddenWidth, promptWidth: promptWidth,
+                blockNumbers: try request.projectedBlocks(), viewCount: request.discriminator.augmentedViews)
+        }, reads: [.prompt, .embedding], model: .backbone, maps: .places,
+        "the convolutional heads on several blocks, told the prompt's pooled embedding")
+
+    static let heads = [cls, patch, multilayer, statistics, texture, thumbnail, pickScoreAdversarial, projected]
 }
 
 /// What a head is made from.
@@ -75,6 +88,16 @@ struct HeadRequest {
     let backbone: BackboneShape
     /// What `pickscore_adversarial` tunes; needed where its weight is above 0.
     let encoder: TunedEncoder?
+    /// Length of a prompt's pooled embedding; needed where a head reads it.
+    let promptWidth: Int?
+
+    /// Blocks that `dino_projected` reads.
+    func projectedBlocks() throws(SettingViolation) -> [Int] {
+        let layers = reward.projectedLayers
+        return layers.isEmpty
+            ? Set((1...4).map { max(backbone.depth * $0 / 4, 1) - 1 }).sorted()
+            : try blocks(layers, key: "projectedLayers")
+    }
 
     /// Block numbers counted from the first.
     ///

@@ -33,6 +33,8 @@ public struct RewardComponent: Sendable {
         case prompt
         /// The reference images of the prompt.
         case references
+        /// The prompt's pooled embedding by the policy's own text encoders.
+        case embedding
     }
 
     /// A model that a reward reads.

@@ -142,10 +142,7 @@ public struct DINOv2: Sendable {
 
     /// Class token [B, D] and patches [B, N, D] of all tokens [B, T, D].
     public func split(_ tokens_BTD: Tensor) -> (classToken: Tensor, patches: Tensor) {
-        let (B, T, D) = (tokens_BTD.shape[0], tokens_BTD.shape[1], tokens_BTD.shape[2])
-        return (
-            tokens_BTD.sliced(axis: 1, 0..<1).reshaped(B, D), tokens_BTD.sliced(axis: 1, configuration.prefixCount..<T)
-        )
+        configuration.split(tokens_BTD)
     }
 
     /// Meta's files hold the periods of the rotary positions: they must be those of the configured base, up to bf16's precision.
@@ -191,5 +188,13 @@ public struct DINOv2: Sendable {
         let prefix = concatenated([first] + (registers.map { [$0.reshaped(-1, width)] } ?? []), axis: 0)
         let repeated = [Tensor](repeating: prefix.reshaped(1, prefix.shape[0], width), count: patches.shape[0])
         return concatenated([concatenated(repeated, axis: 0), patches], axis: 1)
+    }
+}
+
+extension DINOv2Configuration {
+    /// Class token [B, D] and patches [B, N, D] of all tokens [B, T, D].
+    public func split(_ tokens_BTD: Tensor) -> (classToken: Tensor, patches: Tensor) {
+        let (B, T, D) = (tokens_BTD.shape[0], tokens_BTD.shape[1], tokens_BTD.shape[2])
+        return (tokens_BTD.sliced(axis: 1, 0..<1).reshaped(B, D), tokens_BTD.sliced(axis: 1, prefixCount..<T))
     }
 }

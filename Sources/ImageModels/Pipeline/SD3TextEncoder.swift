@@ -25,9 +25,10 @@ public struct SD3TextEncoder: Sendable {
     /// T5's sequences have 256 tokens, as diffusers' `max_sequence_length` says, and the zeros in its place as many as the first
     /// tokenizer's.
     ///
+    /// - Parameter pooledOnly: leaves T5 out, for `pooled` alone.
     /// - Throws: `ModelError`, `SafeTensorsError`.
     public init(
-        _ files: PipelineFiles, engine: any Engine, dtype: DType = .float32
+        _ files: PipelineFiles, engine: any Engine, dtype: DType = .float32, pooledOnly: Bool = false
     ) throws {
         let folder = files.folder
         let index = try PipelineIndex(folder: folder)
@@ -40,7 +41,7 @@ public struct SD3TextEncoder: Sendable {
                 weights: files.weights(of: $0, engine: engine, dtype: dtype))
         }
         third =
-            index.hasComponent("text_encoder_3")
+            index.hasComponent("text_encoder_3") && !pooledOnly
             ? (
                 try T5Encoder(
                     T5EncoderConfiguration(path: files.folder(of: .thirdTextEncoder) + "/config.json"),
@@ -90,21 +91,32 @@ public struct SD3TextEncoder: Sendable {
         }
     }
 
-    /// Embeddings of prompts, one row a prompt, fp32; the negative prompt of guidance is the empty string.
-    public func callAsFunction(_ prompts: [String]) -> Conditioning {
+    /// What each CLIP encoder says of prompts.
+    private func outputs(_ prompts: [String]) -> [CLIPTextOutput] {
         precondition(!prompts.isEmpty, "SD3TextEncoder: no prompts")
         let length = tokenizers[0].maximumLength
-        let outputs = zip(encoders, tokenizers).map { encoder, tokenizer in
+        return zip(encoders, tokenizers).map { encoder, tokenizer in
             encoder(prompts.map { tokenizer.padded($0, length: length) })
         }
+    }
+
+    /// Pooled embeddings of prompts, one row a prompt, fp32: both CLIP encoders' side by side.
+    public func pooled(_ prompts: [String]) -> Tensor { pooled(outputs(prompts)) }
+
+    private func pooled(_ outputs: [CLIPTextOutput]) -> Tensor {
+        concatenated(outputs.map { $0.pooled.converted(to: .float32) }, axis: 1)
+    }
+
+    /// Embeddings of prompts, one row a prompt, fp32; the negative prompt of guidance is the empty string.
+    public func callAsFunction(_ prompts: [String]) -> Conditioning {
+        let (outputs, length) = (outputs(prompts), tokenizers[0].maximumLength)
         let joined = concatenated(outputs.map { $0.penultimate.converted(to: .float32) }, axis: 2)
         let missing = tokenWidth - joined.shape[2]
         let wide =
             missing == 0
             ? joined : concatenated([joined, engine.zeros([prompts.count, length, missing])], axis: 2)
         let text = thirdTokenCount == 0 ? wide : concatenated([wide, thirdTokens(prompts)], axis: 1)
-        return Conditioning(
-            text_BSD: text, pooled_BP: concatenated(outputs.map { $0.pooled.converted(to: .float32) }, axis: 1))
+        return Conditioning(text_BSD: text, pooled_BP: pooled(outputs))
     }
 
     private func thirdTokens(_ prompts: [String]) -> Tensor {

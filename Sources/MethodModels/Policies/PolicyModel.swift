@@ -34,6 +34,10 @@ public protocol PolicyModel: Sendable {
     ///
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
     static func textEncoder(_ source: PolicySource) throws -> TextEncoder
+    /// Loads what makes the pooled embedding of prompts, and no text encoder beside; all of `textEncoder` unless a model has less.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    static func pooledTextEncoder(_ source: PolicySource) throws -> PooledTextEncoder
     /// Loads what is between pictures and latents, in both directions; always fp32.
     ///
     /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
@@ -94,10 +98,18 @@ extension PolicyModel {
     public static var signatures: [(suffix: String, architecture: String)] { [] }
     /// All of them.
     public var trainableParameters: Parameters { parameters }
+    /// The pooled part of the conditioning.
+    public static func pooledTextEncoder(_ source: PolicySource) throws -> PooledTextEncoder {
+        let encoder = try textEncoder(source)
+        return { encoder($0).pooled_BP.reshaped(-1) }
+    }
 }
 
 /// A prompt -> its conditioning, one row, fp32.
 public typealias TextEncoder = @Sendable (_ prompt: String) -> Conditioning
+
+/// A prompt -> its pooled embedding, fp32 [P]: that of its conditioning.
+public typealias PooledTextEncoder = @Sendable (_ prompt: String) -> Tensor
 
 /// Pictures [B, H, W, 3] in [0, 1] -> the same through a model's latents.
 public typealias Reconstruction = @Sendable (_ images_BHWC: Tensor) -> Tensor

@@ -51,6 +51,12 @@ struct StableDiffusion3: PolicyModel {
         return { encoder([$0]) }
     }
 
+    static func pooledTextEncoder(_ source: PolicySource) throws -> PooledTextEncoder {
+        let encoder = try SD3TextEncoder(
+            PipelineFiles(path: source.files.path), engine: source.engine, dtype: source.dtype, pooledOnly: true)
+        return { encoder.pooled([$0]).reshaped(-1) }
+    }
+
     static func autoencoder(_ source: PolicySource) throws -> LatentAutoencoder {
         let autoencoder = try PipelineFiles(path: source.files.path).autoencoder(engine: source.engine)
         return LatentAutoencoder(encode: { autoencoder.encode($0) }, decode: { autoencoder.decode($0) })
