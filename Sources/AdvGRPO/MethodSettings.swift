@@ -15,6 +15,8 @@ public struct MethodSettings: Codable, Sendable, Equatable {
     public var policy: PolicySettings
     /// Which of the two learns in which epoch.
     public var schedule: ScheduleSettings
+    /// When a run is taken to cheat.
+    public var gauge = GaugeSettings()
 
     /// The settings of a preset.
     public init(fidelity: Fidelity = .fixed) {
@@ -39,6 +41,7 @@ public struct MethodSettings: Codable, Sendable, Equatable {
         + DiscriminatorSettings.keys.nested(under: "discriminator", \.discriminator)
         + PolicySettings.keys.nested(under: "policy", \.policy)
         + ScheduleSettings.keys.nested(under: "schedule", \.schedule)
+        + GaugeSettings.keys.nested(under: "gauge", \.gauge)
 
     /// Every violation: values out of range, or where there are none, combinations that make no sense.
     public func validate() -> [SettingViolation] {
@@ -78,7 +81,18 @@ public struct MethodSettings: Codable, Sendable, Equatable {
                         "must be 0, not \(discriminator.realBatch): pickscore_adversarial learns from pairs and takes a "
                         + "reference of the prompt of each of the fakeBatch generated images"))
         }
-        return violations + mapViolations()
+        return violations + mapViolations() + refreshViolations()
+    }
+
+    /// A refresh without a discriminator that learns.
+    private func refreshViolations() -> [SettingViolation] {
+        let learns = discriminator.train && reward.weights.active.contains(where: \.isAdversarial)
+        guard gauge.action == .refresh, !learns else { return [] }
+        return [
+            .init(
+                path: "gauge.action",
+                message: "refresh trains the discriminator, and none learns in this run; use warn, slow or rollback")
+        ]
     }
 
     /// Patch advantages without a reward that tells places apart.

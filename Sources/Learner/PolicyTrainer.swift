@@ -86,6 +86,15 @@ struct PolicyTrainer {
         try PublishedWeights(version: sampling.version, parameters: sampling.parameters)
     }
 
+    /// What the epoch that was opened last is sampled with.
+    var samplingParameters: Parameters { sampling.parameters }
+
+    /// Of the next update.
+    var learningRate: Double { state.optimizer.settings.learningRate }
+
+    /// Learns at a share of the settings' rate from the next update on.
+    mutating func slowDown(to share: Double) { state.setLearningRate(settings.learningRate * share) }
+
     /// Averaged weights, for previews, evaluation and export.
     var averaged: Parameters { state.average.parameters }
 
