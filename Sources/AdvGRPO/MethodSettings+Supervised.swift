@@ -77,6 +77,11 @@ extension MethodSettings {
     /// Whether any image is sampled to learn from and scored.
     public var usesRollouts: Bool { algorithm != .sft }
 
+    /// Whether a discriminator learns.
+    public var trainsDiscriminator: Bool {
+        algorithm == .advGRPO && discriminator.train && reward.weights.active.contains(where: \.isAdversarial)
+    }
+
     /// Combinations of the algorithm with rewards, players and start.
     func algorithmViolations() -> [SettingViolation] {
         let adversarial = reward.weights.active.filter(\.isAdversarial).map(\.rawValue)
@@ -96,7 +101,7 @@ extension MethodSettings {
                     message: "must be 0 for \(adversarial.joined(separator: ", ")) with algorithm flow-grpo, "
                         + "which trains no discriminator")
             ]
-        case .flowGRPO where reward.weights.active.isEmpty:
+        case .flowGRPO where rewardNames.isEmpty:
             return [.init(path: "reward.weights", message: "at least one weight must be above 0")]
         case .sft where policy.start != .base:
             return [

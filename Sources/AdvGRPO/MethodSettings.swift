@@ -21,6 +21,8 @@ public struct MethodSettings: Codable, Sendable, Equatable {
     public var schedule: ScheduleSettings
     /// Rewards of one's own, by the names that settings give them.
     public var rewardProcesses: [String: RewardProcess] = [:]
+    /// When a run is taken to cheat.
+    public var gauge = GaugeSettings()
 
     /// The settings of a preset.
     public init(fidelity: Fidelity = .fixed) {
@@ -51,6 +53,7 @@ public struct MethodSettings: Codable, Sendable, Equatable {
         + PolicySettings.keys.nested(under: "policy", \.policy)
         + SupervisedSettings.keys.nested(under: "supervised", \.supervised)
         + ScheduleSettings.keys.nested(under: "schedule", \.schedule)
+        + GaugeSettings.keys.nested(under: "gauge", \.gauge)
         + processKeys
 
     /// Every violation: values out of range, or where there are none, combinations that make no sense.
@@ -101,7 +104,17 @@ public struct MethodSettings: Codable, Sendable, Equatable {
                         + RewardComponent.heads.filter { $0.model == .backbone }.map(\.rawValue).joined(separator: ", ")
                 ))
         }
-        return violations + mapViolations()
+        return violations + mapViolations() + refreshViolations()
+    }
+
+    /// A refresh without a discriminator that learns.
+    private func refreshViolations() -> [SettingViolation] {
+        guard gauge.action == .refresh, !trainsDiscriminator else { return [] }
+        return [
+            .init(
+                path: "gauge.action",
+                message: "refresh trains the discriminator, and none learns in this run; use warn, slow or rollback")
+        ]
     }
 
     /// Patch advantages without a reward that tells places apart.

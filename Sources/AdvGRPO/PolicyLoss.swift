@@ -87,6 +87,15 @@ public struct PolicyStatistics: Sendable, Equatable {
     private var belowCount = 0
     private var halvesSum = 0.0
     private var halvesCount = 0
+    private var absoluteChangeSum = 0.0
+    /// Sums of |ℓ_θ - ℓ_old|, by the step's number in the schedule.
+    private var drifts: [Int: Drift] = [:]
+
+    private struct Drift: Sendable, Equatable {
+        var sum: Double
+        var count: Int
+    }
+
     /// Smallest and largest ρ.
     public private(set) var smallestRatio = Double.infinity, largestRatio = -Double.infinity
 
@@ -98,6 +107,7 @@ public struct PolicyStatistics: Sendable, Equatable {
         ratioCount = change.count
         for (delta, rho) in zip(change, ratio) {
             squaredChangeSum += Double(delta) * Double(delta)
+            absoluteChangeSum += abs(Double(delta))
             ratioSum += Double(rho)
             if rho - 1 > clipRange { aboveCount += 1 }
             if 1 - rho > clipRange { belowCount += 1 }
@@ -112,6 +122,9 @@ public struct PolicyStatistics: Sendable, Equatable {
         halvesCount += 1
     }
 
+    /// Notes that all of it is of one step of the schedule.
+    mutating func note(step: Int) { drifts[step] = Drift(sum: absoluteChangeSum, count: ratioCount) }
+
     private func share(_ sum: Double) -> Double { count == 0 ? 0 : sum / Double(count) }
     private func ratioShare(_ sum: Double) -> Double { ratioCount == 0 ? 0 : sum / Double(ratioCount) }
 
@@ -121,6 +134,8 @@ public struct PolicyStatistics: Sendable, Equatable {
     public var referenceDistance: Double { share(klSum) }
     /// ½ mean((ℓ_θ - ℓ_old)²), an estimate of the divergence from the policy that sampled.
     public var approximateKL: Double { ratioShare(squaredChangeSum) / 2 }
+    /// Mean |ℓ_θ - ℓ_old| of every trained step of the schedule, by its number.
+    public var drift: [Int: Double] { drifts.mapValues { $0.sum / Double(max(1, $0.count)) } }
     /// Mean ρ.
     public var meanRatio: Double { ratioShare(ratioSum) }
     /// Share of ρ outside 1 ± ε.
@@ -140,6 +155,8 @@ public struct PolicyStatistics: Sendable, Equatable {
         sum.ratioCount += b.ratioCount
         sum.halvesSum += b.halvesSum
         sum.halvesCount += b.halvesCount
+        sum.absoluteChangeSum += b.absoluteChangeSum
+        sum.drifts.merge(b.drifts) { Drift(sum: $0.sum + $1.sum, count: $0.count + $1.count) }
         sum.lossSum += b.lossSum
         sum.klSum += b.klSum
         sum.squaredChangeSum += b.squaredChangeSum

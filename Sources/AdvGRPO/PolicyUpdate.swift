@@ -80,6 +80,11 @@ public struct PolicyState: Sendable {
     }
 }
 
+extension PolicyState {
+    /// Takes larger or smaller steps from the next update on.
+    public mutating func setLearningRate(_ rate: Double) { optimizer.settings.learningRate = rate }
+}
+
 extension PolicySettings {
     /// Step sizes of AdamW.
     public var optimizer: AdamW.Settings {
@@ -245,8 +250,10 @@ public struct PolicyUpdate: Sendable {
             ? reference.map {
                 step.mean(x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: scored.prompt, velocity: $0))
             } : nil
-        return loss(
+        var result = loss(
             step: step, mean: mean, next: trajectory.latents(before: piece.windowStep + 1),
             old: trajectory.logProbability(piece.windowStep), advantages: advantages, referenceMean: referenceMean)
+        result.statistics.note(step: trajectory.stepIndices[piece.windowStep])
+        return result
     }
 }

@@ -124,6 +124,22 @@ public struct Rollout: Sendable {
         }
     }
 
+    /// The clean latents of members of a group, by the steps that follow its window.
+    ///
+    /// - Parameters:
+    ///   - group: by which the window is drawn.
+    ///   - latents_BCHW: the members' after the window.
+    ///   - prompt: what the images show.
+    ///   - velocity: the policy that sampled them, for the images that were scored.
+    public func finished(
+        _ group: GroupID, from latents_BCHW: Tensor, prompt: PromptConditioning, velocity: VelocityFunction
+    ) -> Tensor {
+        let start = windowStart(of: group)
+        return (start + settings.window.size..<settings.steps).reduce(latents_BCHW) { x, index in
+            kept(mean(of: step(index, windowStart: start), at: x, prompt: prompt, velocity: velocity))
+        }
+    }
+
     /// μ of a step that nobody differentiates.
     private func mean(
         of step: FlowStep, at x_BCHW: Tensor, prompt: PromptConditioning, velocity: VelocityFunction

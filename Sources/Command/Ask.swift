@@ -112,6 +112,9 @@ struct StatusCommand: AsyncParsableCommand {
             print(
                 (["  \(status.progress.images) images"] + RunMetrics.live(status.progress.metrics)).joined(
                     separator: ", "))
+            let gauge = RunMetrics.gaugeFigures(status.progress.metrics)
+            if !gauge.isEmpty { print("  gauge: " + gauge.joined(separator: ", ")) }
+            for alarm in status.progress.alarms { print("  alarm: \(alarm)") }
             let times = RunMetrics.lastTimes(status.progress.metrics)
             if !times.isEmpty { print("  last epoch: " + times.joined(separator: ", ")) }
             print("  learner: \(seconds(status.seconds))")

@@ -21,6 +21,8 @@ public struct RunContract: Sendable, Equatable {
     public var creditsPatches: Bool
     /// Optimiser steps of a training of the discriminator; 0 where none learns.
     public var trainingSteps: Int
+    /// Optimiser steps of a refresh; as many where the gauge orders none.
+    public var refreshSteps: Int
 
     /// What a run's settings say.
     public init(_ method: MethodSettings) {
@@ -29,8 +31,8 @@ public struct RunContract: Sendable, Equatable {
         imageSide = method.rollout.resolution
         components = Set(method.rewardNames)
         creditsPatches = method.policy.patchCredit != nil
-        let learns = method.discriminator.train && method.reward.weights.active.contains(where: \.isAdversarial)
-        trainingSteps = learns ? method.discriminator.stepsPerTraining : 0
+        trainingSteps = method.trainsDiscriminator ? method.discriminator.stepsPerTraining : 0
+        refreshSteps = trainingSteps * (method.gauge.action == .refresh ? method.gauge.refresh : 1)
     }
 
     /// The images of a group have the run's size, and are as many as the group has members.
@@ -47,6 +49,7 @@ public struct RunContract: Sendable, Equatable {
     public func check(_ scores: Scores) throws(Failure) {
         try check(scores.rewards, scores.components, "scores")
         try check(scores.maps, "scores")
+        try check(scores.witnesses, "scores")
     }
 
     /// The result has the run's members and rewards; with `rollout`, its latents, steps and log-probabilities are such
@@ -62,6 +65,7 @@ public struct RunContract: Sendable, Equatable {
         }
         try check(result.rewards, result.components, what)
         try check(result.maps, what)
+        try check(result.witnesses, what)
         guard let rollout else { return }
         let start = rollout.windowStart(of: result.group)
         let window = Array(start..<start + rollout.settings.window.size)
@@ -102,12 +106,13 @@ public struct RunContract: Sendable, Equatable {
         try equal([lease.memberCount], [memberCount], "members of group \(lease.group)")
     }
 
-    /// The training has the run's number of steps, or none, and groups of its epoch.
+    /// The training has the run's number of steps, a refresh's, or none, and groups of its epoch.
     ///
     /// - Throws: `notOfThisRun`.
     public func check(_ order: DiscriminatorTraining) throws(Failure) {
         for group in order.groups { try check(group) }
-        if order.steps != 0 { try equal([order.steps], [trainingSteps], "steps of a training") }
+        guard ![0, refreshSteps].contains(order.steps) else { return }
+        try equal([order.steps], [trainingSteps], "steps of a training")
     }
 
     private func check(_ group: GroupID) throws(Failure) {
@@ -129,6 +134,13 @@ public struct RunContract: Sendable, Equatable {
     private func check(_ maps: TensorPayload?, _ what: String) throws(Failure) {
         guard (maps != nil) == creditsPatches else {
             throw foreign("\(what) has \(maps == nil ? "no reward maps" : "reward maps, which the run does not use")")
+        }
+    }
+
+    private func check(_ witnesses: [String: TensorPayload], _ what: String) throws(Failure) {
+        let known = Set(Witness.allCases.map(\.rawValue))
+        guard known.isSuperset(of: witnesses.keys) else {
+            throw foreign("\(what) has witnesses \(witnesses.keys.sorted().prefix(16)), expected \(known.sorted())")
         }
     }
 

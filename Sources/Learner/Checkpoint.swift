@@ -33,6 +33,8 @@ struct Checkpoint {
         /// Digests of the models that learner and reward server began the run with, by their part of it; nil in snapshots from
         /// before there were any.
         var models: [String: String]?
+        /// What the gauge remembers; nil in snapshots from before there was one.
+        var gauge: Gauge.State?
 
         mutating func advance(by report: EpochReport, ledger: Ledger.Counters) {
             epoch += 1
@@ -60,6 +62,13 @@ struct Checkpoint {
     var discriminatorVersion: DiscriminatorVersion
     /// The reward server's state; empty before the first snapshot, which stands for the initial one.
     var discriminatorState: TensorSet
+    /// When a run is taken to cheat.
+    let gaugeSettings: GaugeSettings
+    /// Watches the run; its state is the record's.
+    var gauge: Gauge {
+        get { Gauge(gaugeSettings, state: record.gauge ?? Gauge.State()) }
+        set { record.gauge = newValue.state }
+    }
     /// When the epoch in progress was opened.
     var epochBegan = ContinuousClock.now
 
@@ -82,7 +91,8 @@ struct Checkpoint {
                 trainer: try PolicyTrainer(
                     policy: run.policy, version: PolicyVersion(rawValue: 0), optimizer: method.optimizer(ofEpoch: 0)),
                 update: update, schedule: schedule(Schedule.State()),
-                discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet())
+                discriminatorVersion: DiscriminatorVersion(rawValue: 0), discriminatorState: TensorSet(),
+                gaugeSettings: method.gauge)
         }
         let snapshot = try store.newest { run.logger.warning("\($0)") }
         let record = try Self.record(in: snapshot.path)
@@ -103,8 +113,9 @@ struct Checkpoint {
                 policy: run.policy, snapshot: snapshot.path, version: PolicyVersion(rawValue: record.policyVersion),
                 optimizer: method.optimizer(ofEpoch: record.epoch)),
             update: update, schedule: schedule(record.schedule),
-            discriminatorVersion: DiscriminatorVersion(rawValue: record.discriminatorVersion), discriminatorState: state
-        )
+            discriminatorVersion: DiscriminatorVersion(rawValue: record.discriminatorVersion),
+            discriminatorState: state,
+            gaugeSettings: method.gauge)
     }
 
     /// The record of a snapshot.
@@ -118,6 +129,11 @@ struct Checkpoint {
             throw RuntimeError(
                 code: .corruptSnapshot, subject: path,
                 message: "has epoch or version \(number), expected 0 to 2^32 - 1",
+                remedy: "remove the snapshot and continue from the one before")
+        }
+        if let defect = record.gauge?.defect {
+            throw RuntimeError(
+                code: .corruptSnapshot, subject: path, message: "its gauge \(defect)",
                 remedy: "remove the snapshot and continue from the one before")
         }
         return record

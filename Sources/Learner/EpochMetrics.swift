@@ -5,7 +5,7 @@ import AdvGRPO
 /// Notation of the meanings: see `RunMetrics.documentation`.
 extension EpochReport {
     /// What is read from an epoch's record.
-    static let metrics = [runMetrics, rewardMetrics, policyMetrics, timeMetrics]
+    static let metrics = [runMetrics, rewardMetrics, policyMetrics, gaugeMetrics, timeMetrics]
 
     static let runMetrics = MetricTable<EpochReport>(
         "Run",
@@ -93,6 +93,23 @@ extension EpochReport {
                 $0.clipFractionBelow
             },
             policy("policy.ratioMean", "mean rho over all updates of the epoch", healthy: "1 +- 1e-3") { $0.meanRatio },
+            policy(
+                "policy.ratioSmallest", "the smallest rho of the epoch",
+                healthy: "near 1; the band is what lies between it and the largest"
+            ) { $0.smallestRatio },
+            policy("policy.ratioLargest", "the largest rho of the epoch", healthy: "near 1") { $0.largestRatio },
+            Metric(
+                family: "policy.drift.STEP",
+                "mean absolute l_now - l_rollout of a trained step of the schedule, by its number from 0",
+                healthy: "small, not growing"
+            ) { report in
+                Dictionary(uniqueKeysWithValues: report.step.policy.drift.map { (String($0), $1) })
+            },
+            Metric(
+                "policy.learningRate",
+                "of the epoch's updates: `policy.learningRate`, halved as often as the gauge did",
+                healthy: "constant"
+            ) { $0.step.updates.isEmpty ? nil : $0.learningRate },
             Metric(
                 "policy.firstRatioMean",
                 "mean rho in the epoch's first update, where the policy has not moved yet",

@@ -28,6 +28,12 @@ struct EpochReport {
     let workerSeconds: [String: Double]
     /// Mean of each reward component.
     let componentMeans: [String: Double]
+    /// Mean of each witness.
+    let witnessMeans: [String: Double]
+    /// Alarms of the run, this epoch's included.
+    var alarmCount = 0
+    /// Of the policy's updates, the gauge's halvings included.
+    var learningRate = 0.0
     /// How the epoch's stages could lie over each other, and did.
     let overlap: Overlap
     let seconds: Seconds
@@ -52,13 +58,19 @@ struct EpochReport {
             generation: (workerSeconds["sample", default: 0] + workerSeconds["decode", default: 0]) / workers,
             reward: workerSeconds["score", default: 0] / workers, training: seconds.training,
             epoch: seconds.rollout + seconds.training)
+        componentMeans = Self.means(results.flatMap(\.components))
+        witnessMeans = Self.means(results.flatMap(\.witnesses))
+    }
+
+    /// The mean of all values of each name.
+    private static func means(_ payloads: [(key: String, value: TensorPayload)]) -> [String: Double] {
         var sums: [String: (sum: Double, count: Int)] = [:]
-        for (name, payload) in results.flatMap(\.components) {
+        for (name, payload) in payloads {
             let values = payload.floats
             sums[name, default: (0, 0)].sum += values.reduce(0) { $0 + Double($1) }
             sums[name, default: (0, 0)].count += values.count
         }
-        componentMeans = sums.mapValues { $0.sum / Double(max($0.count, 1)) }
+        return sums.mapValues { $0.sum / Double(max($0.count, 1)) }
     }
 
     /// The whole epoch.

@@ -72,7 +72,7 @@ final class LearnerHandlers: Sendable {
                 "groupsTrained": Double(status.ledger.trained), "groupsRefused": Double(status.ledger.refused),
                 "leasesExpired": Double(status.ledger.expired), "workers": Double(status.workers.count),
                 "images": Double(status.progress.images), "weightsBytesSent": Double(weightsByteCount),
-            ])
+            ], detail: RunMetrics.gauge(status.progress.metrics))
     }
 }
 

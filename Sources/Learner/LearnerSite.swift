@@ -15,7 +15,8 @@ struct LearnerSite: EpochSite {
     private(set) var checkpoint: Checkpoint
     /// What the epoch did; nil before its end.
     private(set) var report: EpochReport?
-    private var results: [GroupResult] = []
+    /// The epoch's groups, in order.
+    private(set) var results: [GroupResult] = []
     private var ledger = Ledger.Counters()
     private var discriminator: Background<DiscriminatorTrained>?
     private var collected = ContinuousClock.now
@@ -46,7 +47,8 @@ struct LearnerSite: EpochSite {
     }
 
     mutating func trainDiscriminator(_ groups: [ScoredGroup]) throws -> () throws -> Double {
-        let order = order(steps: run.settings.method.discriminator.stepsPerTraining)
+        let order = order(
+            steps: run.settings.method.discriminator.stepsPerTraining * checkpoint.gauge.takeRefresh())
         let training = Background("the discriminator's training") { [rewardServer = run.rewardServer] in
             try TrainingRun.train(order, on: rewardServer)
         }

@@ -15,6 +15,8 @@ struct PolicyTrainer {
     let policy: DiffusionPolicy
     let settings: PolicySettings
     private var state: PolicyState
+    /// Learning rate of what is learned now, before anything slows it down.
+    private var rate: Double
     private(set) var version: PolicyVersion
     /// What the epoch that was opened last is sampled with: the current version, or with `rollout.overlap` the one before.
     private var sampling: (version: PolicyVersion, parameters: Parameters)
@@ -28,6 +30,7 @@ struct PolicyTrainer {
     ) throws {
         self.policy = policy
         settings = policy.settings
+        rate = optimizer.learningRate
         self.version = version
         guard let folder else {
             state = PolicyState(parameters: policy.initialParameters, settings: settings, optimizer: optimizer)
@@ -95,7 +98,10 @@ struct PolicyTrainer {
                 step: $0, &state, reference: references.latents, policy: policy.trainable,
                 maximumGradientNorm: settings.maximumGradientNorm, lanes: lanes)
         }
-        if endsStart { state.restartOptimizer(settings.optimizer) }
+        if endsStart {
+            state.restartOptimizer(settings.optimizer)
+            rate = settings.learningRate
+        }
         version = PolicyVersion(rawValue: version.rawValue + 1)
         return reports
     }
@@ -106,6 +112,15 @@ struct PolicyTrainer {
     func published() throws(WireError) -> PublishedWeights {
         try PublishedWeights(version: sampling.version, parameters: sampling.parameters)
     }
+
+    /// What the epoch that was opened last is sampled with.
+    var samplingParameters: Parameters { sampling.parameters }
+
+    /// Of the next update.
+    var learningRate: Double { state.optimizer.settings.learningRate }
+
+    /// Learns at a share of the settings' rate from the next update on.
+    mutating func slowDown(to share: Double) { state.setLearningRate(rate * share) }
 
     /// Averaged weights, for previews, evaluation and export.
     var averaged: Parameters { state.average.parameters }

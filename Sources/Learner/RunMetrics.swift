@@ -10,7 +10,7 @@ public enum RunMetrics {
     /// The metrics of metrics.jsonl, in the order of docs/metrics.md.
     public static let sections: [MetricSection] = [
         EpochReport.runMetrics.section, EpochReport.rewardMetrics.section, EpochReport.policyMetrics.section,
-        DiscriminatorReport.metrics.section, EpochReport.timeMetrics.section,
+        DiscriminatorReport.metrics.section, EpochReport.gaugeMetrics.section, EpochReport.timeMetrics.section,
     ]
 
     /// The metric of a name; nil for one that no declaration has.
@@ -75,8 +75,8 @@ extension RunMetrics {
             metric that an epoch does not have (the policy's in a discriminator epoch) is absent.
 
             This page is generated: a metric is one declaration, in `Sources/Learner/EpochMetrics.swift`,
-            `Sources/AdvGRPO/Discriminator/DiscriminatorMetrics.swift` or `Sources/Learner/EvaluationMetrics.swift`, from
-            which metrics.jsonl, event files, progress line, `advgrpo status`, report and this page are made. A test keeps it
+            `Sources/Learner/GaugeMetrics.swift`, `Sources/AdvGRPO/Discriminator/DiscriminatorMetrics.swift` or
+            `Sources/Learner/EvaluationMetrics.swift`, from which metrics.jsonl, event files, progress line, `advgrpo status`, report and this page are made. A test keeps it
             so (`ADVGRPO_WRITE_DOCS=1 swift test --filter MetricsDocumentation` rewrites it).
 
             Notation: r reward, A advantage, l log-probability (mean over latent elements), rho = exp(l_now - l_rollout),

@@ -146,6 +146,15 @@ final class RunOutputs {
             report.sheets.append(
                 .init(caption: "\(name) (epoch \(epoch)): \(prompts.joined(separator: ", "))", png: Array(png)))
         }
+        report.alarms = record.gauge?.alarms.map(\.description) ?? []
+        for epoch in Set(record.gauge?.alarms.map(\.epoch) ?? []).sorted() {
+            let name = AlarmSheet.name(ofEpoch: epoch)
+            guard let png = FileManager.default.contents(atPath: path(name)) else { continue }
+            report.sheets.append(
+                .init(
+                    caption: "Alarm of epoch \(epoch), \(name): best, worst, most changed (before and then)",
+                    png: Array(png)))
+        }
         report.charts = RunMetrics.charts().map { chart in
             let series = chart.metrics.map { metric in
                 LineChart.Series(

@@ -54,6 +54,8 @@ public struct RunStatus: Codable, Sendable, Equatable {
         public var secondsLeft: Double?
         /// The newest value of every metric, by name; docs/metrics.md says what they are.
         public var metrics: [String: Double] = [:]
+        /// The run's newest alarms, oldest first, each a sentence.
+        public var alarms: [String] = []
 
         public init() {}
     }

@@ -56,6 +56,8 @@ final class TrainingRun {
     let snapshots: SnapshotStore
     /// Loaded by the first supervised epoch.
     private var supervisedReferences: SupervisedReferences?
+    /// What the gauge remembers of epochs that the run was taken back from; nil before it ever was.
+    var takenBack: Gauge.State?
 
     /// What is trained, on what, and where it is kept.
     struct Job {
@@ -97,6 +99,9 @@ final class TrainingRun {
             } catch let reset as RewardServerReset {
                 logger.warning("\(reset.reason); going back to the last snapshot")
                 shared.withLock { $0.isLeasing = false }
+            } catch let rollback as Rollback {
+                shared.withLock { $0.isLeasing = false }
+                try goBack(rollback)
             } catch is Interruption {
                 return .interrupted
             }
@@ -106,6 +111,7 @@ final class TrainingRun {
     private func runFromSnapshot() throws -> Ending {
         enter(.starting)
         var checkpoint = try Checkpoint.newest(in: snapshots, run: self)
+        applyGauge(to: &checkpoint)
         shared.withLock {
             $0.ledger.restore(checkpoint.record.ledger)
             $0.results = [:]
@@ -126,6 +132,7 @@ final class TrainingRun {
                 return .interrupted
             }
             checkpoint.epochBegan = .now
+            let sampler = checkpoint.trainer.samplingParameters
             var site = LearnerSite(self, checkpoint: checkpoint)
             var schedule = checkpoint.schedule
             do {
@@ -136,10 +143,12 @@ final class TrainingRun {
             }
             checkpoint = site.checkpoint
             checkpoint.schedule = schedule
-            guard let epoch = site.report else { preconditionFailure("an epoch ended without a report") }
+            guard var epoch = site.report else { preconditionFailure("an epoch ended without a report") }
             enter(.recording)
+            let alarms = read(&epoch, &checkpoint)
             try metrics.append(epoch)
             report(epoch, checkpoint)
+            if !alarms.isEmpty { try answer(alarms, site.results, sampledWith: sampler, &checkpoint) }
             if checkpoint.record.epoch % settings.run.snapshotEvery == 0 || isOver(checkpoint) {
                 try snapshot(&checkpoint)
             }

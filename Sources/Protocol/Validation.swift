@@ -134,12 +134,12 @@ enum Check {
         }
     }
 
-    /// `rewards` and every `reward.NAME`: float32, one finite value a member.
+    /// `rewards`, every `reward.NAME` and every `witness.NAME`: float32, one finite value a member.
     static func rewards(_ tensors: TensorSet, memberCount: Int?) throws(WireError) {
         let rewards = try tensor("rewards", in: tensors, .float32, [memberCount])
         try members(rewards.elementCount, "the number of rewards")
         try finite(rewards, "rewards")
-        for name in tensors.names where name.hasPrefix("reward.") {
+        for name in tensors.names where ["reward.", "witness."].contains(where: { name.hasPrefix($0) }) {
             try finite(try tensor(name, in: tensors, .float32, [rewards.elementCount]), name)
         }
     }
@@ -154,10 +154,10 @@ enum Check {
         try finite(maps, "maps")
     }
 
-    /// Nothing but these names and names with this prefix.
-    static func onlyTensors(_ names: Set<String>, prefix: String? = nil, in tensors: TensorSet) throws(WireError) {
+    /// Nothing but these names and names with one of these prefixes.
+    static func onlyTensors(_ names: Set<String>, prefixes: [String] = [], in tensors: TensorSet) throws(WireError) {
         for name in tensors.names where !names.contains(name) {
-            guard let prefix, name.hasPrefix(prefix), name != prefix else {
+            guard prefixes.contains(where: { name.hasPrefix($0) && name != $0 }) else {
                 throw WireError(.invalidValue, "tensor \"\(name.prefix(80))\" does not belong to this message")
             }
         }

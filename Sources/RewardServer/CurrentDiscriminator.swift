@@ -63,6 +63,10 @@ public struct CurrentDiscriminator {
             frozen: try scorer.frozenScores(payload, prompt: request.prompt), lanes: scorer.lanes)
         let maps = try scorer.maps(
             of: (payload, images), prompt: request.prompt, scores, features.score, discriminator, reward)
+        var witnesses: [Witness: [Float]] = [.diversity: distancesToSiblings(images)]
+        witnesses[.twin] = trainer?.twin.flatMap {
+            reward.twinScores(request.group, features: features.score, twin: $0, lanes: scorer.lanes)
+        }
         trainer?.remember(request.group, prompt: request.prompt, features: features.training)
         outgoing = nil
         return Scores(
@@ -71,7 +75,9 @@ public struct CurrentDiscriminator {
             components: Dictionary(
                 uniqueKeysWithValues: scores.components.map {
                     ($0.component.rawValue, TensorPayload(floats: $0.values))
-                }), maps: maps)
+                }), maps: maps,
+            witnesses: Dictionary(
+                uniqueKeysWithValues: witnesses.map { ($0.key.rawValue, TensorPayload(floats: $0.value)) }))
     }
 
     /// Makes the next version, or only compares the epoch's images with their prompts' references when no steps are asked for.
@@ -94,6 +100,7 @@ public struct CurrentDiscriminator {
             }
             let report = try next.train(
                 groups: order.groups, references: referenceImages, steps: order.steps, lanes: scorer.lanes)
+            if order.steps > scorer.method.discriminator.stepsPerTraining { next.keepTwin() }
             trainer = next
             lastReport = report
             let answer = DiscriminatorTrained(

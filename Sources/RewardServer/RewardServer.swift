@@ -29,6 +29,8 @@ public final class RewardServer: Sendable {
         var epoch: RewardAdmission.OpenEpoch?
         var report: DiscriminatorReport?
         var scoredImages = 0
+        /// Means of the group scored last.
+        var witnesses: [String: Double] = [:]
         var scoredGroups = 0
         var trainings = 0
         var failures = 0
@@ -200,6 +202,9 @@ public final class RewardServer: Sendable {
         view.withLock {
             $0.scoredGroups += 1
             $0.scoredImages += scores.rewards.elementCount
+            $0.witnesses = scores.witnesses.mapValues {
+                $0.floats.reduce(0) { $0 + Double($1) } / Double($0.elementCount)
+            }
         }
         guard let others else { return scores }
         view.withLock { $0.incomplete += 1 }
@@ -264,6 +269,9 @@ public final class RewardServer: Sendable {
                 "imagesScored": Double(view.scoredImages), "groupsScored": Double(view.scoredGroups),
                 "trainings": Double(view.trainings), "failures": Double(view.failures),
             ].merging(processes.counters) { own, _ in own },
-            detail: .object((view.report?.figures ?? [:]).mapValues { $0.map { .number($0) } ?? .null }))
+            detail: .object(
+                (view.report?.figures ?? [:]).mapValues { $0.map { .number($0) } ?? .null }.merging(
+                    view.witnesses.map { ("gauge." + $0.key, .number($0.value)) }
+                ) { first, _ in first }))
     }
 }

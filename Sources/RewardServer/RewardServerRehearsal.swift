@@ -57,6 +57,7 @@ public enum RewardServerRehearsal {
                     steps: steps))
         }
         let undrawn = unread(settings, scorer.references.prompts, steps: steps, epochs: pastEpochs + 1, of: epochCount)
+        current.trainer?.keepTwin()
         let row = try references.features([references.training[0]], .training)
         let rest = trace.noting(.caches) {
             (0..<max(0, undrawn)).map { _ in row.tensors.mapValues { engine.zeros($0.shape) } }

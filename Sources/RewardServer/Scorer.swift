@@ -150,6 +150,7 @@ public struct Scorer: Sendable {
     }
 
     var freshTrainer: DiscriminatorTrainer {
-        DiscriminatorTrainer(untrained, settings: method.discriminator, seed: seed)
+        DiscriminatorTrainer(
+            untrained, settings: method.discriminator, seed: seed, firstFollowed: method.schedule.firstFollowedVersion)
     }
 }

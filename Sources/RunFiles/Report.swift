@@ -107,6 +107,8 @@ public struct Report: Sendable {
     public var summary: String
     /// Figures before and after.
     public var comparisons: [Comparison] = []
+    /// What was found wrong during the run, a sentence each.
+    public var alarms: [String] = []
     /// Pictures, usually before and after; shown side by side in pairs.
     public var sheets: [Sheet] = []
     /// Curves.
@@ -146,7 +148,7 @@ public struct Report: Sendable {
         <p>\(escaped(summary))</p>
         </header>
         <main>
-        \([comparisonSection, sheetSection, chartSection, figureSection, roleSection, factSection, settingsSection].joined())
+        \([comparisonSection, alarmSection, sheetSection, chartSection, figureSection, roleSection, factSection, settingsSection].joined())
         </main>
         </body>
         </html>
@@ -168,6 +170,11 @@ public struct Report: Sendable {
         let table =
             "<table class=\"figures\"><thead>\(head)</thead>\n<tbody>\(rows.joined(separator: "\n"))</tbody></table>"
         return section("Before and after", table, isEmpty: comparisons.isEmpty)
+    }
+
+    private var alarmSection: String {
+        let list = "<ul>\(alarms.map { "<li>\(escaped($0))</li>" }.joined(separator: "\n"))</ul>"
+        return section("Alarms", list, isEmpty: alarms.isEmpty)
     }
 
     private var sheetSection: String {

@@ -86,6 +86,20 @@ public struct SnapshotStore: Sendable {
                 remedy: "the run ended before its first snapshot; start it anew in another --run-dir")
     }
 
+    /// Removes the snapshots of later steps, the newest first, and has `latest` name the newest of the others.
+    public func discard(after step: Int) throws(RuntimeError) {
+        for later in steps().reversed() where later > step {
+            do {
+                try FileManager.default.removeItem(atPath: "\(folder)/\(Self.name(later))")
+            } catch {
+                throw RuntimeError(
+                    code: .unwritable, subject: "\(folder)/\(Self.name(later))", message: "cannot be removed",
+                    remedy: "check the folder's permissions")
+            }
+        }
+        if let newest = steps().last { try FileStore.link("\(folder)/latest", to: Self.name(newest)) }
+    }
+
     /// The steps of all snapshots, ascending, intact or not.
     public func steps() -> [Int] {
         Self.names(in: folder).compactMap { name in

@@ -156,6 +156,34 @@ struct RunContractTests {
         #expect(refusal { try contract.check(training(steps: 4, index: 3)) } != nil)
     }
 
+    @Test("witnesses are known ones, and a refresh has its own number of steps where the gauge orders one")
+    func gauge() {
+        let values = TensorPayload(floats: [0, 0])
+        func scores(_ witnesses: String...) -> Scores {
+            Scores(
+                discriminatorVersion: DiscriminatorVersion(rawValue: 0), rewards: values,
+                components: ["a": values, "b": values],
+                witnesses: Dictionary(uniqueKeysWithValues: witnesses.map { ($0, values) }))
+        }
+        #expect(refusal { try Self.contract.check(scores("twin", "diversity")) } == nil)
+        #expect(refusal { try Self.contract.check(scores("diversity", "other")) }?.contains("other") == true)
+        #expect(
+            refusal { try Self.contract.check(Self.result { $0.tensors["witness.other"] = values }, Self.rollout) }
+                != nil)
+        func training(_ steps: Int) -> DiscriminatorTraining {
+            DiscriminatorTraining(
+                epoch: 0, fromVersion: DiscriminatorVersion(rawValue: 0), groups: [GroupID(epoch: 0, index: 0)],
+                steps: steps)
+        }
+        var method = MethodSettings(fidelity: .fixed)
+        for action in GaugeAction.allCases {
+            method.gauge.action = action
+            let contract = RunContract(method)
+            #expect(refusal { try contract.check(training(4)) } == nil)
+            #expect((refusal { try contract.check(training(32)) } == nil) == (action == .refresh), "\(action)")
+        }
+    }
+
     @Test("a run whose discriminator does not learn has it trained by nobody")
     func frozen() {
         var method = MethodSettings(fidelity: .fixed)

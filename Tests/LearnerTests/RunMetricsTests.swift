@@ -15,6 +15,7 @@ struct RunMetricsTests {
     private func report(_ metrics: [String: Double?] = [:], updates: Int = 2) -> EpochReport {
         var statistics = PolicyStatistics(change: [0, 0], ratio: [1, 1], clipRange: 0.1, samples: 2)
         statistics.note(halves: 0.25)
+        statistics.note(step: 3)
         let update = PolicyUpdateReport(statistics: statistics, gradientNorm: 3)
         let step = StepReport(
             epoch: 4, plan: EpochPlan(trainsDiscriminator: true, trainsPolicy: updates > 0),
@@ -33,7 +34,8 @@ struct RunMetricsTests {
                 logProbabilities: TensorPayload(floats: [0], shape: [1, 1]), stepIndices: TensorPayload(int32s: [0])),
             Scores(
                 discriminatorVersion: DiscriminatorVersion(rawValue: 4), rewards: TensorPayload(floats: [0, 1]),
-                components: ["texture": TensorPayload(floats: [0, 1])]),
+                components: ["texture": TensorPayload(floats: [0, 1])],
+                witnesses: ["twin": TensorPayload(floats: [0, 3]), "diversity": TensorPayload(floats: [0.5, 0.5])]),
             seconds: ["sample": 2, "decode": 1, "score": 0.5])
         return EpochReport(
             step: step, results: [result], scoredBy: DiscriminatorVersion(rawValue: 4),
@@ -70,6 +72,8 @@ struct RunMetricsTests {
         #expect(values["step"] == 5 && values["epoch"] == 4 && values["images"] == 10 && values["policyVersion"] == 5)
         #expect(values["seconds.epoch"] == 5 && values["seconds.worker.sample"] == 2 && values["reward.texture"] == 0.5)
         #expect(values["policy.gradientNorm"] == 3 && values["discriminator.accuracy"] == 0.5)
+        #expect(values["gauge.twin"] == 1.5 && values["gauge.diversity"] == 0.5 && values["gauge.alarms"] == 0)
+        #expect(values["policy.drift.3"] == 0 && values["policy.ratioLargest"] == 1)
         #expect(RunMetrics.description(of: "reward.mean")?.unit == "reward")
         #expect(RunMetrics.description(of: "reward.texture")?.name == "reward.NAME")
         #expect(RunMetrics.description(of: "nonsense") == nil)

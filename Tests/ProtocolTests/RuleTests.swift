@@ -198,6 +198,10 @@ struct RuleTests {
         for maps in [counting([2]), counting([2, 2]), counting([3, 1, 1]), notFinite] {
             refused(Scores(discriminatorVersion: discriminator, rewards: counting([2]), maps: maps))
         }
+        for values in [counting([3]), TensorPayload(floats: [0, .nan])] {
+            refused(Scores(discriminatorVersion: discriminator, rewards: counting([2]), witnesses: ["twin": values]))
+        }
+        refused(Scores(discriminatorVersion: discriminator, rewards: counting([2]), witnesses: ["": counting([2])]))
         let large = Scores(discriminatorVersion: discriminator, rewards: counting([2]), maps: counting([2, 1, 257]))
         #expect(failure { _ = try encode(large) } == .limitExceeded)
         // With maps there are log-probabilities of tokens, without them none.

@@ -20,7 +20,7 @@ let sampleLease = Lease(
 
 let sampleScores = Scores(
     discriminatorVersion: DiscriminatorVersion(rawValue: 4), rewards: counting([2]),
-    components: ["dino": counting([2])])
+    components: ["dino": counting([2])], witnesses: ["twin": counting([2])])
 
 let sampleResult = GroupResult(
     of: sampleLease, by: "worker-1",

@@ -54,6 +54,20 @@ struct SnapshotStoreTests {
         #expect(try folder.text("latest/state.json") == "1234567")
     }
 
+    @Test("a run that goes back forgets the later snapshots, and latest leads to what is left")
+    func discarding() throws {
+        let folder = try TemporaryFolder()
+        let store = try SnapshotStore(folder: folder.path)
+        for step in [2, 4, 6] { try snapshot(store, step) }
+        try store.discard(after: 6)
+        #expect(store.steps() == [2, 4, 6])
+        try store.discard(after: 3)
+        #expect(store.steps() == [2])
+        #expect(try folder.text("latest/state.json") == "2")
+        try snapshot(store, 4)
+        #expect(try store.newest { Issue.record("\($0)") }.step == 4)
+    }
+
     @Test(
         "a damaged snapshot is skipped with a warning that names the file",
         arguments: ["changed", "missing", "manifest"])

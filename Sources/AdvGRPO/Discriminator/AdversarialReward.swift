@@ -77,8 +77,7 @@ public struct AdversarialReward: Sendable {
         _ group: GroupID, prompt: String, features: FeatureTable, discriminator: Discriminator,
         frozen: [RewardComponent: [Float]] = [:], lanes: Lanes = Lanes(count: 1)
     ) throws -> RewardScores {
-        let draws = PatchDraws(
-            (0..<features.count).map { group.noise(seed: seed, purpose: .patches, member: $0) })
+        let draws = patchDraws(of: group, count: features.count)
         let ownReferences = try references.images(of: prompt)
         var values = discriminator.scores(features, draws: draws, lanes: lanes)
         for component in settings.weights.active {
@@ -96,6 +95,11 @@ public struct AdversarialReward: Sendable {
                 "not finite: rewards of group \(group), discriminator \(discriminator.version), seed \(seed)")
         }
         return RewardScores(version: discriminator.version, rewards: rewards, components: components)
+    }
+
+    /// The patches that are read of each of a group's images.
+    func patchDraws(of group: GroupID, count: Int) -> PatchDraws {
+        PatchDraws((0..<count).map { group.noise(seed: seed, purpose: .patches, member: $0) })
     }
 }
 

@@ -107,6 +107,9 @@ public struct Discriminator: Sendable {
         }
     }
 
+    /// Sum of the heads' weights in the reward.
+    var adversarialWeight: Double { heads.reduce(0) { $0 + rewardWeights[$1.component] } }
+
     func weights(_ head: any DiscriminatorHead, _ parameters: Parameters) -> HeadWeights {
         HeadWeights(parameters: parameters, constants: constants, prefix: head.prefix, dtype: dtype)
     }

@@ -5,7 +5,7 @@ extension DiscriminatorReport {
         preface: """
             Measured by the reward server when it trains, and sent by name: a metric more is a line in
             `DiscriminatorMetrics.swift` and nothing else. Loss, accuracy, means and gradient are those of the images it
-            trained on; `auc` is that of the version before, the one that the epoch's rewards come from, on images new to
+            trained on; `auc`, and what is held out, are those of the version before, the one that the epoch's rewards come from, on images new to
             it: the epoch's images and held-out references, or, where the epoch's own references train
             (`discriminator.realBatch: 0`), references of all prompts. With `pickscore_adversarial`, whose score compares
             within a prompt only, `auc` is each prompt's own, averaged, against the references of the images' own prompts;
@@ -41,5 +41,20 @@ extension DiscriminatorReport {
                 healthy: "above `discriminator.warmUp.minimumAUC` at the policy's start; 0.5 is noise",
                 chart: "Discriminator"
             ) { $0.heldOut.areaUnderCurve },
+            Metric(
+                "discriminator.heldOutAccuracy", unit: "share",
+                "`discriminator.accuracy` on the images and references of `discriminator.auc`", healthy: "0.55 to 0.95"
+            ) { $0.heldOut.accuracy },
+            Metric(
+                "discriminator.heldOutMargin", unit: "score",
+                "the gap: mean D of references minus mean D of generated images, on those of `discriminator.auc`",
+                healthy: "above 0; falling while the policy learns", chart: "Margin"
+            ) { $0.heldOut.margin },
+            Metric(
+                "discriminator.heldOutHinge",
+                "1/2 (mean relu(1 - D) of references + mean relu(1 + D) of generated images) on those of "
+                    + "`discriminator.auc`, D over the sum of the heads' weights; absent with `pickscore_adversarial`",
+                healthy: "below 1, where D knows nothing; above, D is surer than right"
+            ) { $0.heldOut.hinge },
         ])
 }

@@ -4,8 +4,8 @@ import TensorCore
 
 /// Everything a reward server must keep to go on bit for bit: heads, constants, moments, replay, version.
 ///
-/// Tensors are fp32 and named `head/NAME`, `constant/NAME`, `moment1/NAME`, `moment2/NAME`, `kept/EPOCH/INDEX/FEATURE` and
-/// `waiting/EPOCH/INDEX/FEATURE`; the document is JSON with sorted keys.
+/// Tensors are fp32 and named `head/NAME`, `constant/NAME`, `moment1/NAME`, `moment2/NAME`, `kept/EPOCH/INDEX/FEATURE`,
+/// `waiting/EPOCH/INDEX/FEATURE`, and with a frozen twin `twin/NAME` and `twinConstant/NAME`; the document is JSON with sorted keys.
 public struct DiscriminatorState: Sendable {
     /// All tensors.
     public let tensors: Parameters
@@ -25,6 +25,8 @@ public struct DiscriminatorState: Sendable {
         }
         var version: Int
         var updateCount: Int
+        /// Version of the frozen twin; absent without one.
+        var twinVersion: Int?
         var kept: [Group]
         var waiting: [Group]
     }
@@ -43,9 +45,10 @@ extension DiscriminatorTrainer {
             .merging(discriminator.constants.renamed { "constant/" + $0 })
             .merging(optimizer.firstMoment.renamed { "moment1/" + $0 })
             .merging(optimizer.secondMoment.renamed { "moment2/" + $0 })
+            .merging(DiscriminatorState.tensors(of: twin))
         let document = DiscriminatorState.Document(
-            version: discriminator.version, updateCount: optimizer.updateCount, kept: Self.list(replay.kept),
-            waiting: Self.list(replay.waiting))
+            version: discriminator.version, updateCount: optimizer.updateCount, twinVersion: twin?.version,
+            kept: Self.list(replay.kept), waiting: Self.list(replay.waiting))
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
         guard let data = try? encoder.encode(document), let text = String(data: data, encoding: .utf8) else {
@@ -81,11 +84,13 @@ extension DiscriminatorTrainer {
         let constants = try Self.select(state.tensors, "constant/", like: discriminator.constants)
         let first = try Self.select(state.tensors, "moment1/", like: discriminator.parameters)
         let second = try Self.select(state.tensors, "moment2/", like: discriminator.parameters)
+        let twin = try storedTwin(document.twinVersion, of: document.version, state.tensors)
         let kept = try Self.groups(document.kept, "kept", state.tensors)
         let waiting = try Self.groups(document.waiting, "waiting", state.tensors)
         discriminator.parameters = heads
         discriminator.constants = constants
         discriminator.version = document.version
+        self.twin = twin
         optimizer = AdamW(
             optimizer.settings, updateCount: document.updateCount, firstMoment: first, secondMoment: second)
         replay = FakeReplay(capacity: replay.capacity, waiting: waiting, kept: kept)
@@ -107,6 +112,21 @@ extension DiscriminatorTrainer {
                 )
             }
         }
+    }
+
+    private func storedTwin(
+        _ twinVersion: Int?, of version: Int, _ tensors: Parameters
+    ) throws(DiscriminatorStateError) -> Discriminator? {
+        guard let twinVersion else { return nil }
+        guard (0...version).contains(twinVersion) else {
+            throw DiscriminatorStateError(
+                description: "discriminator state: version \(version) has a twin of version \(twinVersion)")
+        }
+        var twin = discriminator
+        twin.parameters = try Self.select(tensors, "twin/", like: discriminator.parameters)
+        twin.constants = try Self.select(tensors, "twinConstant/", like: discriminator.constants)
+        twin.version = twinVersion
+        return twin
     }
 
     private static func list(_ groups: [GroupID: FakeReplay.Entry]) -> [DiscriminatorState.Document.Group] {

@@ -33,24 +33,32 @@ public struct DiscriminatorTrainer: Sendable {
     public internal(set) var optimizer: AdamW
     /// Generated images.
     public internal(set) var replay: FakeReplay
+    /// Heads as they were when the policy began to follow them; nil before.
+    public internal(set) var twin: Discriminator?
 
     let settings: DiscriminatorSettings
     let seed: UInt64
+    /// The first version that the policy may follow, warm-up apart.
+    let firstFollowed: Int
 
     /// Most images of one side that `heldOut` is measured on, and that constants are fitted on.
     static let measuredImageLimit = 512
 
     /// An untrained discriminator.
-    public init(_ discriminator: Discriminator, settings: DiscriminatorSettings, seed: UInt64) {
+    ///
+    /// - Parameter firstFollowed: the first version that the policy may follow, warm-up apart (`ScheduleSettings.firstFollowedVersion`).
+    public init(_ discriminator: Discriminator, settings: DiscriminatorSettings, seed: UInt64, firstFollowed: Int = 1) {
         self.init(
             discriminator, optimizer: AdamW(settings.optimizer, parameters: discriminator.parameters),
-            replay: FakeReplay(capacity: settings.replayCapacity), settings: settings, seed: seed)
+            replay: FakeReplay(capacity: settings.replayCapacity), settings: settings, seed: seed,
+            firstFollowed: firstFollowed)
     }
 
     init(
         _ discriminator: Discriminator, optimizer: AdamW, replay: FakeReplay, settings: DiscriminatorSettings,
-        seed: UInt64
+        seed: UInt64, firstFollowed: Int = 1
     ) {
+        self.firstFollowed = firstFollowed
         self.discriminator = discriminator
         self.optimizer = optimizer
         self.replay = replay
@@ -147,6 +155,7 @@ public struct DiscriminatorTrainer: Sendable {
         }
         replay.trim()
         discriminator.version = version + 1
+        keepTwin(after: heldOut)
         guard let separation else { preconditionFailure("discriminator: no step") }
         return DiscriminatorReport(
             version: version + 1, loss: lossSum / Double(steps), gradientNorm: normSum / Double(steps),
@@ -180,7 +189,8 @@ public struct DiscriminatorTrainer: Sendable {
         let real = try references.features(chosen, .training)
         return Separation(
             real: try scores(real, side: 0, lanes),
-            fake: try scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes))
+            fake: try scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes),
+            unit: discriminator.adversarialWeight)
     }
 
     /// How the current version's score separates images from references of their own prompts.

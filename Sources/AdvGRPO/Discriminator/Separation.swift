@@ -9,18 +9,27 @@ public struct Separation: Sendable, Equatable, Codable {
     /// Probability that a reference has a higher value than a generated image, ties counting one half: the area under
     /// the ROC curve.
     public let areaUnderCurve: Double
+    /// ½ (mean relu(1 - real) + mean relu(1 + fake)) of the values in their unit: 1 for a number that knows nothing and stays at 0,
+    /// more for one that is sure and wrong; nil where values are comparable within one prompt only.
+    public let hinge: Double?
 
     /// `realMean` - `fakeMean`.
     public var margin: Double { realMean - fakeMean }
 
+    /// - Parameter unit: what the values of one head are multiplied with in these: the sum of the heads' weights.
     /// - Precondition: neither list is empty.
-    public init(real: [Float], fake: [Float]) {
+    public init(real: [Float], fake: [Float], unit: Double = 1) {
         precondition(!real.isEmpty && !fake.isEmpty, "separation: \(real.count) real, \(fake.count) fake")
         let (positive, negative) = (Double(real.count { $0 > 0 }), Double(fake.count { $0 < 0 }))
         accuracy = (positive / Double(real.count) + negative / Double(fake.count)) / 2
         realMean = Moments(real.map(Double.init)).mean
         fakeMean = Moments(fake.map(Double.init)).mean
         areaUnderCurve = AdvGRPO.areaUnderCurve(positive: real, negative: fake)
+        let (realLoss, fakeLoss) = (
+            Moments(real.map { max(0, 1 - Double($0) / unit) }).mean,
+            Moments(fake.map { max(0, 1 + Double($0) / unit) }).mean
+        )
+        hinge = (realLoss + fakeLoss) / 2
     }
 
     /// Where values are comparable within one prompt only: row i of both lists belongs to the i-th prompt and is a pair. Accuracy is
@@ -34,6 +43,7 @@ public struct Separation: Sendable, Equatable, Codable {
             "separation: \(real.count) real, \(fake.count) fake, \(prompts.count) prompts")
         let wins = zip(real, fake).reduce(0.0) { $0 + ($1.0 > $1.1 ? 1 : $1.0 == $1.1 ? 0.5 : 0) }
         accuracy = wins / Double(real.count)
+        hinge = nil
         realMean = Moments(real.map(Double.init)).mean
         fakeMean = Moments(fake.map(Double.init)).mean
         let rows = Dictionary(grouping: prompts.indices) { prompts[$0] }.sorted { $0.key < $1.key }.map(\.value)

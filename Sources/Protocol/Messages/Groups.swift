@@ -67,6 +67,7 @@ public struct GroupResult: WireRequest {
         ]
         tensors["maps"] = scores.maps
         for (name, payload) in scores.components { tensors["reward." + name] = payload }
+        for (name, payload) in scores.witnesses { tensors["witness." + name] = payload }
     }
 
     /// F32 [members, window + 1, C, H, W].
@@ -79,6 +80,8 @@ public struct GroupResult: WireRequest {
     public var components: [String: TensorPayload] { tensors.named(after: "reward.") }
     /// F32 [members, rows, columns], finite; nil where an image has one advantage.
     public var maps: TensorPayload? { tensors["maps"] }
+    /// F32 [members] each, finite, by name: what enters no reward.
+    public var witnesses: [String: TensorPayload] { tensors.named(after: "witness.") }
     /// I32 [window], not negative, ascending.
     public var stepIndices: TensorPayload { tensors.required("stepIndices") }
 
@@ -101,7 +104,8 @@ public struct GroupResult: WireRequest {
             throw WireError(.invalidValue, "stepIndices \(steps.prefix(8)) do not ascend from 0 or more")
         }
         try Check.onlyTensors(
-            ["latents", "logProbabilities", "maps", "rewards", "stepIndices"], prefix: "reward.", in: tensors)
+            ["latents", "logProbabilities", "maps", "rewards", "stepIndices"], prefixes: ["reward.", "witness."],
+            in: tensors)
     }
 }
 

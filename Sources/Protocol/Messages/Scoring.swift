@@ -59,14 +59,16 @@ public struct Scores: WireMessage {
     ///   - rewards: F32 [members], combined.
     ///   - components: F32 [members] each, the rewards that were combined, by name.
     ///   - maps: F32 [members, rows, columns], where in its image each reward comes from; in runs that credit patches.
+    ///   - witnesses: F32 [members] each, by name: what is measured of the images and enters no reward.
     public init(
         discriminatorVersion: DiscriminatorVersion, rewards: TensorPayload, components: [String: TensorPayload] = [:],
-        maps: TensorPayload? = nil
+        maps: TensorPayload? = nil, witnesses: [String: TensorPayload] = [:]
     ) {
         self.discriminatorVersion = discriminatorVersion
         tensors = ["rewards": rewards]
         tensors["maps"] = maps
         for (name, payload) in components { tensors["reward." + name] = payload }
+        for (name, payload) in witnesses { tensors["witness." + name] = payload }
     }
 
     /// F32 [members], finite.
@@ -75,11 +77,13 @@ public struct Scores: WireMessage {
     public var components: [String: TensorPayload] { tensors.named(after: "reward.") }
     /// F32 [members, rows, columns], finite; nil where an image has one advantage.
     public var maps: TensorPayload? { tensors["maps"] }
+    /// F32 [members] each, finite, by name: what enters no reward.
+    public var witnesses: [String: TensorPayload] { tensors.named(after: "witness.") }
 
     /// Rewards and maps are finite, one a member.
     public func validate() throws(WireError) {
         try Check.rewards(tensors, memberCount: nil)
         try Check.maps(tensors, memberCount: rewards.elementCount)
-        try Check.onlyTensors(["rewards", "maps"], prefix: "reward.", in: tensors)
+        try Check.onlyTensors(["rewards", "maps"], prefixes: ["reward.", "witness."], in: tensors)
     }
 }

@@ -1,0 +1,129 @@
+import Foundation
+import Raster
+import TestSupport
+import Testing
+
+extension ProcessTests {
+    /// Runs made to cheat, and what the gauge does about them.
+    @Suite("Gauge", .optimized, .timeLimit(.minutes(3 * patience)))
+    struct GaugeTests {
+        /// A head that never learned, climbed in large steps: the ratio leaves its band at once.
+        private static let cheat = [
+            "discriminator.train=false", "policy.learningRate=0.03", "policy.updatesPerEpoch=2", "gauge.window=3",
+            "gauge.maximumLogRatio=0.001", "run.snapshotEvery=1", "run.snapshotsKept=9",
+        ]
+
+        /// Runs `train` with some settings changed.
+        private func train(
+            _ workspace: Workspace, _ changes: [String], resume: Bool = false, run: String = "run"
+        ) async throws -> Finished {
+            let start = resume ? ["train", "--resume"] : ["train", "settings.yaml"]
+            return try await RunningProcess(
+                start + ["--run-dir", run] + changes.flatMap { ["--set", $0] }, folder: workspace.path,
+                name: "train-\(run)-\(resume)"
+            ).finish()
+        }
+
+        @Test("warn tells, shows, and leaves every weight as it is")
+        func warn() async throws {
+            try await withWorkspace { workspace in
+                let finished = try await train(
+                    workspace, ["gauge.window=3", "gauge.minimumAUC=1", "run.previewPrompts=2"])
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                let run = workspace.files("run")
+                let expected = try await UndisturbedRun.shared.result
+                #expect(try run.digests(step: 5) == expected.digests)
+                #expect(run.reproducibleMetrics.map { $0["gauge.alarms"] } == [0, 0, 1, 1, 1])
+                #expect(run.reproducibleMetrics.allSatisfy { ($0["gauge.diversity"] ?? 0) > 0 })
+                #expect(run.reproducibleMetrics.map { $0["gauge.twin"] != nil } == [false, true, true, true, true])
+                // Best and worst of four images, two pairs; twice as large as they are.
+                let sheet = try RGBImage(path: run.path + "/images/alarm-000003.png")
+                #expect(sheet.width > 2 * 64 * 4 && sheet.height > 2 * 64 * 3)
+                #expect(finished.errors.contains("images/alarm-000003.png"), "\(finished.errors)")
+                let report = String(
+                    decoding: FileManager.default.contents(atPath: run.path + "/report.html") ?? Data(), as: UTF8.self)
+                #expect(report.contains("<h2>Alarms</h2>") && report.contains("epoch 2: the discriminator"))
+                #expect(report.contains("Alarm of epoch 2, images/alarm-000003.png"))
+            }
+        }
+
+        @Test("slow halves the learning rate for the rest, also of a run that is resumed between alarm and end")
+        func slow() async throws {
+            try await withWorkspace { workspace in
+                let changes = Self.cheat + ["gauge.action=slow", "run.epochs=7"]
+                #expect(try await train(workspace, changes, run: "whole").exit == .status(0))
+                // Stopped within a window, and in the one after an alarm.
+                for epochs in [2, 4] {
+                    let part = try await train(
+                        workspace, changes + ["run.epochs=\(epochs)"], resume: epochs > 2, run: "parts")
+                    #expect(part.exit == .status(0), "\(part.errors)")
+                }
+                #expect(try await train(workspace, ["run.epochs=7"], resume: true, run: "parts").exit == .status(0))
+                let (whole, parts) = (workspace.files("whole"), workspace.files("parts"))
+                #expect(
+                    whole.reproducibleMetrics.map { $0["policy.learningRate"] }
+                        == [0.03, 0.03, 0.03, 0.015, 0.015, 0.015, 0.0075])
+                #expect(parts.reproducibleMetrics == whole.reproducibleMetrics)
+                #expect(try parts.digests(step: 7) == whole.digests(step: 7))
+            }
+        }
+
+        @Test(
+            "rollback goes back to before the window at half the rate, and ends with a sentence when that does not help"
+        )
+        func rollback() async throws {
+            try await withWorkspace { workspace in
+                let finished = try await train(
+                    workspace, Self.cheat + ["gauge.action=rollback", "gauge.maximumRollbacks=1", "run.epochs=9"])
+                #expect(finished.exit == .status(1))
+                #expect(
+                    finished.errors.contains("as often as gauge.maximumRollbacks allows (1), and again: epoch 2: "),
+                    "\(finished.errors)")
+                let run = workspace.files("run")
+                // Nothing is left that knows of the window; the second time the same epochs ran at half the rate.
+                #expect(run.has(step: 0) && !run.has(step: 1) && !run.has(step: 3))
+                #expect(run.reproducibleMetrics.map { $0["policy.learningRate"] } == [0.015, 0.015, 0.015])
+                #expect(run.reproducibleMetrics.map { $0["gauge.alarms"] } == [1, 1, 2])
+                #expect(workspace.processes.isEmpty, "processes are left")
+            }
+        }
+
+        @Test("a rollback that helps lets the run come to its end")
+        func recovery() async throws {
+            try await withWorkspace { workspace in
+                let finished = try await train(
+                    workspace,
+                    Self.cheat + ["gauge.action=rollback", "gauge.maximumLogRatio=0.01", "run.epochs=5"])
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                let run = workspace.files("run")
+                #expect(run.reproducibleMetrics.map { $0["step"] } == [1, 2, 3, 4, 5])
+                #expect(run.reproducibleMetrics.allSatisfy { $0["policy.learningRate"] == 0.015 })
+            }
+        }
+
+        @Test("refresh trains a discriminator that has stopped learning for longer, once, and renews the twin")
+        func refresh() async throws {
+            try await withWorkspace { workspace in
+                let changes = [
+                    "discriminator.learningRate=0.003", "gauge.window=3", "gauge.minimumAUC=1", "run.epochs=5",
+                ]
+                var losses: [[Double?]] = []
+                var twins: [[Double?]] = []
+                for action in ["warn", "refresh"] {
+                    let finished = try await train(workspace, changes + ["gauge.action=\(action)"], run: action)
+                    #expect(finished.exit == .status(0), "\(finished.errors)")
+                    losses.append(workspace.files(action).reproducibleMetrics.map { $0["discriminator.loss"] })
+                    twins.append(workspace.files(action).reproducibleMetrics.map { $0["gauge.twin"] })
+                }
+                // The alarm of the third epoch: the fourth trains for longer, which its mean loss shows.
+                #expect(losses[0].prefix(3) == losses[1].prefix(3))
+                #expect(try #require(losses[1][3]) < #require(losses[0][3]))
+                // The fifth epoch's images are the same still; another twin scores them.
+                #expect(twins[0].prefix(4) == twins[1].prefix(4) && twins[0][4] != twins[1][4])
+                let record = try String(
+                    contentsOfFile: workspace.path + "/refresh/checkpoints/latest/run.json", encoding: .utf8)
+                #expect(record.contains("\"refreshIsDue\" : false"))
+            }
+        }
+    }
+}
