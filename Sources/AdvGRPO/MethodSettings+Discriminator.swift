@@ -14,6 +14,10 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
     public var tunedLearningRate = 5e-6
     /// Optimiser steps each time the discriminator is trained.
     public var stepsPerTraining = 1
+    /// Area under the ROC curve, on images it does not learn from, up to which a training goes on; 0 takes `stepsPerTraining` steps.
+    public var targetAUC = 0.0
+    /// Most optimiser steps of a training that goes on until `targetAUC`.
+    public var maximumSteps = 100
     /// References in one step, drawn from nine tenths of the prompts; 0 takes one of its own prompt for each generated image of
     /// the epoch.
     public var realBatch = 0
@@ -23,6 +27,10 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
     public var globalLossWeight = 1.0
     /// Weight of the patch hinge in the loss of `dino_patch`.
     public var patchLossWeight = 0.3
+    /// Share of a label that is spread evenly over both classes.
+    public var labelSmoothing = 0.0
+    /// The penalty on how steep scores are at the references.
+    public var r1 = R1Settings()
     /// Generated groups kept from earlier epochs to train on; 0 keeps none.
     public var replayCapacity = 0
     /// Augmented views of every image that `dino_projected` trains on; 0 trains it on the images themselves.
@@ -72,6 +80,14 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
         .integer(
             "stepsPerTraining", \.stepsPerTraining, 1...100_000, unit: "steps",
             "Optimiser steps each time the discriminator is trained.", source: "method 1.7; fixed: measured"),
+        .number(
+            "targetAUC", \.targetAUC, .halfOpen(0, 1),
+            "Area under the ROC curve up to which a training goes on, in rounds of stepsPerTraining, one at least; it is measured "
+                + "on held-out references and every fourth image of the epoch, which this training does not learn from. 0: one round. "
+                + "Needs realBatch.", source: "own"),
+        .integer(
+            "maximumSteps", \.maximumSteps, 1...100_000, unit: "steps",
+            "Most optimiser steps of a training with targetAUC; at least stepsPerTraining.", source: "own"),
         .integer(
             "realBatch", \.realBatch, 0...1_000_000, unit: "images",
             "References in one step, drawn from nine tenths of the prompts: those of the others measure. 0: one of its own prompt for "
@@ -86,6 +102,20 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
         .number(
             "patchLossWeight", \.patchLossWeight, .atLeast(0), "Weight of the patch hinge in the loss.",
             source: "method 1.7"),
+        .number(
+            "labelSmoothing", \.labelSmoothing, .halfOpen(0, 1),
+            "Share s of each label that is spread evenly over both classes: the loss is 1 - s/2 of its own class's and s/2 of the "
+                + "other's. A hinge then also grows beyond its margin, by s/2, and holds scores there.",
+            source: "arXiv 1512.00567"),
+        .number(
+            "r1.weight", \.r1.weight, .atLeast(0),
+            "Weight of the approximated R1 in the loss: the mean squared change of each head's score of a reference "
+                + "under noise on what the head reads of it. 0: none. Not of `pickscore_adversarial`.",
+            source: "arXiv 2501.08316"),
+        .number(
+            "r1.deviation", \.r1.deviation, .above(0), unit: "deviations",
+            "Deviation of that noise, in deviations of each feature over the step's references.",
+            source: "arXiv 2501.08316"),
         .integer(
             "replayCapacity", \.replayCapacity, 0...1_000_000, unit: "groups",
             "Generated groups kept from earlier epochs to train on; 0 keeps none.", source: "released: none"),
@@ -120,9 +150,40 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
 
     /// Combinations that make no sense.
     func combinationViolations() -> [SettingViolation] {
-        globalLossWeight + patchLossWeight == 0
-            ? [.init(path: "globalLossWeight", message: "globalLossWeight and patchLossWeight must not both be 0")] : []
+        var violations: [SettingViolation] = []
+        if globalLossWeight + patchLossWeight == 0 {
+            violations.append(
+                .init(path: "globalLossWeight", message: "globalLossWeight and patchLossWeight must not both be 0"))
+        }
+        if targetAUC > 0, realBatch == 0 {
+            violations.append(
+                .init(
+                    path: "targetAUC",
+                    message: "needs held-out references, and realBatch 0 trains on those of the epoch's own prompts; "
+                        + "use 0, or a realBatch above 0"))
+        }
+        if targetAUC > 0, maximumSteps < stepsPerTraining {
+            violations.append(
+                .init(
+                    path: "maximumSteps",
+                    message:
+                        "must be at least stepsPerTraining (\(stepsPerTraining)) with targetAUC, not \(maximumSteps)"))
+        }
+        return violations
     }
+
+    /// Most optimiser steps of a training.
+    public var stepLimit: Int { targetAUC > 0 ? maximumSteps : stepsPerTraining }
+}
+
+/// The approximated R1 (arXiv 2501.08316): weight · mean (D(x) - D(x + noise))² over the references x.
+public struct R1Settings: Codable, Sendable, Equatable {
+    /// Weight in the loss; 0 for none.
+    public var weight = 0.0
+    /// Deviation of the noise, in deviations of each feature over the step's references.
+    public var deviation = 0.1
+
+    public init() {}
 }
 
 /// What must be true before the policy moves.

@@ -25,6 +25,8 @@ public struct RewardSettings: Codable, Sendable, Equatable {
     public var statistics = TokenStatistic.allCases
     /// Whether `dino_statistics`, `texture` and `thumbnail` read how an image differs from its prompt's references.
     public var relativeToReferences = false
+    /// Blocks whose patch tokens `dino_relative` reads; negative numbers count from the last block; none: the last of each third.
+    public var relativeLayers: [Int] = []
     /// Share of an image's highest patch logits that `dino_multilayer` averages.
     public var topFraction = 0.2
     /// Divisor of the fused logit before the sigmoid of `dino_multilayer`.
@@ -88,6 +90,11 @@ public struct RewardSettings: Codable, Sendable, Equatable {
                 "relativeToReferences", \.relativeToReferences,
                 "Whether `dino_statistics`, `texture` and `thumbnail` read an image's difference from the mean of its prompt's references (a "
                     + "reference's own: from that of the others), which needs two of them for every prompt.",
+                source: "measured"),
+            .integers(
+                "relativeLayers", \.relativeLayers, -256...255, unit: "block index", mayBeEmpty: true,
+                "Blocks read by `dino_relative`; -1 is the last block; empty: the last of each third of the backbone. It compares an "
+                    + "image with its prompt's references, never with itself; where a prompt has one only, it reads the image alone.",
                 source: "measured"),
             .number(
                 "topFraction", \.topFraction, .between(0.001, 1),

@@ -94,6 +94,14 @@ public struct MethodSettings: Codable, Sendable, Equatable {
                         "must be 0, not \(discriminator.realBatch): pickscore_adversarial learns from pairs and takes a "
                         + "reference of the prompt of each of the fakeBatch generated images"))
         }
+        if reward.weights[.pickScoreAdversarial] > 0, discriminator.targetAUC > 0 {
+            violations.append(
+                .init(
+                    path: "discriminator.targetAUC",
+                    message:
+                        "must be 0 with pickscore_adversarial, not \(shortest(discriminator.targetAUC)): its scores compare within "
+                        + "a prompt only, and the references of the epoch's prompts train"))
+        }
         let backbone = reward.weights.active.filter { $0.isAdversarial && $0.model == .backbone }
         if discriminator.backbone != .frozen, backbone.isEmpty {
             violations.append(

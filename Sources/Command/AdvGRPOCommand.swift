@@ -17,7 +17,7 @@ struct AdvGRPOCommand: AsyncParsableCommand {
         subcommands: [
             Train.self, Plan.self, LearnerCommand.self, RewardServerCommand.self, RolloutWorkerCommand.self,
             RelayCommand.self, HealthCommand.self, StatusCommand.self, StopCommand.self, Sample.self, Score.self,
-            Evaluate.self,
+            Evaluate.self, Discriminators.self,
             Bench.self, PrepareEmoji.self, Inspect.self, Keygen.self,
         ])
 

@@ -141,7 +141,7 @@ public struct Evaluator: Sendable {
             try trainer.remember(
                 group(index), prompt: prompt,
                 features: untrained.generatedFeatures(
-                    of: own, prompt: prompt, purpose: .training, networks: networks
+                    of: own, group: group(index), prompt: prompt, purpose: .training, networks: networks, seed: seed
                 ) {
                     try all.features(all.images(of: prompt), .training)
                 })

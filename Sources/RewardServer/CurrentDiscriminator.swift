@@ -57,7 +57,8 @@ public struct CurrentDiscriminator {
         let payload = request.images
         let images = payload.bytes.withUnsafeBytes { scorer.engine.pixels(levels: $0, shape: payload.shape) }
         let features = try reward.features(
-            of: images, prompt: request.prompt, discriminator: discriminator, networks: scorer.networks)
+            of: images, group: request.group, prompt: request.prompt, discriminator: discriminator,
+            networks: scorer.networks)
         let scores = try reward.score(
             request.group, prompt: request.prompt, features: features.score, discriminator: discriminator,
             frozen: try scorer.frozenScores(payload, prompt: request.prompt), lanes: scorer.lanes)

@@ -77,6 +77,7 @@ public final class RewardServer: Sendable {
         admission = try RewardAdmission(settings, prompts: scorer.references.prompts.map(\.text))
         introduction = try RewardIntroduction(settings, versions: ProgramVersions(logger: logger))
         if let leftOut = scorer.leftOut { logger.warning("\(leftOut)") }
+        if let lonePrompts = scorer.lonePrompts { logger.warning("\(lonePrompts)") }
         if let cuts = scorer.promptCuts { logger.warning("\(cuts.warning)") }
     }
 

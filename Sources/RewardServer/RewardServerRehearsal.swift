@@ -18,7 +18,10 @@ public enum RewardServerRehearsal {
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError`, `SettingViolation` naming the file or key.
     public static func run(_ settings: Settings, engine: RehearsalEngine, epochCount: Int) throws -> Int {
         let trace = engine.trace
-        let scorer = try trace.noting(.weights) { try Scorer(settings: settings, engine: engine) }
+        // Nothing is computed, so no training would reach what it aims at.
+        var aimless = settings
+        aimless.method.discriminator.targetAUC = 0
+        let scorer = try trace.noting(.weights) { try Scorer(settings: aimless, engine: engine) }
         let method = settings.method
         let references = scorer.references.rehearsed().images(
             discriminator: scorer.untrained, networks: scorer.referenceNetworks, lanes: scorer.lanes)
@@ -84,7 +87,7 @@ public enum RewardServerRehearsal {
         let own = prompts[..<passed].dropFirst().reduce(0) { $0 + $1.imageCount }
         if drawing == 0 { return own }
         let training = prompts.filter { !$0.isHeldOut }.reduce(0) { $0 + $1.imageCount }
-        let drawn = min(training, drawing * method.discriminator.stepsPerTraining * epochCount)
+        let drawn = min(training, drawing * method.discriminator.stepLimit * epochCount)
         let undrawn = drawn - drawing * steps * epochs
         return method.reward.weights[.pickScoreAdversarial] > 0 ? max(own, undrawn) : undrawn
     }

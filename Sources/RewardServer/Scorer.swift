@@ -25,6 +25,8 @@ public struct Scorer: Sendable {
     let seed: UInt64
     /// A sentence that names what of the backbone's folder was not read; nil where all was.
     let leftOut: String?
+    /// A sentence on prompts with one reference, where a head compares with the others; nil where all have others.
+    let lonePrompts: String?
     /// Prompts that are longer than a frozen reward reads; nil where none is.
     let promptCuts: PromptCuts?
 
@@ -91,6 +93,19 @@ public struct Scorer: Sendable {
                 message:
                     "needs two references for every prompt; \"\(single.text)\" has one in \(settings.data.references)")
         }
+        if method.discriminator.targetAUC > 0, !references.prompts.contains(where: \.isHeldOut) {
+            throw SettingViolation(
+                path: "discriminator.targetAUC",
+                message: "needs held-out references, those of every tenth prompt; \(settings.data.prompts) has "
+                    + "\(prompts.count) prompts; use 0, or ten prompts")
+        }
+        let lone = references.prompts.filter { $0.imageCount < 2 }
+        lonePrompts =
+            method.reward.weights[.relative] > 0
+            ? lone.first.map {
+                "\(lone.count) of \(prompts.count) prompts have one reference, \"\($0.text)\" for example: "
+                    + "\(RewardComponent.relative.rawValue) has no others to compare with there and reads the image alone"
+            } : nil
         untrained = try Discriminator(
             reward: settings.method.reward, discriminator: settings.method.discriminator, backbone: vision.shape,
             encoder: tunable?.encoder, promptWidth: prompt?.width, tuned: tuned, seed: seed, engine: engine)

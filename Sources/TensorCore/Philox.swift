@@ -12,6 +12,8 @@ public enum NoisePurpose: UInt32, Sendable, CaseIterable {
     case evaluation = 8
     case supervised = 9
     case augmentation = 13
+    case references = 11
+    case regularization = 12
     case tests = 99
 }
 

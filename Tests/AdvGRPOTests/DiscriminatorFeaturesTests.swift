@@ -10,6 +10,8 @@ struct DiscriminatorFeaturesTests {
         preconditionFailure("the thumbnail needs no backbone")
     })
 
+    private let group = GroupID(epoch: 0, index: 0)
+
     private func discriminator(relative: Bool) throws -> Discriminator {
         var settings = MethodSettings()
         settings.reward.weights = [.thumbnail: 1]
@@ -59,7 +61,8 @@ struct DiscriminatorFeaturesTests {
             (0..<3).map { own["thumbnail"].values[$0 * 198] }, [-0.3 * root, -0.1 * root, 0.4 * root], relative: 1e-5,
             "references")
         let generated = discriminator.generatedFeatures(
-            of: plain([[0.7, 0, 0], [0.5, 1, 0]]), prompt: "", purpose: .score, networks: noBackbone
+            of: plain([[0.7, 0, 0], [0.5, 1, 0]]), group: group, prompt: "", purpose: .score, networks: noBackbone,
+            seed: 1
         ) { own }
         expectClose(
             [0, 1, 198, 199].map { generated["thumbnail"].values[$0] }, [0.2, 0, 0, 1], relative: 1e-5, "generated")
@@ -69,7 +72,7 @@ struct DiscriminatorFeaturesTests {
     func absolute() throws {
         let discriminator = try discriminator(relative: false)
         let generated = try discriminator.generatedFeatures(
-            of: plain([[0.7, 0, 0]]), prompt: "", purpose: .score, networks: noBackbone
+            of: plain([[0.7, 0, 0]]), group: group, prompt: "", purpose: .score, networks: noBackbone, seed: 1
         ) { throw MissingReferences(prompt: "asked for") }
         #expect(abs(generated["thumbnail"].values[0] - 0.7) < 1e-6)
         let references = discriminator.referenceFeatures(

@@ -128,8 +128,8 @@ struct DiscriminatorHeadTests {
     @Test("the statistics head's loss has the gradient of central differences")
     func statistics() throws {
         let head = StatisticsHead(
-            component: .texture, statistics: .blocks([0], tokenWidth: 2, TokenStatistic.allCases), isRelative: false,
-            hiddenWidth: 5)
+            component: .texture, statistics: .blocks([0], tokenWidth: 2, TokenStatistic.allCases, normalized: false),
+            relation: .none, hiddenWidth: 5)
         let shapes = [[5, 8], [5], [1, 5], [1]]
         let names = ["texture.0.weight", "texture.0.bias", "texture.2.weight", "texture.2.bias"]
         let constants = Parameters([
@@ -155,7 +155,7 @@ struct DiscriminatorHeadTests {
         let image = engine.tensor((0..<8 * 16).flatMap { _ in [0.25, 0.5, 1] as [Float] }, shape: [1, 8, 16, 3])
         func read(_ statistics: [TokenStatistic]) throws -> [Float] {
             let head = StatisticsHead(
-                component: .texture, statistics: .texture(statistics), isRelative: false, hiddenWidth: 5)
+                component: .texture, statistics: .texture(statistics), relation: .none, hiddenWidth: 5)
             let features = try #require(head.extract(FrozenFeatures(images_BHWC: image))["texture"])
             #expect(features.shape == [1, statistics.count * 20] && head.standardizedWidth == features.shape[1])
             return features.values

@@ -270,9 +270,10 @@ struct AdversarialRewardTests {
             referenceTable.rows(images)
         }
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 1)
-        let features = try reward.features(
-            of: image(61, strength: 0.2, count: 4), prompt: "a", discriminator: discriminator, networks: networks)
         let group = GroupID(epoch: 2, index: 3)
+        let features = try reward.features(
+            of: image(61, strength: 0.2, count: 4), group: group, prompt: "a", discriminator: discriminator,
+            networks: networks)
         let scores = try reward.score(group, prompt: "a", features: features.score, discriminator: discriminator)
         #expect(scores.components.map(\.component) == [.cls, .patch, .imageSimilarity])
         for member in 0..<4 {

@@ -90,7 +90,7 @@ extension ToyRun: EpochSite {
             let sample = try rollout.sample(
                 group, prompt: toyPrompt, engine: engine, chunks: Chunks(size: 4), lanes: lanes, velocity: velocity)
             let features = try reward.features(
-                of: sample.finalLatents_BCHW, prompt: "\(prompt)", discriminator: trainer.discriminator,
+                of: sample.finalLatents_BCHW, group: group, prompt: "\(prompt)", discriminator: trainer.discriminator,
                 networks: FrozenNetworks(backbone: Self.backbone))
             let scores = try reward.score(
                 group, prompt: "\(prompt)", features: features.score, discriminator: trainer.discriminator)

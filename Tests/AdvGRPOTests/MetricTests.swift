@@ -34,10 +34,11 @@ struct MetricTests {
     @Test("the discriminator's figures are its report's, each under its own name")
     func discriminator() {
         let report = DiscriminatorReport(
-            version: 3, loss: 0.25, gradientNorm: 2, training: Separation(real: [1, 3], fake: [-1, 1]),
-            heldOut: Separation(real: [0], fake: [1]))
+            version: 3, stepCount: 7, loss: 0.25, gradientNorm: 2, training: Separation(real: [1, 3], fake: [-1, 1]),
+            heldOut: Separation(real: [0], fake: [1]), reached: Separation(real: [1], fake: [0, 2]))
         let expected = [
-            "discriminator.loss": 0.25, "discriminator.gradientNorm": 2, "discriminator.accuracy": 0.75,
+            "discriminator.steps": 7, "discriminator.reachedAUC": 0.5, "discriminator.loss": 0.25,
+            "discriminator.gradientNorm": 2, "discriminator.accuracy": 0.75,
             "discriminator.realMean": 2, "discriminator.fakeMean": 0, "discriminator.margin": 2, "discriminator.auc": 0,
         ]
         let values = DiscriminatorReport.metrics.values(of: report)

@@ -86,8 +86,8 @@ struct ScoreMapTests {
     func statistics(isRelative: Bool) throws {
         let golden = try Golden("dense.safetensors")
         let head = StatisticsHead(
-            component: .statistics, statistics: .blocks([2], tokenWidth: 5, TokenStatistic.allCases),
-            isRelative: isRelative, hiddenWidth: 6)
+            component: .statistics, statistics: .blocks([2], tokenWidth: 5, TokenStatistic.allCases, normalized: false),
+            relation: isRelative ? .difference : .none, hiddenWidth: 6)
         var constants = [
             "inverseDeviation": try golden.tensor("statistics/inverseDeviation"),
             "mean": try golden.tensor("statistics/mean"),
@@ -130,7 +130,7 @@ struct ScoreMapTests {
     func pixelHeads(component: RewardComponent) throws {
         let statistics: ImageStatistics = component == .texture ? .texture([.mean]) : .thumbnail
         let head = StatisticsHead(
-            component: component, statistics: statistics, isRelative: false, hiddenWidth: 6)
+            component: component, statistics: statistics, relation: .none, hiddenWidth: 6)
         let constants = Parameters([
             head.prefix + "mean": engine.zeros([statistics.width]),
             head.prefix + "inverseDeviation": engine.tensor(

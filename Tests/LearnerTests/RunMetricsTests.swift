@@ -54,8 +54,8 @@ struct RunMetricsTests {
     @Test("every figure of an epoch is a declared one, and every declared one is a figure of an epoch")
     func figures() throws {
         let trained = DiscriminatorReport(
-            version: 5, loss: 1, gradientNorm: 1, training: Separation(real: [1], fake: [0]),
-            heldOut: Separation(real: [1], fake: [0]))
+            version: 5, stepCount: 1, loss: 1, gradientNorm: 1, training: Separation(real: [1], fake: [0]),
+            heldOut: Separation(real: [1], fake: [0]), reached: Separation(real: [1], fake: [0]))
         let values = report(DiscriminatorReport.metrics.values(of: trained)).values
         for name in values.keys { #expect(RunMetrics.description(of: name) != nil, "\(name)") }
         let supervised = EpochReport(

@@ -110,8 +110,8 @@ private struct MiniatureSite: EpochSite {
                 group, prompt: prompts[index], engine: engine, chunks: Chunks(size: 3), lanes: lanes,
                 velocity: velocity(policy.parameters), windowVelocity: velocity(policy.parameters.tracked()))
             let features = try reward.features(
-                of: autoencoder.decode(sample.finalLatents_BCHW), prompt: name, discriminator: trainer.discriminator,
-                networks: networks)
+                of: autoencoder.decode(sample.finalLatents_BCHW), group: group, prompt: name,
+                discriminator: trainer.discriminator, networks: networks)
             let scores = try reward.score(
                 group, prompt: name, features: features.score, discriminator: trainer.discriminator)
             trainer.remember(group, prompt: name, features: features.training)

@@ -45,7 +45,8 @@ struct RewardMapTests {
         }
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 3)
         let features = try reward.features(
-            of: images, prompt: prompt, discriminator: discriminator, networks: networks
+            of: images, group: GroupID(epoch: 0, index: 0), prompt: prompt, discriminator: discriminator,
+            networks: networks
         ).score
         let scores = try reward.score(
             GroupID(epoch: 0, index: 0), prompt: prompt, features: features, discriminator: discriminator)

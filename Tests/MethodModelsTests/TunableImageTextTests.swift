@@ -70,7 +70,8 @@ struct TunableImageTextTests {
                 return engine.tensor(values, shape: [count, pictures[0].height, pictures[0].width, 3])
             }
             let fake = discriminator.generatedFeatures(
-                of: try images("fake", Self.memberCount), prompt: prompt, purpose: .score, networks: networks
+                of: try images("fake", Self.memberCount), group: Stage.groups[number], prompt: prompt, purpose: .score,
+                networks: networks, seed: 1
             ) { preconditionFailure("nothing is relative") }
             trainer.remember(Stage.groups[number], prompt: prompt, features: fake)
             tables["fake", default: []].append(fake)
@@ -304,8 +305,8 @@ struct TunableImageTextTests {
                 trainer.remember(
                     group, prompt: prompts[index],
                     features: discriminator.generatedFeatures(
-                        of: images(index, isReal: false), prompt: prompts[index], purpose: .training,
-                        networks: networks
+                        of: images(index, isReal: false), group: group, prompt: prompts[index], purpose: .training,
+                        networks: networks, seed: 1
                     ) { preconditionFailure("nothing is relative") })
                 return group
             }

@@ -40,16 +40,17 @@ public struct AdversarialReward: Sendable {
     ///
     /// - Parameters:
     ///   - images_BHWC: [members, H, W, 3] in [0, 1].
+    ///   - group: the group.
     ///   - prompt: what they were generated from.
     ///   - discriminator: whose heads and layers say what is needed.
     ///   - networks: what computes features.
     /// - Throws: `MissingReferences`, or what reading references throws.
     public func features(
-        of images_BHWC: Tensor, prompt: String, discriminator: Discriminator, networks: FrozenNetworks
+        of images_BHWC: Tensor, group: GroupID, prompt: String, discriminator: Discriminator, networks: FrozenNetworks
     ) throws -> (score: FeatureTable, training: FeatureTable) {
         func features(_ purpose: FeaturePurpose) throws -> FeatureTable {
             try discriminator.generatedFeatures(
-                of: images_BHWC, prompt: prompt, purpose: purpose, networks: networks
+                of: images_BHWC, group: group, prompt: prompt, purpose: purpose, networks: networks, seed: seed
             ) {
                 try references.features(references.images(of: prompt), purpose)
             }

@@ -2,14 +2,18 @@ public import TensorCore
 
 /// What the discriminator reads of generated images and of references.
 ///
-/// Relative heads read how an image differs from the mean m of its prompt's R references: f - m. A reference takes part in m
-/// itself; (f - m) √((R + 1) / (R - 1)) has the variance that the difference of an image of the same kind, but outside of m, has.
-/// Only what the policy does to its images is left then, not what the prompt shows.
+/// Relative heads compare an image with its prompt's R references, and must not tell the classes apart by who was compared with
+/// whom. A reference takes part in the mean m of all. Heads of differences read f - m: a reference's (f - m) √((R + 1) / (R - 1))
+/// has the variance that the difference of an image of the same kind, but outside of m, has. Heads of `others` read f and m, where
+/// no one factor is enough: a reference is seen beside the mean of the other R - 1, and a generated image beside the mean of R - 1
+/// as well, one being left out that the group draws. So an image of the same kind as the references, and its others, are
+/// distributed as a reference and its others are, whatever R is; and since each reference is left out equally often, no set of
+/// others is one of references alone.
 extension Discriminator {
     /// Features of all reference images of one prompt.
     ///
     /// - Parameters:
-    ///   - images_BHWC: [R, H, W, 3] in [0, 1]; at least two if a head is relative.
+    ///   - images_BHWC: [R, H, W, 3] in [0, 1]; at least two if a head reads differences.
     ///   - prompt: the images' prompt.
     ///   - purpose: what the features are for.
     ///   - networks: what computes features.
@@ -19,12 +23,18 @@ extension Discriminator {
         let table = features(of: images_BHWC, prompt: prompt, purpose: purpose, networks: networks)
         let R = Float(table.count)
         var tensors = table.tensors
-        for name in relativeNames {
-            precondition(table.count >= 2, "\(name): one reference has no others to differ from")
+        for (name, relation) in relations {
             let mean = table[name].transposed(1, 0).meanOverLastAxis().reshaped(-1)
-            tensors[name] = (table[name] + -mean) * ((R + 1) / (R - 1)).squareRoot()
-            tensors[name + centreSuffix] = concatenated(
-                (0..<table.count).map { _ in mean.reshaped(1, -1) }, axis: 0)
+            switch relation {
+            case .none: break
+            case .difference:
+                precondition(table.count >= 2, "\(name): one reference has no others to differ from")
+                tensors[name] = (table[name] + -mean) * ((R + 1) / (R - 1)).squareRoot()
+                tensors[name + centreSuffix] = concatenated(
+                    (0..<table.count).map { _ in mean.reshaped(1, -1) }, axis: 0)
+            case .others:
+                tensors[name + othersSuffix] = othersMeans(table[name], mean: mean)
+            }
         }
         let relative = FeatureTable(tensors)
         guard purpose == .training else { return relative }
@@ -35,26 +45,47 @@ extension Discriminator {
     ///
     /// - Parameters:
     ///   - images_BHWC: [B, H, W, 3] in [0, 1].
+    ///   - group: the images'; it draws the reference that is left out of the others.
     ///   - prompt: the images' prompt.
     ///   - purpose: what the features are for.
     ///   - networks: what computes features.
+    ///   - seed: of the run.
     ///   - ownReferences: `referenceFeatures` of the prompt's references; not called unless a head is relative.
     /// - Throws: what `ownReferences` throws.
     public func generatedFeatures(
-        of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks,
-        ownReferences: () throws -> FeatureTable
+        of images_BHWC: Tensor, group: GroupID, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks,
+        seed: UInt64, ownReferences: () throws -> FeatureTable
     ) rethrows -> FeatureTable {
         let table = features(of: images_BHWC, prompt: prompt, purpose: purpose, networks: networks)
-        if relativeNames.isEmpty { return table }
+        if relations.isEmpty { return table }
         let ownReferences = try ownReferences()
+        let leftOut = group.noise(seed: seed, purpose: .references).integer(0, below: ownReferences.count)
         var tensors = table.tensors
-        for name in relativeNames {
-            tensors[name] = table[name] + -ownReferences[name + centreSuffix].rows(0..<1).reshaped(-1)
+        for (name, relation) in relations {
+            switch relation {
+            case .none: break
+            case .difference:
+                tensors[name] = table[name] + -ownReferences[name + centreSuffix].rows(0..<1).reshaped(-1)
+            case .others:
+                let rows = [Int](repeating: leftOut, count: table.count)
+                tensors[name + othersSuffix] = ownReferences.rows(rows)[name + othersSuffix]
+            }
         }
         return FeatureTable(tensors)
     }
 
-    private var relativeNames: [String] { heads.filter(\.isRelative).map(\.component.rawValue) }
+    private var relations: [(name: String, relation: ReferenceRelation)] {
+        heads.filter { $0.relation != .none }.map { ($0.component.rawValue, $0.relation) }
+    }
+
+    /// For each reference the mean of the others and 1; zeros where there are no others: [R, D] -> [R, D + 1].
+    private func othersMeans(_ features_RD: Tensor, mean: Tensor) -> Tensor {
+        let (R, D) = (features_RD.shape[0], features_RD.shape[1])
+        let engine = features_RD.engine
+        if R == 1 { return engine.zeros([1, D + 1]) }
+        let means = (-features_RD + mean * Float(R)) * (1 / Float(R - 1))
+        return concatenated([means, engine.zeros([R, 1]) + 1], axis: 1)
+    }
 
     /// What the active components read of images of one prompt. A network runs once, and only if a component reads it.
     func features(
@@ -120,7 +151,10 @@ extension Discriminator {
     var readsPairs: Bool { heads.contains { $0.pairsAtOnce != nil } }
 }
 
+/// The mean of all references, in tables of references.
 let centreSuffix = ".centre"
 
 /// The prompt's pooled embedding, a row an image, fp32 [B, P].
 let promptFeature = "prompt"
+/// What an image is compared with, in all tables.
+let othersSuffix = ".others"

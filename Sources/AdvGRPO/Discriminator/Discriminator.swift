@@ -18,6 +18,8 @@ public struct Discriminator: Sendable {
     let seed: UInt64
     /// The backbone's trained end; nil where the backbone is frozen.
     let tuned: TunedBackbone?
+    private let dtype: DType
+    private let labelSmoothing: Float
 
     /// The untrained version 0.
     ///
@@ -49,6 +51,7 @@ public struct Discriminator: Sendable {
         rewardWeights = reward.weights
         dtype = discriminator.precision == .bf16 ? .bfloat16 : .float32
         self.seed = seed
+        labelSmoothing = Float(discriminator.labelSmoothing)
         version = 0
         parameters = Self.initialParameters(heads, seed: seed, engine: engine)
         if let tuned { parameters = parameters.merging(tuned.parameters.renamed { Self.backbonePrefix + $0 }) }
@@ -111,7 +114,9 @@ public struct Discriminator: Sendable {
     var adversarialWeight: Double { heads.reduce(0) { $0 + rewardWeights[$1.component] } }
 
     func weights(_ head: any DiscriminatorHead, _ parameters: Parameters) -> HeadWeights {
-        HeadWeights(parameters: parameters, constants: constants, prefix: head.prefix, dtype: dtype)
+        HeadWeights(
+            parameters: parameters, constants: constants, prefix: head.prefix, dtype: dtype,
+            labelSmoothing: labelSmoothing)
     }
 
     /// What heads follow their weights with, before a step.
@@ -126,7 +131,7 @@ public struct Discriminator: Sendable {
     mutating func fitConstants(real: FeatureTable, fake: FeatureTable) {
         var fitted: [String: Tensor] = [:]
         for head in heads where head.standardizedWidth != nil {
-            let (a, b) = (real[head.component.rawValue], fake[head.component.rawValue])
+            let (a, b) = (head.standardizedVector(real), head.standardizedVector(fake))
             let width = a.shape[1]
             let (first, second) = (a.values, b.values)
             let columns = (0..<width).map { column in

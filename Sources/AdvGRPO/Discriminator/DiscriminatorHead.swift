@@ -11,8 +11,10 @@ protocol DiscriminatorHead: Sendable {
     var blocks: [Int]? { get }
     /// Length of the feature vector that is standardised before the first layer; nil where nothing is.
     var standardizedWidth: Int? { get }
-    /// Whether its one feature, named as the component, is a difference from the prompt's references.
-    var isRelative: Bool { get }
+    /// What of its prompt's references it reads beside its one feature, which is named as the component.
+    var relation: ReferenceRelation { get }
+    /// What is standardised, [B, `standardizedWidth`]; asked for only where that is not nil.
+    func standardizedVector(_ features: FeatureTable) -> Tensor
     /// Pairs that are computed at once where the loss is a mean over pairs: row i of the references is one of the prompt of row i
     /// of the generated images. Such a head reads the dual encoder, and with it the prompt. nil where it learns from
     /// unpaired references and generated images.
@@ -44,7 +46,8 @@ protocol DiscriminatorHead: Sendable {
 
 extension DiscriminatorHead {
     var standardizedWidth: Int? { nil }
-    var isRelative: Bool { false }
+    func standardizedVector(_ features: FeatureTable) -> Tensor { features[component.rawValue] }
+    var relation: ReferenceRelation { .none }
     var pairsAtOnce: Chunks? { nil }
     var readsPrompt: Bool { false }
     var viewCount: Int { 0 }
@@ -52,6 +55,16 @@ extension DiscriminatorHead {
     func constants(before weights: HeadWeights) -> Parameters { Parameters() }
     func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps? { nil }
     var prefix: String { component.rawValue + "." }
+}
+
+/// What of its prompt's references a head reads beside an image.
+enum ReferenceRelation: Sendable {
+    /// Nothing: f.
+    case none
+    /// How far f is from their mean, in place of f.
+    case difference
+    /// The mean of the others beside f. Where there are no others there is nothing beside f.
+    case others
 }
 
 /// A head of linear layers that starts at random.
@@ -95,6 +108,8 @@ struct HeadWeights: Sendable {
     let constants: Parameters
     let prefix: String
     let dtype: DType
+    /// Share of a label that is spread evenly over both classes.
+    var labelSmoothing: Float = 0
 
     /// The head's own weights, by their names below the component's.
     var own: Parameters {
@@ -124,6 +139,9 @@ struct HeadWeights: Sendable {
         return linear(hidden, scope + "2").reshaped(Array(x.shape.dropLast())).converted(to: .float32)
     }
 
+    /// `hingeLoss` with the labels' smoothing.
+    func hinge(real: Tensor, fake: Tensor) -> Tensor { hingeLoss(real: real, fake: fake, smoothing: labelSmoothing) }
+
     /// ((x - mean) / deviation) within ±8, with the fitted constants.
     func standardized(_ x: Tensor) -> Tensor {
         ((x + -tensor("mean")) * tensor("inverseDeviation")).clamped(to: -8...8)
@@ -138,11 +156,16 @@ struct HeadWeights: Sendable {
 
 /// H(a, b) = ½ (mean relu(1 - a) + mean relu(1 + b)) over the logits of references a and of generated images b.
 ///
-/// - Source: method.md 1.7.
-public func hingeLoss(real: Tensor, fake: Tensor) -> Tensor {
-    let realLoss = (-real + 1).activated(.relu).mean()
-    let fakeLoss = (fake + 1).activated(.relu).mean()
-    return (realLoss + fakeLoss) * 0.5
+/// With smoothing s the labels are spread: (1 - s/2) H(a, b) + s/2 H(b, a), whose least value is still at the margins, but which rises
+/// beyond them.
+///
+/// - Source: method.md 1.7; Szegedy et al., Rethinking the Inception Architecture, arXiv 1512.00567, section 7, for two classes.
+public func hingeLoss(real: Tensor, fake: Tensor, smoothing: Float = 0) -> Tensor {
+    func hinge(_ real: Tensor, _ fake: Tensor) -> Tensor {
+        ((-real + 1).activated(.relu).mean() + (fake + 1).activated(.relu).mean()) * 0.5
+    }
+    let loss = hinge(real, fake)
+    return smoothing == 0 ? loss : loss * (1 - smoothing / 2) + hinge(fake, real) * (smoothing / 2)
 }
 
 extension FeatureNormalization {

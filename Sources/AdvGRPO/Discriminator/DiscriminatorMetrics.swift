@@ -14,8 +14,21 @@ extension DiscriminatorReport {
             """,
         [
             Metric(
+                "discriminator.steps", unit: "steps",
+                "optimiser steps of the training: `discriminator.stepsPerTraining`, or with `discriminator.targetAUC` as many "
+                    + "rounds as it took",
+                healthy: "below `discriminator.maximumSteps`, where there is a target"
+            ) { Double($0.stepCount) },
+            Metric(
+                "discriminator.reachedAUC", unit: "share",
+                "the area under the ROC curve after the training, on held-out references and on every fourth image of the epoch, "
+                    + "which it did not learn from; only with `discriminator.targetAUC`",
+                healthy: "at least `discriminator.targetAUC`", chart: "Discriminator"
+            ) { $0.reached?.areaUnderCurve },
+            Metric(
                 "discriminator.loss",
-                "mean loss over the training's steps: hinge, pairwise logistic for `pickscore_adversarial`",
+                "mean loss over the training's steps: hinge, pairwise logistic for `pickscore_adversarial`, and "
+                    + "`discriminator.r1.weight` times the approximated R1",
                 healthy: "below 1 (hinge) or ln 2 (pairs), where D knows nothing"
             ) { $0.loss },
             Metric(

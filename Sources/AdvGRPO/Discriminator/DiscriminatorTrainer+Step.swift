@@ -34,6 +34,12 @@ extension DiscriminatorTrainer {
     }
 
     /// Loss and gradients of the heads that learn from unpaired references and generated images; nil where there is none.
+    ///
+    /// With `r1.weight` λ and `r1.deviation` σ, λ mean (D(x + σ s n) - D(x))² is added for each head's score D: x what it reads of a
+    /// reference, s each feature's deviation over the step's references, n normal noise. To first order in σ this is R1, λ σ²
+    /// times the squared gradient of D by x / s, without a derivative of a derivative.
+    ///
+    /// - Source: Lin et al., Diffusion Adversarial Post-Training, arXiv 2501.08316, "approximated R1".
     private func unpairedStep(
         _ batch: DiscriminatorBatch, _ references: ReferenceImages, _ leaves: Parameters, step: Int, _ lanes: Lanes
     ) throws -> HeadStep? {
@@ -54,7 +60,19 @@ extension DiscriminatorTrainer {
                 realDraws: realDraws,
                 fakeDraws: fakeDraws)
         }
-        let loss = losses.dropFirst().reduce(losses[0].loss) { $0 + $1.loss }
+        var loss = losses.dropFirst().reduce(losses[0].loss) { $0 + $1.loss }
+        if settings.r1.weight > 0 {
+            let near = real.perturbed(by: Float(settings.r1.deviation)) {
+                Philox(seed: seed, purpose: .regularization, version, step, $0)
+            }
+            for head in heads {
+                let weights = discriminator.weights(head, leaves)
+                let change =
+                    head.score(near, weights: weights, draws: realDraws)
+                    - head.score(real, weights: weights, draws: realDraws)
+                loss = loss + change.activated(.square).mean() * Float(settings.r1.weight)
+            }
+        }
         let own = leaves.filtered { name in heads.contains { name.hasPrefix($0.prefix) } }
         let gradients = loss.gradients()
         let backbone = discriminator.backboneGradients(

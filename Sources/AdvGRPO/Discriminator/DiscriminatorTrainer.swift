@@ -5,6 +5,8 @@ public import TensorCore
 public struct DiscriminatorReport: Sendable, Equatable {
     /// The version it made.
     public let version: Int
+    /// Optimiser steps it took.
+    public let stepCount: Int
     /// Mean loss of its steps.
     public let loss: Double
     /// Mean norm of its steps' gradients.
@@ -15,6 +17,9 @@ public struct DiscriminatorReport: Sendable, Equatable {
     /// references (where a head learns from pairs: the references of the images' own prompts). This is the version the epoch's
     /// rewards come from.
     public let heldOut: Separation
+    /// Separation, by the version it made, of images that this training did not learn from: every fourth of the epoch's and
+    /// held-out references. nil unless a training goes on until this is `targetAUC`.
+    public let reached: Separation?
 }
 
 /// Trains the discriminator's heads: hinge loss on references and generated images, pairwise loss where a head learns from pairs,
@@ -23,6 +28,10 @@ public struct DiscriminatorReport: Sendable, Equatable {
 /// Batches are a function of (seed, version, step): all of the epoch's images and their prompts' references, or draws
 /// without replacement from the replay (the epoch's images included) and from all training references. A head that learns from
 /// pairs gets, for every generated image of the batch, a reference of its prompt.
+///
+/// With `targetAUC` a training takes rounds of steps until its separation of images it does not learn from is good enough. These
+/// are held-out references and every fourth of the epoch's images, which later trainings find in the replay; by then, they have
+/// measured.
 ///
 /// - Source: method.md 1.7, 1.13; Adv-GRPO@8287f90 `train_sd3_fast_dino_patch.py`. Differences: fp32 weights (method.md 4.13), replay,
 ///   several steps a training; see docs/method.md.
@@ -105,7 +114,7 @@ public struct DiscriminatorTrainer: Sendable {
     /// - Parameters:
     ///   - groups: of one epoch, all scored and remembered.
     ///   - references: of the run's prompts.
-    ///   - steps: optimiser steps; the settings' number unless given.
+    ///   - steps: optimiser steps, with `targetAUC` those of a round; the settings' number unless given.
     ///   - lanes: pieces of what is scored, and of a batch of pairs, run on them; the result does not depend on how many
     ///     there are.
     /// - Throws: `MissingGroups`, `MissingReferences`, `NumericalFailure`, or what reading references throws; the trainer is
@@ -126,40 +135,59 @@ public struct DiscriminatorTrainer: Sendable {
         let version = discriminator.version
         let fresh = try replay.take(groups)
         let heldOut = try measure(fresh, references, lanes)
+        let known = settings.replayCapacity > 0 ? replay.keptGroups : groups.sorted()
+        let entries = replay.keptEntries(known)
+        let fakes = FeatureTable(joining: entries.map(\.features))
+        let rows = rows(of: known, entries, fresh: Set(groups))
         if version == 0, discriminator.heads.contains(where: { $0.standardizedWidth != nil }) {
             let some = sample(references.training, Self.measuredImageLimit, Philox(seed: seed, purpose: .evaluation, 1))
             discriminator.fitConstants(
                 real: discriminator.withBackbone(try references.features(some, .training), lanes: lanes),
-                fake: discriminator.withBackbone(FeatureTable(joining: fresh.map(\.features)), lanes: lanes))
+                fake: discriminator.withBackbone(fakes.rows(rows.learned), lanes: lanes))
         }
-        let entries = settings.replayCapacity > 0 ? replay.keptEntries : fresh
-        let fakes = FeatureTable(joining: entries.map(\.features))
         let partners = discriminator.readsPairs ? try partners(of: entries, references) : []
         let ownReferences = try self.partners(of: fresh, references).map(\.reference)
-        var (lossSum, normSum) = (0.0, 0.0)
-        var separation: Separation?
-        for step in 0..<steps {
-            let fakeStream = Philox(seed: seed, purpose: .discriminatorBatches, version, step, 0)
-            let realStream = Philox(seed: seed, purpose: .discriminatorBatches, version, step, 1)
-            let fakeCount = settings.fakeBatch == 0 ? ownReferences.count : settings.fakeBatch
-            let fakeRows = sample(Array(0..<fakes.count), fakeCount, fakeStream)
-            let realImages =
-                settings.realBatch == 0 ? ownReferences : sample(references.training, settings.realBatch, realStream)
-            let batch = DiscriminatorBatch(
-                fake: fakes.rows(fakeRows), partners: partners.isEmpty ? [] : fakeRows.map { partners[$0] },
-                realImages: realImages)
-            let result = try update(batch, references, step: step, lanes)
-            lossSum += result.loss
-            normSum += result.gradientNorm
-            separation = result.separation
-        }
+        var results: [(loss: Double, gradientNorm: Double, separation: Separation)] = []
+        var reached: Separation?
+        repeat {
+            for step in results.count..<min(results.count + steps, max(steps, settings.stepLimit)) {
+                let fakeStream = Philox(seed: seed, purpose: .discriminatorBatches, version, step, 0)
+                let realStream = Philox(seed: seed, purpose: .discriminatorBatches, version, step, 1)
+                let fakeCount = settings.fakeBatch == 0 ? ownReferences.count : settings.fakeBatch
+                let fakeRows = sample(rows.learned, fakeCount, fakeStream)
+                let realImages =
+                    settings.realBatch == 0
+                    ? ownReferences : sample(references.training, settings.realBatch, realStream)
+                let batch = DiscriminatorBatch(
+                    fake: fakes.rows(fakeRows), partners: partners.isEmpty ? [] : fakeRows.map { partners[$0] },
+                    realImages: realImages)
+                results.append(try update(batch, references, step: step, lanes))
+            }
+            if settings.targetAUC > 0 { reached = try measure(fakes.rows(rows.spared), references, lanes) }
+        } while (reached?.areaUnderCurve ?? 1) < settings.targetAUC && results.count < settings.stepLimit
         replay.trim()
         discriminator.version = version + 1
         keepTwin(after: heldOut)
-        guard let separation else { preconditionFailure("discriminator: no step") }
+        guard let last = results.last else { preconditionFailure("discriminator: no step") }
         return DiscriminatorReport(
-            version: version + 1, loss: lossSum / Double(steps), gradientNorm: normSum / Double(steps),
-            training: separation, heldOut: heldOut)
+            version: version + 1, stepCount: results.count,
+            loss: results.reduce(0) { $0 + $1.loss } / Double(results.count),
+            gradientNorm: results.reduce(0) { $0 + $1.gradientNorm } / Double(results.count),
+            training: last.separation, heldOut: heldOut, reached: reached)
+    }
+
+    /// The rows of a training's generated images that it learns from, and those that measure it: with `targetAUC` every fourth of
+    /// the epoch's, or the last where there are fewer.
+    private func rows(
+        of groups: [GroupID], _ entries: [FakeReplay.Entry], fresh: Set<GroupID>
+    ) -> (learned: [Int], spared: [Int]) {
+        let isFresh = zip(groups, entries).flatMap { group, entry in
+            [Bool](repeating: fresh.contains(group), count: entry.features.count)
+        }
+        guard settings.targetAUC > 0 else { return (Array(isFresh.indices), []) }
+        let new = isFresh.indices.filter { isFresh[$0] }
+        let spared = Set(stride(from: min(3, new.count - 1), to: new.count, by: 4).map { new[$0] })
+        return (isFresh.indices.filter { !spared.contains($0) }, spared.sorted())
     }
 
     /// The first `count` of a permutation, or all in order when there are no more.
@@ -183,13 +211,19 @@ public struct DiscriminatorTrainer: Sendable {
     private func measure(
         _ entries: [FakeReplay.Entry], _ references: ReferenceImages, _ lanes: Lanes
     ) throws -> Separation {
-        guard !discriminator.readsPairs else { return try compare(entries, references, lanes) }
+        if discriminator.readsPairs { return try compare(entries, references, lanes) }
+        return try measure(FeatureTable(joining: entries.map(\.features)), references, lanes)
+    }
+
+    /// The same of images that no head reads in pairs.
+    private func measure(
+        _ fakes: FeatureTable, _ references: ReferenceImages, _ lanes: Lanes
+    ) throws -> Separation {
         let pool = references.heldOut.isEmpty ? references.training : references.heldOut
         let chosen = sample(pool, Self.measuredImageLimit, Philox(seed: seed, purpose: .evaluation))
         let real = try references.features(chosen, .training)
         return Separation(
-            real: try scores(real, side: 0, lanes),
-            fake: try scores(FeatureTable(joining: entries.map(\.features)), side: 1, lanes),
+            real: try scores(real, side: 0, lanes), fake: try scores(fakes, side: 1, lanes),
             unit: discriminator.adversarialWeight)
     }
 

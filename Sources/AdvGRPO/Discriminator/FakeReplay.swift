@@ -65,7 +65,10 @@ public struct FakeReplay: Sendable {
     public var anyFeatures: FeatureTable? { (waiting.values.first ?? kept.values.first)?.features }
 
     /// Every kept group, in order.
-    var keptEntries: [Entry] { kept.keys.sorted().compactMap { kept[$0] } }
+    var keptGroups: [GroupID] { kept.keys.sorted() }
+
+    /// What is kept of some groups, in the order given.
+    func keptEntries(_ groups: [GroupID]) -> [Entry] { groups.compactMap { kept[$0] } }
 
     /// Forgets all but the newest groups.
     mutating func trim() {

@@ -25,7 +25,8 @@ public struct TunedEncoder: Sendable {
 
 /// `pickscore_adversarial`: r = s / 26 with s = exp(logit_scale) cos(image, text), the last layers of whose vision tower learn.
 ///
-/// L = mean_i softplus(-(s_ref,i - s_gen,i)): Bradley and Terry's, over pairs of a reference and a generated image of one prompt.
+/// L = mean_i softplus(-(s_ref,i - s_gen,i)): Bradley and Terry's, over pairs of a reference and a generated image of one prompt;
+/// with smoothing s, 1 - s/2 of it and s/2 of the same with the sides changed.
 ///
 /// - Source: method.md 1.13; Adv-GRPO@8287f90 `train_sd3_fast_pickscore.py`, `pick_score_training.py`. Difference: fp32 weights.
 struct ImageTextHead: DiscriminatorHead {
@@ -62,7 +63,11 @@ struct ImageTextHead: DiscriminatorHead {
     ) -> HeadLoss {
         precondition(real.count == fake.count, "\(component.rawValue): \(real.count) references, \(fake.count) images")
         let (a, b) = (logits(real, weights), logits(fake, weights))
-        return HeadLoss(loss: (b - a).activated(.softplus).mean(), realLogits: a, fakeLogits: b)
+        let loss = (b - a).activated(.softplus).mean()
+        let flipped = weights.labelSmoothing / 2
+        return HeadLoss(
+            loss: flipped == 0 ? loss : loss * (1 - flipped) + (a - b).activated(.softplus).mean() * flipped,
+            realLogits: a, fakeLogits: b)
     }
 
     private var statesName: String { component.rawValue + ".states" }

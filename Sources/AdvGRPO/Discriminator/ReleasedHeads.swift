@@ -39,7 +39,7 @@ struct ClassTokenHead: RandomHead {
         real: FeatureTable, fake: FeatureTable, weights: HeadWeights, realDraws: PatchDraws, fakeDraws: PatchDraws
     ) -> HeadLoss {
         let (a, b) = (logits(real, weights, .training), logits(fake, weights, .training))
-        return HeadLoss(loss: hingeLoss(real: a, fake: b), realLogits: a, fakeLogits: b)
+        return HeadLoss(loss: weights.hinge(real: a, fake: b), realLogits: a, fakeLogits: b)
     }
 }
 
@@ -104,8 +104,8 @@ struct PatchHead: RandomHead {
         let a = logits(real, weights, realDraws, .training)
         let b = logits(fake, weights, fakeDraws, .training)
         let loss =
-            hingeLoss(real: a.global, fake: b.global) * globalLossWeight
-            + hingeLoss(real: a.local, fake: b.local) * patchLossWeight
+            weights.hinge(real: a.global, fake: b.global) * globalLossWeight
+            + weights.hinge(real: a.local, fake: b.local) * patchLossWeight
         return HeadLoss(loss: loss, realLogits: a.global, fakeLogits: b.global)
     }
 }
@@ -230,8 +230,8 @@ struct MultilayerHead: RandomHead {
         let a = patchLogits(real, weights, realDraws, .training)
         let b = patchLogits(fake, weights, fakeDraws, .training)
         let loss =
-            hingeLoss(real: a, fake: b)
-            + hingeLoss(real: classLogits(real, weights), fake: classLogits(fake, weights))
+            weights.hinge(real: a, fake: b)
+            + weights.hinge(real: classLogits(real, weights), fake: classLogits(fake, weights))
         return HeadLoss(loss: loss, realLogits: a, fakeLogits: b)
     }
 }

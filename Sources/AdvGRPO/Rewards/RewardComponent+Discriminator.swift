@@ -37,7 +37,7 @@ extension RewardComponent {
                 .statistics,
                 .blocks(
                     try request.blocks([request.reward.statisticsLayer], key: "statisticsLayer"),
-                    tokenWidth: request.backbone.width, request.reward.statistics))
+                    tokenWidth: request.backbone.width, request.reward.statistics, normalized: false))
         }, model: .backbone, maps: .places,
         "the head on mean, deviation, maximum and minimum of one block's patch tokens")
 
@@ -78,7 +78,22 @@ extension RewardComponent {
         }, reads: [.prompt, .embedding], model: .backbone, maps: .places,
         "the convolutional heads on several blocks, told the prompt's pooled embedding")
 
-    static let heads = [cls, patch, multilayer, statistics, texture, thumbnail, pickScoreAdversarial, projected]
+    /// A head on statistics of several blocks and their distance to those of the prompt's other references.
+    public static let relative: RewardComponent = .init(
+        "dino_relative",
+        .head { (request) throws(SettingViolation) in
+            StatisticsHead(
+                component: .relative,
+                statistics: .blocks(
+                    try request.relativeBlocks(), tokenWidth: request.backbone.width, [.mean, .deviation],
+                    normalized: true), relation: .others, hiddenWidth: request.discriminator.hiddenWidth)
+        }, reads: [.prompt, .references], model: .backbone, maps: .places,
+        "the head on mean and deviation of several blocks' patch tokens and their distance to those of the prompt's other references"
+    )
+
+    static let heads = [
+        cls, patch, multilayer, statistics, texture, thumbnail, pickScoreAdversarial, projected, relative,
+    ]
 }
 
 /// What a head is made from.
@@ -110,9 +125,15 @@ struct HeadRequest {
         return blocks
     }
 
+    /// Those of `reward.relativeLayers`; without any, the last of each third.
+    func relativeBlocks() throws(SettingViolation) -> [Int] {
+        if !reward.relativeLayers.isEmpty { return try blocks(reward.relativeLayers, key: "relativeLayers") }
+        return Set((1...3).map { max(1, backbone.depth * $0 / 3) - 1 }).sorted()
+    }
+
     func statisticsHead(_ component: RewardComponent, _ statistics: ImageStatistics) -> StatisticsHead {
         StatisticsHead(
-            component: component, statistics: statistics, isRelative: reward.relativeToReferences,
-            hiddenWidth: discriminator.hiddenWidth)
+            component: component, statistics: statistics,
+            relation: reward.relativeToReferences ? .difference : .none, hiddenWidth: discriminator.hiddenWidth)
     }
 }
