@@ -72,11 +72,12 @@ public struct Scorer: Sendable {
                 folder: settings.rewardBackbone, settings: settings.method.discriminator, seed: UInt64(settings.seed),
                 engine: engine, chunks: chunks
             ).tuned
+        let told: (@Sendable (String) -> Tensor)? = prompt.map { prompt in { prompt($0) } }
         func networks(_ lanes: Lanes) -> FrozenNetworks {
-            FrozenNetworks(
-                backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes),
-                prompt: prompt.map { prompt in { prompt($0) } },
-                states: tuned.map { vision.states(before: $0.firstBlock, lanes: lanes) })
+            let states: StatesFunction? = tuned.map { vision.states(before: $0.firstBlock, lanes: lanes) }
+            return FrozenNetworks(
+                backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes), prompt: told,
+                states: states)
         }
         self.networks = networks(lanes)
         referenceNetworks = networks(Lanes(count: 1))

@@ -18,7 +18,6 @@ public struct Discriminator: Sendable {
     let seed: UInt64
     /// The backbone's trained end; nil where the backbone is frozen.
     let tuned: TunedBackbone?
-    private let dtype: DType
     private let labelSmoothing: Float
 
     /// The untrained version 0.

@@ -28,7 +28,7 @@ public struct TunedBackbone: Sendable {
     /// Some heads can learn with it.
     func check(_ heads: [any DiscriminatorHead]) throws(SettingViolation) {
         let readers = heads.filter { $0.blocks != nil }
-        if let head = readers.first(where: \.isRelative) {
+        if let head = readers.first(where: { $0.relation != .none }) {
             throw SettingViolation(
                 path: "discriminator.backbone",
                 message:
