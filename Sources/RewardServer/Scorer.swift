@@ -63,6 +63,9 @@ public struct Scorer: Sendable {
             ? try PooledPrompts(
                 PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
                 embeddings: settings.data.embeddings) : nil
+        let embedding: (@Sendable (String) -> Tensor)? = prompt.map { prompt in
+            { @Sendable (text: String) -> Tensor in prompt(text) }
+        }
         let tuned =
             settings.method.discriminator.backbone == .frozen
             ? nil
@@ -73,7 +76,7 @@ public struct Scorer: Sendable {
         func networks(_ lanes: Lanes) -> FrozenNetworks {
             FrozenNetworks(
                 backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes),
-                prompt: prompt.map { prompt in { prompt($0) } },
+                prompt: embedding,
                 states: tuned.map { vision.states(before: $0.firstBlock, lanes: lanes) })
         }
         self.networks = networks(lanes)
