@@ -34,7 +34,7 @@ public struct DiscriminatorSettings: Codable, Sendable, Equatable {
     /// Generated groups kept from earlier epochs to train on; 0 keeps none.
     public var replayCapacity = 0
     /// Augmented views of every image that `dino_projected` trains on; 0 trains it on the images themselves.
-    public var augmentedViews = 2
+    public var augmentedViews = 0
     /// What of the backbone learns with the heads that read it.
     public var backbone = BackboneTraining.frozen
     /// Last blocks of the backbone that learn where `backbone` is `last`.

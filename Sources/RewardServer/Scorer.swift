@@ -65,6 +65,9 @@ public struct Scorer: Sendable {
             ? try PooledPrompts(
                 PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
                 embeddings: settings.data.embeddings) : nil
+        let embedding: (@Sendable (String) -> Tensor)? = prompt.map { prompt in
+            { @Sendable (text: String) -> Tensor in prompt(text) }
+        }
         let tuned =
             settings.method.discriminator.backbone == .frozen
             ? nil
@@ -72,11 +75,10 @@ public struct Scorer: Sendable {
                 folder: settings.rewardBackbone, settings: settings.method.discriminator, seed: UInt64(settings.seed),
                 engine: engine, chunks: chunks
             ).tuned
-        let told: (@Sendable (String) -> Tensor)? = prompt.map { prompt in { prompt($0) } }
         func networks(_ lanes: Lanes) -> FrozenNetworks {
             let states: StatesFunction? = tuned.map { vision.states(before: $0.firstBlock, lanes: lanes) }
             return FrozenNetworks(
-                backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes), prompt: told,
+                backbone: vision.function(lanes: lanes), trunk: tunable?.trunk(lanes: lanes), prompt: embedding,
                 states: states)
         }
         self.networks = networks(lanes)

@@ -192,7 +192,7 @@ struct ProjectedHeadTests {
             try remember(&trainer, settings, references, epoch: epoch)
             try remember(&resumed, settings, references, epoch: epoch)
             let separation = try trainer.measured(on: groups(epoch), references: references)
-            #expect(separation.areaUnderCurve > 0.9)
+            #expect(separation.areaUnderCurve > 0.8)
             let reports = [
                 try trainer.train(groups: groups(epoch), references: references),
                 try resumed.train(groups: groups(epoch), references: references),

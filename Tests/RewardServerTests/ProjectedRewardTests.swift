@@ -16,7 +16,7 @@ import TinyRun
 struct ProjectedRewardTests {
     private static let overrides = [
         "reward.weights.texture=0", "reward.weights.dino_projected=1", "reward.projectedLayers=[2,-1]",
-        "reward.references=raw",
+        "reward.references=raw", "discriminator.augmentedViews=2",
     ]
 
     @Test("scores, maps, trains, and goes on in another process with the same bits")
