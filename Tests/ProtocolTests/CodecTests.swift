@@ -69,10 +69,11 @@ struct CodecTests {
         #expect(process.terminationStatus == 0)
         #expect(
             text.split(separator: "\n").map(String.init) == [
-                "version 6 kind 7 request 0x102030405060708 deadline 1500 flags 0", "run run-2026.1_a",
+                "version 7 kind 7 request 0x102030405060708 deadline 1500 flags 0", "run run-2026.1_a",
                 "group 12/3 worker worker-1", "latents F32 [2, 3, 1, 2, 2] first 0.0 last 11.5",
                 "logProbabilities F32 [2, 2] first 0.0 last 1.5", "reward.dino F32 [2] first 0.0 last 0.5",
                 "rewards F32 [2] first 0.0 last 0.5", "stepIndices I32 [2] first 1 last 2",
+                "witness.twin F32 [2] first 0.0 last 0.5",
             ])
     }
 }
