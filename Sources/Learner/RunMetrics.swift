@@ -76,8 +76,9 @@ extension RunMetrics {
 
             This page is generated: a metric is one declaration, in `Sources/Learner/EpochMetrics.swift`,
             `Sources/Learner/GaugeMetrics.swift`, `Sources/AdvGRPO/Discriminator/DiscriminatorMetrics.swift` or
-            `Sources/Learner/EvaluationMetrics.swift`, from which metrics.jsonl, event files, progress line, `advgrpo status`, report and this page are made. A test keeps it
-            so (`ADVGRPO_WRITE_DOCS=1 swift test --filter MetricsDocumentation` rewrites it).
+            `Sources/Learner/EvaluationMetrics.swift`, from which metrics.jsonl, event files, progress line, `advgrpo
+            status`, report and this page are made. A test keeps it so (`ADVGRPO_WRITE_DOCS=1 swift test --filter
+            MetricsDocumentation` rewrites it).
 
             Notation: r reward, A advantage, l log-probability (mean over latent elements), rho = exp(l_now - l_rollout),
             D(x) the discriminator's score of image x. "Healthy" is what a run that learns shows; leaving the range is a

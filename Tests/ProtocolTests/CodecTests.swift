@@ -73,6 +73,7 @@ struct CodecTests {
                 "group 12/3 worker worker-1", "latents F32 [2, 3, 1, 2, 2] first 0.0 last 11.5",
                 "logProbabilities F32 [2, 2] first 0.0 last 1.5", "reward.dino F32 [2] first 0.0 last 0.5",
                 "rewards F32 [2] first 0.0 last 0.5", "stepIndices I32 [2] first 1 last 2",
+                "witness.twin F32 [2] first 0.0 last 0.5",
             ])
     }
 }

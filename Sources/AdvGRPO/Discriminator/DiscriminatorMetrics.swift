@@ -5,8 +5,8 @@ extension DiscriminatorReport {
         preface: """
             Measured by the reward server when it trains, and sent by name: a metric more is a line in
             `DiscriminatorMetrics.swift` and nothing else. Loss, accuracy, means and gradient are those of the images it
-            trained on; `auc`, and what is held out, are those of the version before, the one that the epoch's rewards come from, on images new to
-            it: the epoch's images and held-out references, or, where the epoch's own references train
+            trained on; `auc`, and what is held out, are those of the version before, the one that the epoch's rewards come
+            from, on images new to it: the epoch's images and held-out references, or, where the epoch's own references train
             (`discriminator.realBatch: 0`), references of all prompts. With `pickscore_adversarial`, whose score compares
             within a prompt only, `auc` is each prompt's own, averaged, against the references of the images' own prompts;
             without another head, accuracy is the share of pairs in which the reference scores higher, and the means are

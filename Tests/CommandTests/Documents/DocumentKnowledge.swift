@@ -38,13 +38,14 @@ struct DocumentKnowledge: Sendable {
                 try? #/decisions/(\d{3})-/#.firstMatch(in: $0).map { String($0.1) }
             })
         settings = Set(Self.firstColumn(of: try Document.text("docs/settings.md")))
-        // NAME stands for every component of the reward, PHASE for what a worker times.
+        // NAME stands for every component of the reward, PHASE for what a worker times, STEP for a step of the schedule.
         let components = settings.compactMap { $0.wholeMatch(of: #/reward\.weights\.(\w+)/#).map { String($0.1) } }
         metrics = Set(
             Self.firstColumn(of: try Document.text("docs/metrics.md")).flatMap { name in
                 switch name {
                 case "reward.NAME": components.map { "reward.\($0)" }
                 case "seconds.worker.PHASE": ["sample", "decode", "score"].map { "seconds.worker.\($0)" }
+                case "policy.drift.STEP": ["policy.drift.0"]
                 default: [name]
                 }
             })

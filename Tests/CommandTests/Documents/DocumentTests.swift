@@ -65,7 +65,7 @@ struct DocumentTests {
         let unwritten = known.metrics.filter { name in
             guard let dot = name.lastIndex(of: ".") else { return !known.words.contains(name) }
             let family =
-                ["NAME", "PHASE"].contains { known.code.contains("\"\(name[..<dot]).\($0)\"") }
+                ["NAME", "PHASE", "STEP"].contains { known.code.contains("\"\(name[..<dot]).\($0)\"") }
                 && known.words.contains(String(name[dot...].dropFirst()))
             return !known.code.contains("\"\(name)\"") && !family
         }
