@@ -71,7 +71,7 @@ struct DocumentRule: Sendable, CustomTestStringConvertible {
             }.filter { name in
                 // NAME stands for any.
                 let parts = name.split(separator: ".").prefix { $0 != $0.uppercased() }
-                if ["json", "lock", "safetensors", "yaml"].contains(parts.last) { return false }
+                if ["json", "key", "lock", "pub", "safetensors", "yaml"].contains(parts.last) { return false }
                 guard let root = parts.first, roots.contains(root) else { return false }
                 let known = parts.joined(separator: ".")
                 return !names.contains { $0 == known || $0.hasPrefix(known + ".") }
