@@ -10,6 +10,7 @@ public enum NoisePurpose: UInt32, Sendable, CaseIterable {
     case discriminatorBatches = 6
     case weights = 7
     case evaluation = 8
+    case bootstrap = 19
     case tests = 99
 }
 
