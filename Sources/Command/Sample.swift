@@ -17,7 +17,7 @@ struct ModelOptions: ParsableArguments {
     @Option(
         help: "Folder of a pipeline as diffusers saves it, or a single-file checkpoint in such a folder.",
         transform: expandingHome)
-    var model: String
+    var model: String?
 
     @Option(
         help: "Adapter: a PEFT folder, or a pytorch_lora_weights.safetensors file or its folder.",
@@ -30,14 +30,14 @@ struct ModelOptions: ParsableArguments {
         transform: expandingHome)
     var transformer: String?
 
-    @Option(help: "Seed of the images' noise.")
-    var seed: UInt64 = 0
+    @Option(help: "Seed of the images' noise; 0 unless given.")
+    var seed: UInt64?
 
-    @Option(help: "Denoising steps.")
-    var steps = 28
+    @Option(help: "Denoising steps; 28 unless given.")
+    var steps: Int?
 
-    @Option(help: "Classifier-free guidance scale; 1 turns it off.")
-    var guidance = 4.5
+    @Option(help: "Classifier-free guidance scale; 1 turns it off; 4.5 unless given.")
+    var guidance: Double?
 
     @OptionGroup var compute: ComputeOptions
 
@@ -45,25 +45,29 @@ struct ModelOptions: ParsableArguments {
     var size: Int?
 
     func validate() throws {
-        guard steps >= 1, steps <= 1000 else {
+        if let steps, !(1...1000).contains(steps) {
             throw ValidationError("--steps must be between 1 and 1000, not \(steps)")
         }
-        guard guidance >= 1 else { throw ValidationError("--guidance must be at least 1, not \(guidance)") }
+        if let guidance, !(guidance >= 1) { throw ValidationError("--guidance must be at least 1, not \(guidance)") }
         if let size, size < 1 { throw ValidationError("--size must be at least 1, not \(size)") }
     }
 
-    /// The loaded model, ready to make images.
-    func load() throws -> Loaded {
+    /// A policy ready to make images.
+    ///
+    /// - Parameter settings: of a run, which say what no option does; nil for the options' own defaults.
+    func load(_ policy: PolicyFolders, settings: Settings? = nil) throws -> Loaded {
         let engine = try compute.engine.engine()
-        let policy = try DiffusionPolicy(
-            PolicySource(path: model, engine: engine, dtype: compute.precision.dtype, network: transformer),
+        let loaded = try DiffusionPolicy(
+            PolicySource(
+                path: policy.model, engine: engine, dtype: compute.precision.dtype, network: policy.transformer),
             settings: PolicySettings(fidelity: .fixed), seed: 0)
-        let velocity = try policy.velocity(merging: lora.map { try LoRAAdapter(path: $0, engine: engine) })
-        let side = size ?? policy.model.defaultSide
+        let velocity = try loaded.velocity(merging: policy.lora.map { try LoRAAdapter(path: $0, engine: engine) })
+        let side = size ?? settings?.method.rollout.resolution ?? loaded.model.defaultSide
         let generator = try ImageGenerator(
-            policy: policy, steps: steps, guidance: guidance, height: side, width: side, seed: seed)
-        return Loaded(
-            policy: policy, velocity: velocity, generator: generator, side: side, lanes: compute.lanes)
+            policy: loaded, steps: steps ?? settings?.run.evaluation.steps ?? 28,
+            guidance: guidance ?? settings?.method.rollout.guidance ?? 4.5, height: side, width: side,
+            seed: seed ?? settings.map { UInt64($0.seed) } ?? 0)
+        return Loaded(policy: loaded, velocity: velocity, generator: generator, side: side, lanes: compute.lanes)
     }
 
     struct Loaded {
@@ -104,14 +108,17 @@ struct Sample: ParsableCommand {
     var saveLatents: String?
 
     func validate() throws {
+        guard options.model != nil else { throw ValidationError("give the model's folder with --model") }
         guard (prompt == nil) != (prompts == nil) else { throw ValidationError("give either --prompt or --prompts") }
         guard count >= 1 else { throw ValidationError("--count must be at least 1, not \(count)") }
     }
 
     func run() throws {
         let texts = try prompt.map { [PromptText.trimmed($0)] } ?? PromptFile.read(prompts ?? "")
-        try Preflight.notePromptCuts(texts, model: options.model)
-        let loaded = try options.load()
+        let policy = PolicyFolders(
+            model: options.model ?? "", lora: options.lora, transformer: options.transformer)
+        try Preflight.notePromptCuts(texts, model: policy.model)
+        let loaded = try options.load(policy)
         let orders = ImageGenerator.Order.all(prompts: texts, count: count)
         let initial = try latents.map {
             try Self.readLatents($0, shape: loaded.generator.latentShape, count: orders.count, loaded)

@@ -92,6 +92,16 @@ extension RunMetrics {
             Features come from `evaluationBackbone`. If that is the reward's own backbone, an improvement may mean that the
             policy learned to please this backbone; name another to prove more.
 
+            """
+        text += table(JudgeReport.metrics.section, last: "better")
+        text += """
+
+            `--against` measures a second policy with the same noise. `wins.caption` then counts in how many pairs the judge
+            gives the first policy's image the higher probability of its caption, `wins.references` in how many it finds it
+            nearer to the prompt's references: `wins`, `losses`, `ties`, `share` = (wins + ties / 2) / pairs and Wilson's 95%
+            `interval` of it. Pairs count as independent; where images of a prompt resemble each other the interval is too
+            narrow, and `--count 1` gives one that is not.
+
             ## Where a role's time goes
 
             Every role divides the seconds since its start; the parts add up to its uptime. `advgrpo health ENDPOINT` shows

@@ -92,9 +92,8 @@ final class RunOutputs {
     private func measure(_ trainer: PolicyTrainer, _ moment: String) throws {
         guard let evaluator else { return }
         let result = try evaluator.measure(policy.velocity(trainer.averaged), lanes: lanes, progress: goOn)
-        logger.info(
-            "evaluation \(moment): Fréchet distance \(result.frechetDistance.map { "\($0)" } ?? "not measured"), similarity \(result.dinoSimilarity)"
-        )
+        let figures = result.figures.map { "\($0.name) \($0.text)" }
+        logger.info("evaluation \(moment): \(figures.joined(separator: ", "))")
         if !result.unmeasured.isEmpty {
             logger.notice("too few images to measure \(result.unmeasured.joined(separator: ", "))")
         }

@@ -37,15 +37,19 @@ public struct RunSummary: Sendable {
 
     /// The figures as text.
     public var table: String {
-        let rows = comparisons.compactMap { comparison -> String? in
-            guard let before = comparison.before, let after = comparison.after else { return nil }
-            let change = before == 0 ? "" : String(format: "%+.1f%%", 100 * (after - before) / abs(before))
-            let name = comparison.name.padding(toLength: 18, withPad: " ", startingAt: 0)
-            return name + String(format: "%10.4f -> %10.4f  ", before, after) + change
-        }
         guard let after else { return "no evaluation was made (run.evaluation.prompts is 0)" }
+        let rows = after.figures.compactMap { figure -> String? in
+            guard let first = before?.figures.first(where: { $0.name == figure.name }) else { return nil }
+            let change = (figure.value - first.value) / abs(first.value)
+            return figure.name.padding(toLength: 18, withPad: " ", startingAt: 0) + Self.column(first.text) + " -> "
+                + Self.column(figure.text) + (first.value == 0 ? "" : String(format: "  %+.1f%%", 100 * change))
+        }
         let left = after.unmeasured
         let note = left.isEmpty ? [] : ["too few images to measure \(left.joined(separator: ", "))"]
         return (rows + note).joined(separator: "\n")
+    }
+
+    private static func column(_ text: String) -> String {
+        String(repeating: " ", count: max(0, 18 - text.count)) + text
     }
 }

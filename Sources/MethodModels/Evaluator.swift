@@ -18,6 +18,9 @@ public struct Evaluator: Sendable {
         /// Area under the ROC curve of a fresh discriminator (`Evaluator.probe`) fitted to every other prompt, on the rest;
         /// 0.5 is indistinguishable from references. nil for one prompt.
         public var discriminatorAUC: Double?
+        /// Standard error of each figure that has one, by its name: its deviation over 100 resamples of the prompts. nil in
+        /// results of versions that had none.
+        public var standardErrors: [String: Double]?
         /// Images measured, and prompts they belong to.
         public var images: Int
         public var prompts: Int
@@ -33,10 +36,10 @@ public struct Evaluator: Sendable {
 
     private let generator: ImageGenerator
     private let backbone: VisionBackbone
-    private let prompts: [String]
+    let prompts: [String]
     private let imagesPerPrompt: Int
-    private let references: [[RGBImage]]
-    private let engine: any Engine
+    let references: [[RGBImage]]
+    let engine: any Engine
 
     /// Reads the references of the prompts.
     ///
@@ -81,19 +84,47 @@ public struct Evaluator: Sendable {
         _ velocity: @escaping VelocityFunction, lanes: Lanes,
         progress: @escaping @Sendable (Int) throws -> Void = { _ in }
     ) throws -> Result {
+        try measure(images(of: velocity, by: generator, lanes: lanes, progress: progress), lanes: lanes)
+    }
+
+    /// The images that are measured, prompt by prompt, [B, H, W, 3] as a viewer gets them: of 8 bits.
+    ///
+    /// - Parameters:
+    ///   - velocity: the policy.
+    ///   - generator: makes them; its seed decides the noise.
+    ///   - lanes: threads.
+    ///   - progress: as `measure`'s.
+    public func images(
+        of velocity: @escaping VelocityFunction, by generator: ImageGenerator, lanes: Lanes,
+        progress: @escaping @Sendable (Int) throws -> Void = { _ in }
+    ) throws -> Tensor {
         let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
         let images_BHWC = try generator.images(orders, velocity: velocity, lanes: lanes, progress: progress)
-        // What is measured is what a viewer gets: 8-bit images.
-        let seen = RGBImage.tensor(of: RGBImage.images(of: images_BHWC), on: engine)
+        return RGBImage.tensor(of: RGBImage.images(of: images_BHWC), on: engine)
+    }
+
+    /// Measures images that `images` made.
+    ///
+    /// - Throws: `NumericalFailure` where the backbone's features are not finite.
+    public func measure(_ images_BHWC: Tensor, lanes: Lanes) throws -> Result {
         let function = backbone.function(lanes: lanes)
-        let features = function(seen, [], .score).classToken_BD
+        func features(_ images_BHWC: Tensor) throws -> Tensor {
+            let tokens_BD = function(images_BHWC, [], .score).classToken_BD
+            try NumericalFailure.check(tokens_BD, "features of the evaluation's backbone; check its weights")
+            return tokens_BD
+        }
         let report = EvaluationReport(
-            generated: prompts.indices.map { features.rows($0 * imagesPerPrompt..<($0 + 1) * imagesPerPrompt) },
-            references: references.map { function(RGBImage.tensor(of: $0, on: engine), [], .score).classToken_BD })
+            generated: ownRows(try features(images_BHWC)),
+            references: try references.map { try features(RGBImage.tensor(of: $0, on: engine)) }, lanes: lanes)
         return Result(
             dinoSimilarity: report.dinoSimilarity, frechetDistance: report.frechetDistance, diversity: report.diversity,
-            discriminatorAUC: try separability(seen, function), images: orders.count,
-            prompts: prompts.count)
+            discriminatorAUC: try separability(images_BHWC, function), standardErrors: report.standardErrors,
+            images: images_BHWC.shape[0], prompts: prompts.count)
+    }
+
+    /// What belongs to each prompt's images.
+    func ownRows(_ rows: Tensor) -> [Tensor] {
+        prompts.indices.map { rows.rows($0 * imagesPerPrompt..<($0 + 1) * imagesPerPrompt) }
     }
 
     /// The discriminator that `discriminatorAUC` fits, always the same one so that figures compare: the head on texture
@@ -136,8 +167,7 @@ public struct Evaluator: Sendable {
         settings.replayCapacity = prompts.count
         var trainer = DiscriminatorTrainer(untrained, settings: settings, seed: seed)
         func group(_ index: Int) -> GroupID { GroupID(epoch: index % 2, index: index) }
-        for (index, prompt) in prompts.enumerated() {
-            let own = images_BHWC.rows(index * imagesPerPrompt..<(index + 1) * imagesPerPrompt)
+        for (index, (prompt, own)) in zip(prompts, ownRows(images_BHWC)).enumerated() {
             try trainer.remember(
                 group(index), prompt: prompt,
                 features: untrained.generatedFeatures(

@@ -37,7 +37,12 @@ public struct DoubleMatrix: Sendable, Equatable {
     ///
     /// - Precondition: square, all elements finite.
     /// - Source: LAPACK `dsyevd` in OpenBLAS.
-    public func symmetricEigen() -> (values: [Double], vectors: DoubleMatrix) {
+    public func symmetricEigen() -> (values: [Double], vectors: DoubleMatrix) { symmetricEigen(vectors: true) }
+
+    /// The same without eigenvectors, for about a fifth of the time.
+    public func symmetricEigenvalues() -> [Double] { symmetricEigen(vectors: false).values }
+
+    private func symmetricEigen(vectors wanted: Bool) -> (values: [Double], vectors: DoubleMatrix) {
         precondition(rows == columns && elements.allSatisfy(\.isFinite), "eigenvalues of \(rows) x \(columns)")
         guard rows > 0 else { return ([], self) }
         openblas_set_num_threads(1)
@@ -47,7 +52,8 @@ public struct DoubleMatrix: Sendable, Equatable {
         var integers = [blasint](repeating: 0, count: 3 + 5 * rows)
         // Column-major storage turns the lower triangle into the upper one and its eigenvector columns into our rows.
         let information = symmetric_eigen(
-            blasint(rows), &vectors, &values, &work, blasint(work.count), &integers, blasint(integers.count))
+            CChar(UInt8(ascii: wanted ? "V" : "N")), blasint(rows), &vectors, &values, &work, blasint(work.count),
+            &integers, blasint(integers.count))
         precondition(information == 0, "eigenvalues: dsyevd gave up with \(information)")
         return (values, DoubleMatrix(rows: rows, columns: rows, elements: vectors))
     }

@@ -11,9 +11,10 @@ public enum NoisePurpose: UInt32, Sendable, CaseIterable {
     case weights = 7
     case evaluation = 8
     case supervised = 9
-    case augmentation = 13
     case references = 11
     case regularization = 12
+    case augmentation = 13
+    case bootstrap = 19
     case tests = 99
 }
 

@@ -1,7 +1,8 @@
-import AdvGRPO
 import TensorCore
 import TestSupport
 import Testing
+
+@testable import AdvGRPO
 
 @Suite("evaluation")
 struct EvaluationTests {
@@ -52,6 +53,60 @@ struct EvaluationTests {
         #expect(abs(try #require(same.frechetDistance)) < 1e-9)
         let each = generated.compactMap { pairwiseDiversity($0) }
         #expect(abs(try #require(same.diversity) - (each[0] + each[1]) / 2) < 1e-12)
+    }
+
+    @Test(
+        "standard errors are those of NumPy's figures of the same resamples, for fewer and more images than features",
+        arguments: ["few", "many"], [1, 3])
+    func standardErrors(name: String, lanes: Int) throws {
+        let golden = try Golden("judge.safetensors")
+        func groups(_ side: String) throws -> [Tensor] {
+            let all = try golden.tensor("bootstrap/\(name)/\(side)")
+            return (0..<all.shape[0]).map { all.rows($0..<$0 + 1).reshaped(all.shape[1], all.shape[2]) }
+        }
+        let expected = try #require(
+            (try Golden.document("judge.json")["bootstrap"] as? [String: [String: [String: Double]]])?[name])
+        let report = EvaluationReport(
+            generated: try groups("images"), references: try groups("references"), lanes: Lanes(count: lanes))
+        let (figures, errors) = (try #require(expected["figures"]), try #require(expected["standardErrors"]))
+        #expect(abs(report.dinoSimilarity - figures["dinoSimilarity", default: 0]) < 1e-6)
+        #expect(abs(try #require(report.frechetDistance) - figures["frechetDistance", default: 0]) < 1e-5)
+        for (figure, error) in errors {
+            #expect(abs(report.standardErrors[figure, default: 0] - error) < 1e-6, "\(figure)")
+        }
+        #expect(Set(report.standardErrors.keys) == ["dinoSimilarity", "frechetDistance", "diversity"])
+    }
+
+    @Test("equal prompts have no standard error, one prompt has none to be known, and no prompt is drawn too often")
+    func resamples() {
+        let images = normalTensor(76, 4, 8)
+        let equal = EvaluationReport(generated: [images, images, images], references: [images, images, images])
+        // Up to the rounding of sums in another order.
+        #expect(["dinoSimilarity", "diversity"].allSatisfy { equal.standardErrors[$0, default: 1] < 1e-12 })
+        #expect(EvaluationReport(generated: [images], references: [images]).standardErrors.isEmpty)
+        let resamples = (0..<PromptBootstrap.resampleCount).map { PromptBootstrap(promptCount: 7).counts($0) }
+        #expect(resamples.allSatisfy { $0.count == 7 && $0.reduce(0, +) == 7 } && Set(resamples).count > 90)
+        // 100 resamples of seven: 700 draws, 100 of each expected, ± 9.3
+        let drawn = resamples.reduce([Int](repeating: 0, count: 7)) { zip($0, $1).map(+) }
+        #expect(drawn.allSatisfy { (63...137).contains($0) })
+    }
+
+    @Test("wins, ties as halves, and Wilson's interval by its formula")
+    func wins() throws {
+        let cases = try #require(try Golden.document("judge.json")["wilson"] as? [[String: Any]])
+        for entry in cases {
+            func count(_ name: String) throws -> Int { try #require(entry[name] as? Int) }
+            let wins = PairwiseWins(wins: try count("wins"), losses: try count("losses"), ties: try count("ties"))
+            let interval = try #require(entry["interval"] as? [Double])
+            #expect(zip(wins.interval, interval).allSatisfy { abs($0 - $1) < 1e-12 }, "\(entry)")
+            // Of ten wins the upper end is 1, up to rounding.
+            #expect(wins.share >= wins.interval[0] - 1e-12 && wins.share <= wins.interval[1] + 1e-12)
+        }
+        // Wilson 1927 for 7 of 10, as published tables have it: 0.397 to 0.892
+        let seven = PairwiseWins(wins: 7, losses: 3, ties: 0)
+        #expect(abs(seven.interval[0] - 0.3968) < 1e-4 && abs(seven.interval[1] - 0.8922) < 1e-4)
+        let pairs = PairwiseWins([1, 2, 3, 4], over: [0, 2, 5, 3.5])
+        #expect((pairs.wins, pairs.losses, pairs.ties, pairs.share) == (2, 1, 1, 0.625) && pairs.pairs == 4)
     }
 
     @Test("what one image, or one reference, has no figure for is left out", arguments: [(1, 6), (6, 1), (1, 1)])

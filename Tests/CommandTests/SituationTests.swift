@@ -139,6 +139,81 @@ extension ProcessTests {
             }
         }
 
+        /// The fixture's judge, for other captions.
+        private func writeJudge(_ captions: [String], _ workspace: Workspace) throws {
+            let folder = workspace.path + "/judge"
+            try FileManager.default.copyItem(atPath: Repository.fixtures + "/judge-a", toPath: folder)
+            try JSONEncoder().encode(captions).write(to: URL(fileURLWithPath: folder + "/classes.json"))
+        }
+
+        @Test(
+            "a run is measured as it measures itself, and against its base by a judge that says what it does not know")
+        func against() async throws {
+            try await withWorkspace { workspace in
+                try writeJudge(["a grey moon"] + (1...5).map { "another \($0)" }, workspace)
+                let trained = try await train(
+                    workspace, "run", "run.evaluation.prompts=2", "run.evaluation.seeds=2", "run.epochs=2")
+                #expect(trained.exit == .status(0), "\(trained.errors)")
+                #expect(trained.output.contains("±"), "\(trained.output)")
+                let finished = try await workspace.run(
+                    "evaluate", "run", "--against", "base", "--judge", "judge", "--json")
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(
+                    finished.errors.contains("no caption for 1 of 2 prompts")
+                        && finished.errors.contains("a white cloud"))
+                func object(_ data: Data) throws -> [String: Any] {
+                    try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+                }
+                let document = try object(Data(finished.output.utf8))
+                let against = try #require(document["against"] as? [String: Any])
+                for (moment, figures) in [("before", against), ("after", document)] {
+                    let file = URL(fileURLWithPath: "\(workspace.path)/run/evaluation-\(moment).json")
+                    let own = try object(Data(contentsOf: file))
+                    for name in ["dinoSimilarity", "frechetDistance", "diversity"] {
+                        let (value, expected) = (figures[name] as? Double ?? .nan, own[name] as? Double ?? .infinity)
+                        #expect(abs(value - expected) <= 1e-4 * max(1, abs(expected)), "\(moment): \(name)")
+                    }
+                    #expect((figures["judge"] as? [String: Any])?["images"] as? Int == 2)
+                }
+                let wins = try #require(document["wins"] as? [String: [String: Any]])
+                for by in ["caption", "references"] {
+                    let counts = ["wins", "losses", "ties"].compactMap { wins[by]?[$0] as? Int }
+                    #expect(counts.count == 3 && counts.reduce(0, +) == 2, "\(by)")
+                }
+                // The same policy twice: ties alone, half of them wins.
+                let same = try await workspace.run("evaluate", "run", "--against", "run", "--judge", "judge")
+                #expect(same.output.contains("50.0%") && same.output.contains("0 won, 0 lost, 2 tied of 2 pairs"))
+            }
+        }
+
+        @Test("a judge that is the reward's or the evaluation's backbone, or knows no prompt, is refused")
+        func seenJudge() async throws {
+            try await withWorkspace { workspace in
+                try writeJudge((1...6).map { "another \($0)" }, workspace)
+                let model = Repository.models + "/emoji-sd3-tiny"
+                for (judge, words) in [
+                    ("\(model)/dino", "the reward's backbone"),
+                    ("\(model)/dino-evaluation", "the evaluation's backbone"), ("judge", "none of the 2 prompts"),
+                    ("data", "data: holds no .safetensors file"),
+                ] {
+                    let finished = try await workspace.run(
+                        "evaluate", "--model", model, "--references", "data/prompt2img.json", "--prompts",
+                        "data/test.txt", "--judge", judge, "--count", "1", "--steps", "1", "--size", "64")
+                    #expect(
+                        finished.exit == .status(1) && finished.errors.contains(words) && finished.output.isEmpty,
+                        "\(judge): \(finished.errors)")
+                }
+            }
+        }
+
+        @Test("evaluate of a folder that is no run says so")
+        func noRun() async throws {
+            try await withWorkspace { workspace in
+                let finished = try await workspace.run("evaluate", "data")
+                #expect(finished.exit == .status(1) && finished.errors.contains("data holds no run"))
+            }
+        }
+
         @Test("evaluate asks for a backbone where the model's folder has none")
         func noBackbone() async throws {
             try await withWorkspace { workspace in

@@ -1,7 +1,7 @@
 """Philox4x32-10 (Salmon et al. 2011), keyed as Sources/TensorCore's `Philox` is, so that a reference draws what a run draws."""
 import numpy as np
 
-INITIAL_LATENTS, WINDOW_NOISE, PATCHES = 1, 2, 5
+INITIAL_LATENTS, WINDOW_NOISE, PATCHES, BOOTSTRAP = 1, 2, 5, 19
 MEMBERS = 4096
 MASK = np.uint64(0xFFFFFFFF)
 

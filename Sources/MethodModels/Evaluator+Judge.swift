@@ -1,0 +1,35 @@
+public import AdvGRPO
+import NeuralNetworks
+import Raster
+public import TensorCore
+
+extension Evaluator {
+    /// The references of the first prompts, by which backbones are told apart.
+    public var pictures_BHWC: Tensor { RGBImage.tensor(of: references.prefix(4).flatMap { $0 }, on: engine) }
+
+    /// Prompts that a judge has no caption for, which it is not asked about.
+    ///
+    /// - Throws: `ModelError` where it knows none of the prompts.
+    public func unknown(to judge: CaptionJudge) throws -> [String] {
+        let unknown = prompts.filter { !judge.knows($0) }
+        guard unknown.count < prompts.count else {
+            throw ModelError(
+                code: .unsupported, source: judge.folder + "/classes.json",
+                message: "none of the \(prompts.count) prompts is among its \(judge.captions.count) captions, "
+                    + "\"\(ConfigurationFile.abbreviated(prompts[0]))\" for example; name a judge that was trained on them"
+            )
+        }
+        return unknown
+    }
+
+    /// What a judge says of images that `images` made, prompt by prompt, those that it knows.
+    ///
+    /// - Throws: `NumericalFailure`.
+    public func judged(_ images_BHWC: Tensor, by judge: CaptionJudge, lanes: Lanes) throws -> [JudgedPrompt] {
+        let known = prompts.indices.filter { judge.knows(prompts[$0]) }
+        let own = ownRows(images_BHWC)
+        return try judge.judged(
+            images: known.map { own[$0] }, references: known.map { RGBImage.tensor(of: references[$0], on: engine) },
+            prompts: known.map { prompts[$0] }, lanes: lanes)
+    }
+}
