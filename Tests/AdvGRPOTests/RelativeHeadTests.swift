@@ -154,10 +154,10 @@ struct RelativeHeadTests {
     @Test("reads the last block of each third unless told otherwise; a block that is not there is refused by name")
     func layers() throws {
         func blocks(_ layers: [Int], depth: Int) throws -> [Int]? {
-            var settings = settings
-            settings.reward.relativeLayers = layers
+            var changed = settings
+            changed.reward.relativeLayers = layers
             return try Discriminator(
-                reward: settings.reward, discriminator: settings.discriminator,
+                reward: changed.reward, discriminator: changed.discriminator,
                 backbone: BackboneShape(width: 5, depth: depth), seed: 1, engine: engine
             ).heads[0].blocks
         }
@@ -168,8 +168,8 @@ struct RelativeHeadTests {
         #expect(try blocks([-2, 0], depth: 6) == [4, 0])
         let refused = #expect(throws: SettingViolation.self) { try blocks([6], depth: 6) }
         #expect(refused?.path == "reward.relativeLayers")
-        var settings = settings
-        settings.reward.relativeLayers = [1, 1]
-        #expect(settings.validate().map(\.path) == ["reward.relativeLayers"])
+        var twice = settings
+        twice.reward.relativeLayers = [1, 1]
+        #expect(twice.validate().map(\.path) == ["reward.relativeLayers"])
     }
 }
