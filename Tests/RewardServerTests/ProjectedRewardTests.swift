@@ -1,4 +1,5 @@
 import AdvGRPO
+import ComputeRoles
 import Configuration
 import Foundation
 import Logging
