@@ -39,7 +39,7 @@ public struct DoubleMatrix: Sendable, Equatable {
     /// - Source: LAPACK `dsyevd` in OpenBLAS.
     public func symmetricEigen() -> (values: [Double], vectors: DoubleMatrix) { symmetricEigen(vectors: true) }
 
-    /// The same without eigenvectors, for about a fifth of the time.
+    /// The same without eigenvectors, in less than half the time.
     public func symmetricEigenvalues() -> [Double] { symmetricEigen(vectors: false).values }
 
     private func symmetricEigen(vectors wanted: Bool) -> (values: [Double], vectors: DoubleMatrix) {
