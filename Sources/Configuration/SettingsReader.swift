@@ -94,7 +94,9 @@ struct SettingsReader {
     }
 
     private func origin(of path: String) -> SettingsError.Problem.Origin {
-        entries.last { $0.path == path || $0.path.hasPrefix(path + ".") }?.origin ?? .preset
+        let own = entries.last { $0.path == path || $0.path.hasPrefix(path + ".") }
+        // What a name of one's own lacks is missing where the name is.
+        return (own ?? entries.last { path.hasPrefix($0.path + ".") })?.origin ?? .preset
     }
 
     private mutating func collect(_ mapping: YAMLNode.Content, path: String, isOverride: Bool) {
