@@ -33,7 +33,7 @@ extension EpochReport {
     /// What the gauge reads of the epoch.
     var gaugeReading: Gauge.Reading {
         var reading = Gauge.Reading()
-        reading.reward = step.advantages.rewardMean
+        reading.reward = step.advantages?.rewardMean
         reading.twin = witness(.twin)
         reading.diversity = witness(.diversity)
         reading.logRatio = step.updates.isEmpty ? nil : (2 * step.policy.approximateKL).squareRoot()

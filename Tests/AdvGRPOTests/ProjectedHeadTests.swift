@@ -166,7 +166,9 @@ struct ProjectedHeadTests {
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 3)
         for index in 0..<2 {
             let features = try reward.features(
-                of: images(50 + 10 * epoch + index, strength: 0.16, count: 4), prompt: "prompt \(index)",
+                of: images(50 + 10 * epoch + index, strength: 0.16, count: 4),
+                group: GroupID(epoch: epoch, index: index),
+                prompt: "prompt \(index)",
                 discriminator: trainer.discriminator, networks: networks)
             trainer.remember(
                 GroupID(epoch: epoch, index: index), prompt: "prompt \(index)", features: features.training)
@@ -211,7 +213,8 @@ struct ProjectedHeadTests {
         let references = references(trainer.discriminator)
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 3)
         let features = try reward.features(
-            of: images(60, strength: 0.1, count: 2), prompt: "prompt 0", discriminator: trainer.discriminator,
+            of: images(60, strength: 0.1, count: 2), group: GroupID(epoch: 0, index: 0), prompt: "prompt 0",
+            discriminator: trainer.discriminator,
             networks: networks)
         // The last blocks of four quarters.
         let blocks = [1, 3, 5, 7].map { "dino_projected.\($0)" }
@@ -231,7 +234,8 @@ struct ProjectedHeadTests {
         let discriminator = try trainer(settings(views: 0)).discriminator
         func scores(_ prompt: String) -> [Float] {
             let table = discriminator.features(
-                of: images(60, strength: 0.1, count: 2), prompt: prompt, purpose: .score, networks: networks)
+                of: images(60, strength: 0.1, count: 2), group: GroupID(epoch: 0, index: 0), prompt: prompt,
+                purpose: .score, networks: networks)
             return discriminator.scores(table, draws: PatchDraws([]))[.projected] ?? []
         }
         #expect(scores("short") != scores("a longer one") && scores("short") == scores("short"))
@@ -242,7 +246,8 @@ struct ProjectedHeadTests {
             discriminator: settings(views: 2, component: .multilayer).discriminator,
             backbone: BackboneShape(width: 6, depth: 8), seed: 3, engine: engine)
         let table = other.referenceFeatures(
-            of: images(60, strength: 0.1, count: 2), prompt: "", purpose: .training, networks: unasked)
+            of: images(60, strength: 0.1, count: 2), group: GroupID(epoch: 0, index: 0), prompt: "", purpose: .training,
+            networks: unasked)
         #expect(Set(table.tensors.keys) == ["block.7"], "views are this head's alone")
     }
 
@@ -277,7 +282,8 @@ struct ProjectedHeadTests {
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 3)
         let own = images(60, strength: 0.1, count: 3)
         let features = try reward.features(
-            of: own, prompt: "prompt 0", discriminator: trainer.discriminator, networks: networks
+            of: own, group: GroupID(epoch: 0, index: 0), prompt: "prompt 0", discriminator: trainer.discriminator,
+            networks: networks
         ).score
         let scores = try reward.score(
             GroupID(epoch: 0, index: 0), prompt: "prompt 0", features: features, discriminator: trainer.discriminator)

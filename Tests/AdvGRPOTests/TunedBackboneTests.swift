@@ -77,7 +77,8 @@ struct TunedBackboneTests {
     ) throws {
         let reward = AdversarialReward(settings: settings.reward, references: references, seed: 3)
         let features = try reward.features(
-            of: images(50 + epoch, strength: 0.16, count: 8), prompt: "prompt", discriminator: trainer.discriminator,
+            of: images(50 + epoch, strength: 0.16, count: 8), group: GroupID(epoch: epoch, index: 0), prompt: "prompt",
+            discriminator: trainer.discriminator,
             networks: networks)
         trainer.remember(GroupID(epoch: epoch, index: 0), prompt: "prompt", features: features.training)
     }
@@ -164,7 +165,8 @@ struct TunedBackboneTests {
         let (shade, discriminator) = (images(60, strength: 0.1, count: 1), trainer.discriminator)
         let own = concatenated([0, 0.03, -0.02].map { shade + ($0 as Float) }, axis: 0)
         let features = try reward.features(
-            of: own, prompt: "prompt", discriminator: discriminator, networks: networks
+            of: own, group: GroupID(epoch: 0, index: 0), prompt: "prompt", discriminator: discriminator,
+            networks: networks
         ).score
         let read = discriminator.withBackbone(features, lanes: Lanes(count: 1))
         // The similarity is that of the frozen network.

@@ -130,7 +130,7 @@ struct CriticTests {
         func remember(_ epoch: Int, _ index: Int, _ own: (prompt: String, images: Tensor)) throws -> GroupID {
             let group = GroupID(epoch: epoch, index: index)
             let features = try reward.features(
-                of: own.images, prompt: own.prompt, discriminator: discriminator, networks: networks)
+                of: own.images, group: group, prompt: own.prompt, discriminator: discriminator, networks: networks)
             trainer.remember(group, prompt: own.prompt, features: features.training)
             return group
         }
