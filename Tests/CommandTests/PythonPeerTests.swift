@@ -70,7 +70,7 @@ extension ProcessTests {
                     #expect((-1...1).contains(redness) && redness != 0)
                     #expect(abs(try #require(mean) - (try #require(texture) + 0.5 * redness)) < 1e-5)
                 }
-                process.signal(SIGTERM)
+                process.signal(SIGKILL)
                 _ = try await process.finish()
             }
         }

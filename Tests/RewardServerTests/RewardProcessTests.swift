@@ -292,8 +292,9 @@ struct PythonRewardTests {
             let output = Pipe()
             process.standardOutput = output
             try process.run()
+            // A thread of a test has signals blocked, and so has what it starts: SIGTERM would wait for ever.
             defer {
-                process.terminate()
+                kill(process.processIdentifier, SIGKILL)
                 process.waitUntilExit()
             }
             let ready = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
