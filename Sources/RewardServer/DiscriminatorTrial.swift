@@ -29,7 +29,7 @@ public struct DiscriminatorTrial: Sendable {
     public struct Point: Sendable, Equatable {
         /// Optimiser steps so far.
         public let steps: Int
-        /// Seconds of these, without reading images.
+        /// Seconds of these, in which references are read when they are first drawn; without reading images.
         public let seconds: Double
         /// Of images and references that it has not learned from.
         public let separation: Separation
@@ -124,7 +124,10 @@ public struct DiscriminatorTrial: Sendable {
         let known = Set(scorer.references.prompts.map(\.text))
         if let foreign = images.first(where: { !known.contains($0.prompt) }) {
             throw SettingViolation(
-                path: "data.prompts", message: "\"\(foreign.prompt)\" has images but is not in \(settings.data.prompts)"
+                path: "data.prompts",
+                message:
+                    "\"\(foreign.prompt)\" has images and is none of the run's prompts, those of "
+                    + "\(settings.data.prompts) without data.evaluationPrompts"
             )
         }
     }

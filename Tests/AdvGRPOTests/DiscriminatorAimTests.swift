@@ -94,10 +94,12 @@ struct DiscriminatorAimTests {
             }
             var settings = settings(target: 0.5)
             settings.discriminator.fakeBatch = 0
+            settings.discriminator.maximumSteps = 2
             trainer = DiscriminatorTrainer(
                 trainer.discriminator, optimizer: trainer.optimizer, replay: trainer.replay,
                 settings: settings.discriminator, seed: 3)
-            return (trainer, try trainer.train(groups: groups, references: references), references)
+            let report = try trainer.train(groups: groups, references: references)
+            return (trainer, report, references)
         }
         let (first, a, references) = try run(0.3)
         let (second, b, _) = try run(0.02)

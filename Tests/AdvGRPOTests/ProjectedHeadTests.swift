@@ -234,8 +234,7 @@ struct ProjectedHeadTests {
         let discriminator = try trainer(settings(views: 0)).discriminator
         func scores(_ prompt: String) -> [Float] {
             let table = discriminator.features(
-                of: images(60, strength: 0.1, count: 2), group: GroupID(epoch: 0, index: 0), prompt: prompt,
-                purpose: .score, networks: networks)
+                of: images(60, strength: 0.1, count: 2), prompt: prompt, purpose: .score, networks: networks)
             return discriminator.scores(table, draws: PatchDraws([]))[.projected] ?? []
         }
         #expect(scores("short") != scores("a longer one") && scores("short") == scores("short"))
@@ -246,8 +245,7 @@ struct ProjectedHeadTests {
             discriminator: settings(views: 2, component: .multilayer).discriminator,
             backbone: BackboneShape(width: 6, depth: 8), seed: 3, engine: engine)
         let table = other.referenceFeatures(
-            of: images(60, strength: 0.1, count: 2), group: GroupID(epoch: 0, index: 0), prompt: "", purpose: .training,
-            networks: unasked)
+            of: images(60, strength: 0.1, count: 2), prompt: "", purpose: .training, networks: unasked)
         #expect(Set(table.tensors.keys) == ["block.7"], "views are this head's alone")
     }
 

@@ -23,7 +23,7 @@ extension DiscriminatorReport {
                 "discriminator.reachedAUC", unit: "share",
                 "the area under the ROC curve after the training, on held-out references and on every fourth image of the epoch, "
                     + "which it did not learn from; only with `discriminator.targetAUC`",
-                healthy: "at least `discriminator.targetAUC`", chart: "Discriminator"
+                healthy: "at least `discriminator.targetAUC`"
             ) { $0.reached?.areaUnderCurve },
             Metric(
                 "discriminator.loss",

@@ -202,6 +202,6 @@ struct ProjectedHead: DiscriminatorHead {
             concatenated(logits(real, weights), axis: 1), concatenated(logits(fake, weights), axis: 1)
         )
         return HeadLoss(
-            loss: hingeLoss(real: a, fake: b), realLogits: a.meanOverLastAxis(), fakeLogits: b.meanOverLastAxis())
+            loss: weights.hinge(real: a, fake: b), realLogits: a.meanOverLastAxis(), fakeLogits: b.meanOverLastAxis())
     }
 }

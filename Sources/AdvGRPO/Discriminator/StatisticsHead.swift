@@ -73,12 +73,12 @@ struct StatisticsHead: RandomHead {
     func maps(_ images: MappedImages, weights: HeadWeights) -> RewardMaps? {
         let tokens = tokens(images.features)
         let compared = compared(images.table, vector(tokens))
-        let widths = tokens.map { $0.size(-1) }
-        let contributions = images.attribution.contributions(of: concatenated(tokens, axis: -1)) { joined in
+        let (widths, last) = (tokens.map { $0.size(-1) }, tokens[0].rank - 1)
+        let contributions = images.attribution.contributions(of: concatenated(tokens, axis: last)) { joined in
             var first = 0
             let parts = widths.map { width in
                 defer { first += width }
-                return joined.sliced(axis: -1, first..<first + width)
+                return joined.sliced(axis: last, first..<first + width)
             }
             return weights.perceptron(weights.standardized(compared(vector(parts))))
         }
