@@ -144,8 +144,9 @@ public final class RewardServer: Sendable {
     /// Has nothing to compute.
     private func rest() {
         let waits = processes.waits
-        view.withLock {
-            $0.activity = "waiting for " + (waits.isEmpty ? "requests" : waits.joined(separator: ", "))
+        view.withLock { view in
+            let others = waits.isEmpty ? [view.version == nil ? "the learner" : "requests"] : waits
+            view.activity = "waiting for " + others.joined(separator: ", ")
         }
         clock.enter(waits.isEmpty ? .idle : .rewardProcesses)
     }
