@@ -62,14 +62,16 @@ extension DiscriminatorTrainer {
         }
         var loss = losses.dropFirst().reduce(losses[0].loss) { $0 + $1.loss }
         if settings.r1.weight > 0 {
-            let near = real.perturbed(by: Float(settings.r1.deviation)) {
+            // What the heads see now; a backbone that learns is not held by it.
+            let shown = FeatureTable(seen[0].table.tensors.mapValues(\.detached))
+            let near = shown.perturbed(by: Float(settings.r1.deviation)) {
                 Philox(seed: seed, purpose: .regularization, version, step, $0)
             }
             for head in heads {
                 let weights = discriminator.weights(head, leaves)
                 let change =
                     head.score(near, weights: weights, draws: realDraws)
-                    - head.score(real, weights: weights, draws: realDraws)
+                    - head.score(shown, weights: weights, draws: realDraws)
                 loss = loss + change.activated(.square).mean() * Float(settings.r1.weight)
             }
         }

@@ -2,7 +2,7 @@ import TensorCore
 
 /// DiffAugment's changes of one image: brightness, saturation, contrast, then a shift and a grey square.
 ///
-/// - Source: arXiv 2006.10738 (Zhao et al. 2020), `DiffAugment_pytorch.py`, policy "color,translation,cutout". What it does to
+/// - Source: arXiv 2006.10738 (Zhao et al. 2020), DiffAugment_pytorch.py, policy "color,translation,cutout". What it does to
 ///   images in [-1, 1], done to images in [0, 1]: the zeros it fills with are the grey 0.5. Differences: none.
 struct ImageAugmentation: Sendable {
     /// Added to every value, in -0.25..<0.25.

@@ -2,7 +2,8 @@
 public func concatenated(_ parts: [Tensor], axis: Int) -> Tensor {
     precondition(!parts.isEmpty, "concatenated: nothing to join")
     precondition(
-        parts[0].shape.indices.contains(axis), "concatenated: axis \(axis) of \(parts[0].shape), counted from the first")
+        parts[0].shape.indices.contains(axis), "concatenated: axis \(axis) of \(parts[0].shape), counted from the first"
+    )
     if parts.count == 1 { return parts[0] }
     let lengths = parts.map { $0.shape[axis] }
     return parts[0].engine.concatenate(parts, axis: axis).recording(parts) { upstream in
