@@ -55,7 +55,7 @@ final class TrainingRun {
     let progressLine: ProgressLine
     let snapshots: SnapshotStore
     /// Loaded by the first supervised epoch.
-    private var supervisedReferences: SupervisedReferences?
+    var supervisedReferences: SupervisedReferences?
     /// What the gauge remembers of epochs that the run was taken back from; nil before it ever was.
     var takenBack: Gauge.State?
 
@@ -174,27 +174,6 @@ final class TrainingRun {
 
     func enter(_ phase: RunStatus.Phase) {
         shared.withLock { $0.enter(phase, now: monotonicMilliseconds()) }
-    }
-
-    // MARK: Supervised epochs
-
-    /// The method's supervised steps on this run's references.
-    func flowMatching() throws -> FlowMatching {
-        let model = policy.model
-        return FlowMatching(
-            settings: settings.method.supervised, referenceCount: try references().count,
-            seed: UInt64(settings.seed), chunks: Chunks(size: settings.method.rollout.chunkSize)
-        ) { model.sigma(at: $0) }
-    }
-
-    /// The references as latents.
-    ///
-    /// - Throws: `DatasetError`, `ModelError`, `SafeTensorsError` naming the file.
-    func references() throws -> SupervisedReferences {
-        if let supervisedReferences { return supervisedReferences }
-        let loaded = try SupervisedReferences(settings, prompts: prompts, policy: policy)
-        supervisedReferences = loaded
-        return loaded
     }
 
     // MARK: Rollout

@@ -54,6 +54,7 @@ public enum RewardServerRehearsal {
                 current.trainer?.remember(
                     group, prompt: prompt, features: features)
             }
+            guard method.trainsDiscriminator else { continue }
             _ = try current.train(
                 DiscriminatorTraining(
                     epoch: epoch, fromVersion: DiscriminatorVersion(rawValue: epoch), groups: groups,

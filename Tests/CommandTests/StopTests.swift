@@ -71,11 +71,13 @@ extension ProcessTests {
                 #expect(
                     names
                         == ["allowed"]
-                        + ["learner", "operator", "relay", "server", "worker"].flatMap { ["\($0).key", "\($0).pub"] })
+                        + ["learner", "operator", "relay", "reward", "server", "worker"].flatMap {
+                            ["\($0).key", "\($0).pub"]
+                        })
                 let list = try String(contentsOfFile: workspace.path + "/keys/allowed", encoding: .utf8)
                 #expect(
                     list.split(separator: "\n").map { $0.split(separator: " ").dropFirst().joined(separator: " ") } == [
-                        "learner learner", "worker worker", "operator operator", "relay relay",
+                        "learner learner", "worker worker", "operator operator", "relay relay", "reward reward",
                     ])
                 let at = "tcp://127.0.0.1:\(try Loopback.freePort())"
                 func start() throws -> RunningProcess {

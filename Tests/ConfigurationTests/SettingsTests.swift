@@ -146,7 +146,8 @@ struct SettingsTests {
             (
                 "reward: {weights: {beauty: 1}}",
                 "reward.weights.beauty is not a setting; reward.weights has dino_cls, dino_patch, dino_multilayer, "
-                    + "dino_statistics, texture, thumbnail, pickscore_adversarial, dino_projected, image_similarity, pickscore, siglip, "
+                    + "dino_statistics, texture, thumbnail, pickscore_adversarial, dino_projected, dino_relative, "
+                    + "image_similarity, pickscore, siglip, "
                     + "aesthetic, jpeg_compressibility"
             ),
             ("rewardModels: {beauty: a}", "rewardModels has pickscore_adversarial, pickscore, siglip, aesthetic"),
