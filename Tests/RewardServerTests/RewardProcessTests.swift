@@ -264,7 +264,7 @@ struct RewardProcessTests {
 }
 
 /// docs/examples/reward.py, in Python with pyzmq and safetensors, asked by a reward server.
-@Suite("Python reward process", .serialized, .timeLimit(.minutes(2)))
+@Suite("Python reward process", .optimized, .serialized, .timeLimit(.minutes(2)))
 struct PythonRewardTests {
     private static let python = Repository.path + "/.venv-peers/bin/python"
     private static let example = Repository.path + "/docs/examples/reward.py"
