@@ -151,8 +151,7 @@ struct PolicyTrainer {
         return counts
     }
 
-    /// Writes everything a resumed run needs, and what was trained, averaged, for other programs: the adapter as PEFT and diffusers
-    /// read it, or the whole network as diffusers saves it.
+    /// Writes everything a resumed run needs, and what was trained for other programs.
     func write(to folder: String, baseModel: String) throws {
         try state.parameters.write(to: folder + "/policy.safetensors")
         try state.average.parameters.write(to: folder + "/policy-average.safetensors")
@@ -165,6 +164,12 @@ struct PolicyTrainer {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try DurableFile.write([SharedBytes(copying: Array(encoder.encode(counts)))], to: folder + "/policy.json")
+        try export(to: folder, baseModel: baseModel)
+    }
+
+    /// Writes what was trained, averaged, for other programs: `adapter/` as PEFT and diffusers read it, or the whole network as
+    /// diffusers saves it.
+    func export(to folder: String, baseModel: String) throws {
         if let adapter = policy.adapter(averaged) {
             try adapter.write(folder: folder + "/adapter", baseModel: baseModel)
         }

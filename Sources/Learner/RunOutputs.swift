@@ -70,6 +70,18 @@ final class RunOutputs {
         try measure(trainer, "before")
     }
 
+    /// Shows and measures the policy that a supervised start leaves, and keeps it for comparison with what follows, once a run.
+    func showStart(_ trainer: PolicyTrainer, epoch: Int, enter: (RunStatus.Phase) -> Void) throws {
+        guard epoch == settings.method.supervisedStart,
+            !FileManager.default.fileExists(atPath: path("evaluation-start.json"))
+        else { return }
+        enter(.preview)
+        try preview(trainer, epoch: epoch)
+        try trainer.export(to: path("start"), baseModel: settings.model)
+        enter(.evaluation)
+        try measure(trainer, "start")
+    }
+
     /// Shows and measures the trained policy and writes the report.
     func showAfter(
         _ trainer: PolicyTrainer, metrics: [[String: JSONValue]], record: Checkpoint.Record,
@@ -139,7 +151,9 @@ final class RunOutputs {
                 "\(record.epoch) epochs, \(record.images) images in \(Int(record.trainingSeconds)) seconds of training, "
                 + "evaluated on prompts and seeds that training never saw.")
         report.comparisons = summary.comparisons
-        for (name, epoch) in [("Before", 0), ("After", record.epoch)] {
+        report.findings = summary.findings
+        let start = settings.method.supervisedStart.map { [("After the supervised start", $0)] } ?? []
+        for (name, epoch) in [("Before", 0)] + start + [("After", record.epoch)] {
             let file = path("images/" + Self.sheetName(epoch))
             guard let png = FileManager.default.contents(atPath: file) else { continue }
             report.sheets.append(

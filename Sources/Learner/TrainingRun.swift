@@ -131,6 +131,7 @@ final class TrainingRun {
                 snapshotBeforeLeaving(&checkpoint)
                 return .interrupted
             }
+            try outputs.showStart(checkpoint.trainer, epoch: checkpoint.record.epoch) { self.enter($0) }
             checkpoint.epochBegan = .now
             let sampler = checkpoint.trainer.samplingParameters
             var site = LearnerSite(self, checkpoint: checkpoint)

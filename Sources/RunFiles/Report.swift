@@ -12,6 +12,8 @@ public struct Report: Sendable {
         public var name: String
         /// Of the base model; nil where it was not measured.
         public var before: Double?
+        /// Of the policy that a supervised start left; nil where there was none.
+        public var start: Double?
         /// Of the trained model; nil where it was not measured.
         public var after: Double?
         /// In which direction it improves.
@@ -20,9 +22,12 @@ public struct Report: Sendable {
         public var note: String
 
         /// Makes a comparison.
-        public init(_ name: String, before: Double?, after: Double?, aim: Aim, note: String = "") {
+        public init(
+            _ name: String, before: Double?, start: Double? = nil, after: Double?, aim: Aim, note: String = ""
+        ) {
             self.name = name
             self.before = before
+            self.start = start
             self.after = after
             self.aim = aim
             self.note = note
@@ -107,6 +112,8 @@ public struct Report: Sendable {
     public var summary: String
     /// Figures before and after.
     public var comparisons: [Comparison] = []
+    /// What they say, a sentence each.
+    public var findings: [String] = []
     /// What was found wrong during the run, a sentence each.
     public var alarms: [String] = []
     /// Pictures, usually before and after; shown side by side in pairs.
@@ -161,15 +168,19 @@ public struct Report: Sendable {
     }
 
     private var comparisonSection: String {
+        let hasStart = comparisons.contains { $0.start != nil }
         let rows = comparisons.map { row in
             let note = row.note.isEmpty ? "" : "<small>\(escaped(row.note))</small>"
             return "<tr><th scope=\"row\">\(escaped(row.name))\(note)</th><td>\(Self.number(row.before))</td>"
+                + (hasStart ? "<td>\(Self.number(row.start))</td>" : "")
                 + "<td>\(Self.number(row.after))</td>\(Self.change(row))</tr>"
         }
-        let head = "<tr><th>figure</th><th>before</th><th>after</th><th>change</th></tr>"
+        let head =
+            "<tr><th>figure</th><th>before</th>\(hasStart ? "<th>supervised start</th>" : "")<th>after</th><th>change</th></tr>"
         let table =
             "<table class=\"figures\"><thead>\(head)</thead>\n<tbody>\(rows.joined(separator: "\n"))</tbody></table>"
-        return section("Before and after", table, isEmpty: comparisons.isEmpty)
+        let sentences = findings.map { "\n<p>\(escaped($0))</p>" }.joined()
+        return section("Before and after", table + sentences, isEmpty: comparisons.isEmpty)
     }
 
     private var alarmSection: String {

@@ -50,13 +50,26 @@ extension ProcessTests {
         @Test("a supervised start comes before the rollouts, and a run resumes at its end to the bit")
         func start() async throws {
             try await withWorkspace { workspace in
-                let run = try await whole(workspace, ["policy.start=sft(3)"], cut: 2, epochs: 4)
+                let run = try await whole(
+                    workspace, ["policy.start=sft(3)", "run.evaluation.prompts=2", "run.evaluation.seeds=2"], cut: 2,
+                    epochs: 4)
                 let metrics = run.reproducibleMetrics
                 #expect(metrics.map { $0["policy.supervisedLoss"] != nil } == [true, true, false, false])
                 #expect(metrics.map { $0["reward.mean"] != nil } == [false, false, true, true])
                 #expect(metrics.map { $0["policyVersion"] } == [1, 2, 3, 4])
                 #expect(try run.ledger(step: 4)["trained"] == 4)
                 let counts = try run.document("checkpoints/step-000004/policy.json")
+                // Measured and kept at the start's end, wherever the run was cut.
+                for run in ["whole", "cut"].map(workspace.files) {
+                    let start = try run.document("evaluation-start.json")
+                    let before = try run.document("evaluation-before.json")
+                    #expect(start["images"] as? Int == 4 && start["dinoSimilarity"] as? Double != nil, "\(start)")
+                    #expect(start["dinoSimilarity"] as? Double != before["dinoSimilarity"] as? Double)
+                    #expect(
+                        FileManager.default.fileExists(atPath: run.path + "/start/adapter/adapter_model.safetensors"))
+                }
+                let report = try String(contentsOfFile: run.path + "/report.html", encoding: .utf8)
+                #expect(report.contains("<th>supervised start</th>") && report.contains("after the supervised start: "))
                 // Two updates in each epoch of rollouts: the supervised steps' are forgotten.
                 #expect(counts["optimizerUpdates"] as? Int == 4, "\(counts)")
             }

@@ -37,6 +37,18 @@ struct ReportTests {
         #expect(html.contains("<td>&ndash;</td><td>&ndash;</td><td>&ndash;</td>"))
     }
 
+    @Test("a supervised start has a column where there was one, and what the figures say follows the table")
+    func start() throws {
+        var report = try report()
+        report.comparisons.append(.init("distance", before: 7, start: 4, after: 3.5, aim: .lower))
+        report.findings = ["it went from 4 to <3.5>"]
+        let html = report.html()
+        #expect(html.contains("<th>before</th><th>supervised start</th><th>after</th>"))
+        #expect(html.contains("<td>7</td><td>4</td><td>3.5</td><td class=\"better\">-50.0% better</td>"))
+        #expect(html.contains("<td>100</td><td>&ndash;</td><td>80</td>"))
+        #expect(html.contains("<p>it went from 4 to &lt;3.5&gt;</p>"))
+    }
+
     @Test("a role's seconds are a table of shares, the longest first, of its wall time")
     func roles() throws {
         let html = try report().html()
