@@ -8,7 +8,9 @@ SWIFT_TEST = swift test -c release -Xswiftc -enable-testing --disable-xctest --n
 .PHONY: train test fuzz chaos sanitize build dependencies check clean
 
 train: build
-	$(ADVGRPO) prepare-emoji --out data/emoji
+	@dev/dependencies ruby-gemojione
+	$(ADVGRPO) prepare-emoji
+	$(ADVGRPO) prepare-emoji --style emojione
 	$(ADVGRPO) train $(SETTINGS)
 
 test: dependencies

@@ -53,7 +53,7 @@ public struct Epoch: Sendable {
 
         // Who learns: discriminator epochs first, then the policy; or both.
         let evidence = schedule.needsEvidence ? try next.compare(groups) : nil
-        let plan = schedule.plan(epoch: number, evidence: evidence)
+        let plan = schedule.plan(evidence: evidence)
 
         // References against these images: the discriminator that the next epoch is scored by (eq. 12 to 14). It needs nothing of
         // the policy's update, so a site may do both at once.

@@ -2,7 +2,7 @@
 public struct ScheduleSettings: Codable, Sendable, Equatable {
     /// The rule.
     public var kind: ScheduleKind
-    /// Discriminator epochs before every policy epoch; used by `released` and `paper`.
+    /// Discriminator epochs before every policy epoch, or, with `once`, before all of them.
     public var discriminatorEpochs: Int
 
     /// The settings of a preset.
@@ -20,10 +20,12 @@ public struct ScheduleSettings: Codable, Sendable, Equatable {
             "kind", \.kind,
             "`released` and `paper`: discriminatorEpochs discriminator epochs, then one policy epoch; `trigger`: the "
                 + "discriminator learns whenever the epoch's images score above references of their prompts, else the policy; "
-                + "`every-rollout`: each rollout trains both.", source: "method 1.8, 1.16"),
+                + "`every-rollout`: each rollout trains both; `once`: discriminatorEpochs discriminator epochs, then the policy "
+                + "alone, against a frozen head.", source: "method 1.8, 1.16"),
         .integer(
             "discriminatorEpochs", \.discriminatorEpochs, 1...1_000_000, unit: "epochs",
-            "Discriminator epochs before every policy epoch (`released`: 9, `paper`: 10).", source: "method 1.8, 1.16"),
+            "Discriminator epochs before every policy epoch (`released`: 9, `paper`: 10), or before all of them (`once`).",
+            source: "method 1.8, 1.16"),
     ]
 }
 
@@ -37,4 +39,6 @@ public enum ScheduleKind: String, Codable, Sendable, CaseIterable {
     case trigger
     /// Each rollout trains the discriminator and the policy.
     case everyRollout = "every-rollout"
+    /// A discriminator that is trained first and then frozen: the baseline that adversarial training is compared with.
+    case once
 }

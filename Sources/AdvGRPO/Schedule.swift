@@ -15,14 +15,16 @@ public struct EpochPlan: Sendable, Equatable {
 /// Divides the epochs between discriminator and policy.
 ///
 /// With k = `discriminatorEpochs`:
-/// - `released`, `paper`: epoch e trains the discriminator if (e + 1) mod (k + 1) ≠ 0, else the policy (k = 9 and 10).
+/// - `released`, `paper`: epoch e trains the discriminator if (e + 1) mod (k + 1) ≠ 0, else the policy (k = 9 and 10); a supervised
+///   start's epochs do not count.
+/// - `once`: the first k the discriminator, all others the policy: a head that is trained once and then frozen.
 /// - `trigger`: the discriminator if the mean reward of the prompts' references is below that of the epoch's images (eq. 7).
 /// - `every-rollout`: both. Rewards are scored before the discriminator moves, so the policy learns from the version that
 ///   the previous epoch left.
 ///
 /// A discriminator that is never trained leaves every epoch to the policy. Before all that comes the warm-up: the policy
 /// moves only once a trained version has reached `minimumAUC` on held-out images, or after `maximumEpochs` (0: never without it).
-/// The state changes only through `record`; `plan` is a pure function of epoch, state and evidence.
+/// The state changes only through `record`; `plan` is a pure function of state and evidence.
 ///
 /// - Source: method.md 1.8. Difference: the warm-up is ours.
 public struct Schedule: Sendable, Equatable {
@@ -82,20 +84,25 @@ public struct Schedule: Sendable, Equatable {
     /// Whether `plan` asks for evidence.
     public var needsEvidence: Bool { trainsDiscriminator && !isWarmingUp && settings.kind == .trigger }
 
-    /// Who learns in this epoch.
+    /// Who learns in the next epoch of rollouts.
     ///
     /// - Precondition: `evidence` is given where `needsEvidence`.
-    public func plan(epoch: Int, evidence: Evidence? = nil) -> EpochPlan {
+    public func plan(evidence: Evidence? = nil) -> EpochPlan {
         guard trainsDiscriminator else { return EpochPlan(trainsDiscriminator: false, trainsPolicy: true) }
         if isWarmingUp { return EpochPlan(trainsDiscriminator: true, trainsPolicy: false) }
         switch settings.kind {
         case .everyRollout:
             return EpochPlan(trainsDiscriminator: true, trainsPolicy: true)
         case .released, .paper:
-            let policy = (epoch + 1) % (settings.discriminatorEpochs + 1) == 0
+            // Each epoch of rollouts so far has trained one of the two.
+            let rollouts = state.discriminatorEpochCount + state.policyEpochCount
+            let policy = (rollouts + 1) % (settings.discriminatorEpochs + 1) == 0
             return EpochPlan(trainsDiscriminator: !policy, trainsPolicy: policy)
+        case .once:
+            let discriminator = state.discriminatorEpochCount < settings.discriminatorEpochs
+            return EpochPlan(trainsDiscriminator: discriminator, trainsPolicy: !discriminator)
         case .trigger:
-            guard let evidence else { preconditionFailure("schedule trigger: epoch \(epoch) without mean rewards") }
+            guard let evidence else { preconditionFailure("schedule trigger: an epoch without mean rewards") }
             let discriminator = evidence.realMean < evidence.fakeMean
             return EpochPlan(trainsDiscriminator: discriminator, trainsPolicy: !discriminator)
         }

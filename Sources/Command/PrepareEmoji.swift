@@ -3,7 +3,7 @@ public import Datasets
 
 extension EmojiStyle: ExpressibleByArgument {}
 
-/// `advgrpo prepare-emoji`: the data sets of the default run, from packages of Debian.
+/// `advgrpo prepare-emoji`: the data sets of the examples, from packages of Debian.
 struct PrepareEmoji: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prepare-emoji",

@@ -74,6 +74,6 @@ struct AlgorithmTests {
         let schedule = Schedule(
             schedule: settings.schedule, discriminator: settings.discriminator, algorithm: .flowGRPO)
         #expect(!schedule.isWarmingUp && !schedule.needsEvidence)
-        #expect(schedule.plan(epoch: 0) == EpochPlan(trainsDiscriminator: false, trainsPolicy: true))
+        #expect(schedule.plan() == EpochPlan(trainsDiscriminator: false, trainsPolicy: true))
     }
 }

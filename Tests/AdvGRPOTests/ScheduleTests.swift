@@ -18,7 +18,7 @@ struct ScheduleTests {
     func released() {
         var schedule = schedule(.released)
         for epoch in 0..<910 {
-            let plan = schedule.plan(epoch: epoch)
+            let plan = schedule.plan()
             #expect(plan.trainsPolicy == (epoch % 10 == 9) && plan.trainsDiscriminator != plan.trainsPolicy)
             schedule.record(plan, areaUnderCurve: nil)
         }
@@ -30,40 +30,62 @@ struct ScheduleTests {
 
     @Test("paper: ten epochs of the discriminator, then one of the policy")
     func paper() {
-        let schedule = schedule(.paper)
-        let policyEpochs = (0..<22).filter { schedule.plan(epoch: $0).trainsPolicy }
-        #expect(policyEpochs == [10, 21])
+        #expect(Self.policyEpochs(schedule(.paper), 0..<22) == [10, 21])
+        // After a supervised start of five epochs.
+        #expect(Self.policyEpochs(schedule(.paper), 5..<27) == [15, 26])
+    }
+
+    @Test("once: the discriminator learns first, then the policy alone")
+    func once() {
+        #expect(Self.policyEpochs(schedule(.fixed, kind: .once), 3..<16) == [12, 13, 14, 15])
+    }
+
+    /// Which of a run's epochs of rollouts train the policy; none trains both.
+    private static func policyEpochs(_ schedule: Schedule, _ epochs: Range<Int>) -> [Int] {
+        var schedule = schedule
+        return epochs.filter { epoch in
+            let plan = schedule.plan()
+            #expect(plan.trainsPolicy != plan.trainsDiscriminator)
+            schedule.record(plan, areaUnderCurve: 0.5)
+            return plan.trainsPolicy
+        }
     }
 
     @Test("every rollout trains both")
     func everyRollout() {
-        let schedule = schedule(.fixed)
+        var schedule = schedule(.fixed)
         let both = EpochPlan(trainsDiscriminator: true, trainsPolicy: true)
-        for epoch in 0..<3 { #expect(schedule.plan(epoch: epoch) == both) }
+        for _ in 0..<3 {
+            #expect(schedule.plan() == both)
+            schedule.record(both, areaUnderCurve: 0.5)
+        }
     }
 
     @Test("trigger: the discriminator learns while references score lower")
     func trigger() {
         let schedule = schedule(.fixed, kind: .trigger)
-        let low = schedule.plan(epoch: 0, evidence: .init(realMean: 0.1, fakeMean: 0.2))
-        let high = schedule.plan(epoch: 0, evidence: .init(realMean: 0.2, fakeMean: 0.2))
+        let low = schedule.plan(evidence: .init(realMean: 0.1, fakeMean: 0.2))
+        let high = schedule.plan(evidence: .init(realMean: 0.2, fakeMean: 0.2))
         #expect(low == EpochPlan(trainsDiscriminator: true, trainsPolicy: false))
         #expect(high == EpochPlan(trainsDiscriminator: false, trainsPolicy: true))
     }
 
     @Test("a frozen discriminator leaves every epoch to the policy")
     func frozen() {
-        let schedule = schedule(.released) { $0.train = false }
+        var schedule = schedule(.released) { $0.train = false }
         let policy = EpochPlan(trainsDiscriminator: false, trainsPolicy: true)
-        for epoch in 0..<12 { #expect(schedule.plan(epoch: epoch) == policy) }
+        for _ in 0..<12 {
+            #expect(schedule.plan() == policy)
+            schedule.record(policy, areaUnderCurve: nil)
+        }
     }
 
     @Test("the policy waits for the discriminator, and then no longer")
     func warmUp() {
         var schedule = schedule(.fixed) { $0.warmUp = WarmUpSettings(minimumAUC: 0.8, maximumEpochs: 0) }
         var moved: [Bool] = []
-        for (epoch, auc) in [0.5, 0.79, 0.8, 0.6, 0.5].enumerated() {
-            let plan = schedule.plan(epoch: epoch)
+        for auc in [0.5, 0.79, 0.8, 0.6, 0.5] {
+            let plan = schedule.plan()
             moved.append(plan.trainsPolicy)
             schedule.record(plan, areaUnderCurve: auc)
         }
@@ -73,8 +95,8 @@ struct ScheduleTests {
     @Test("the warm-up ends after its longest time")
     func warmUpLimit() {
         var schedule = schedule(.fixed) { $0.warmUp = WarmUpSettings(minimumAUC: 0.99, maximumEpochs: 3) }
-        let moved = (0..<5).map { epoch in
-            let plan = schedule.plan(epoch: epoch)
+        let moved = (0..<5).map { _ in
+            let plan = schedule.plan()
             schedule.record(plan, areaUnderCurve: 0.5)
             return plan.trainsPolicy
         }

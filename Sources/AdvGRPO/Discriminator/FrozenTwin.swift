@@ -26,7 +26,7 @@ extension ScheduleSettings {
     /// The first version of the discriminator that the policy may follow, warm-up apart.
     public var firstFollowedVersion: Int {
         switch kind {
-        case .released, .paper: discriminatorEpochs
+        case .released, .paper, .once: discriminatorEpochs
         case .trigger, .everyRollout: 1
         }
     }

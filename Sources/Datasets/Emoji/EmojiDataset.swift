@@ -1,6 +1,6 @@
 internal import Raster
 
-/// The data set of the default run: captioned emoji in the reference-image format of the Adv-GRPO paper.
+/// The data sets of the examples: captioned emoji in the reference-image format of the Adv-GRPO paper.
 ///
 ///     OUT/images/1f600.png            plain image
 ///     OUT/images/1f600_ref0.png ...   augmented references
