@@ -74,6 +74,12 @@ extension MethodSettings {
         return first < total ? first..<min(first + supervised.stepsPerEpoch, total) : nil
     }
 
+    /// Epochs of the supervised start before those of rollouts; nil where none of one kind come before any of the other.
+    public var supervisedStart: Int? {
+        guard algorithm != .sft, let steps = policy.start.steps, steps > 0 else { return nil }
+        return (steps + supervised.stepsPerEpoch - 1) / supervised.stepsPerEpoch
+    }
+
     /// Whether any image is sampled to learn from and scored.
     public var usesRollouts: Bool { algorithm != .sft }
 

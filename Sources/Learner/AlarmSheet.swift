@@ -85,8 +85,7 @@ struct AlarmSheet {
 
     /// Images of the preview prompts that differ most from those of the policy before its first update, the most changed first.
     private func mostChanged(now: Parameters) throws -> [(before: RGBImage, now: RGBImage)] {
-        let prompts = try PromptList(path: settings.data.evaluationPrompts).prompts
-            .prefix(settings.run.previewPrompts)
+        let prompts = try RunPrompts(settings).evaluation.prefix(settings.run.previewPrompts)
         guard !prompts.isEmpty else { return [] }
         let rollout = settings.method.rollout
         let generator = try ImageGenerator(

@@ -39,6 +39,21 @@ extension TrainingRun {
         return alarms
     }
 
+    /// Makes the contact sheet of an epoch that has one. A run that is to end goes without, and loses nothing that it has learned.
+    ///
+    /// - Returns: what the judge says of it; nil without sheet or judge.
+    func preview(_ checkpoint: Checkpoint) throws -> PreviewJudge.Judgement? {
+        let (epoch, every) = (checkpoint.record.epoch, settings.run.previewEvery)
+        guard every > 0, epoch % every == 0 else { return nil }
+        enter(.preview)
+        defer { enter(.recording) }
+        do {
+            return try outputs.preview(checkpoint.trainer, epoch: epoch)
+        } catch is Interruption {
+            return nil
+        }
+    }
+
     /// Tells an epoch's alarms and does what the settings say.
     ///
     /// - Parameters:
