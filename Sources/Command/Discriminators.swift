@@ -1,5 +1,6 @@
 import AdvGRPO
 import ArgumentParser
+import ComputeRoles
 import Configuration
 import Datasets
 import Foundation
@@ -82,6 +83,7 @@ struct Discriminators: ParsableCommand {
 
     func run() throws {
         let settings = try options.loadOfRun()
+        Preflight.noteLeftOut(try RunPrompts(settings))
         let engine = try settings.engine.engine()
         let sources =
             images.isEmpty

@@ -25,6 +25,11 @@ enum Preflight {
         let prompts = run.training + (evaluates ? run.evaluated : [])
         for reward in settings.method.reward.weights.active { try FrozenReward.check(prompts, for: reward) }
         try run.references(of: prompts).checkImages()
+        noteLeftOut(run)
+    }
+
+    /// Names the prompts of a run that are left out.
+    static func noteLeftOut(_ run: RunPrompts) {
         if let warning = run.warning { note("warning: \(warning)") }
     }
 

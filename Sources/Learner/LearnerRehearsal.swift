@@ -42,8 +42,8 @@ public enum LearnerRehearsal {
             }, lanes: lanes, trace: trace, conditioning: conditioning,
             rollout: try policy.rollout(method.rollout, seed: UInt64(settings.seed)), method: method)
         let parameterByteCount = site.state.parameters.byteCount
-        // What workers fetch.
-        let published = trace.holding(parameterByteCount, .training)
+        // What workers fetch, and what a supervised start leaves.
+        let published = trace.holding(parameterByteCount * (method.supervisedStart == nil ? 1 : 2), .training)
         try images.show(site.state.average.parameters)
 
         // The references' latents stay when rollouts follow.

@@ -1,6 +1,7 @@
 import AdvGRPO
 import Configuration
 import Logging
+import MethodModels
 import NeuralNetworks
 import Processes
 import Protocol
@@ -66,7 +67,8 @@ extension TrainingRun {
     ) throws {
         enter(.preview)
         let sheet = try AlarmSheet(settings: settings, policy: policy, rollout: rollout, lanes: lanes).image(
-            of: results, sampledWith: sampler, now: checkpoint.trainer.samplingParameters)
+            of: results, sampledWith: sampler, before: checkpoint.trainer.start ?? policy.initialParameters,
+            now: checkpoint.trainer.samplingParameters)
         let name = AlarmSheet.name(ofEpoch: alarms[0].epoch)
         try directory.write(name, sheet.pngBytes())
         for alarm in alarms { logger.warning("\(alarm); see \(directory.path)/\(name); \(deed(checkpoint.gauge))") }

@@ -59,6 +59,12 @@ extension ProcessTests {
                 let counts = try run.document("checkpoints/step-000004/policy.json")
                 // Two updates in each epoch of rollouts: the supervised steps' are forgotten.
                 #expect(counts["optimizerUpdates"] as? Int == 4, "\(counts)")
+                // What the start left is kept: alarms show what became of it.
+                let (first, end, later) = (try run.digests(step: 1), try run.digests(step: 2), try run.digests(step: 4))
+                #expect(first["policy-start.safetensors"] == nil)
+                #expect(end["policy-start.safetensors"] == end["policy.safetensors"])
+                #expect(later["policy-start.safetensors"] == end["policy.safetensors"])
+                #expect(later["policy.safetensors"] != end["policy.safetensors"])
             }
         }
 

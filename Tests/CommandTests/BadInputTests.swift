@@ -154,6 +154,11 @@ extension ProcessTests {
                 expect(try await train([]), words, workspace)
                 let plan = try await workspace.run("plan", "settings.yaml")
                 #expect(plan.exit != .status(0) && plan.errors.contains("\"a pink cube\""), "\(plan.errors)")
+                let planned = try await workspace.run(
+                    "plan", "settings.yaml", "--set", "data.missingReferences=leaveOut")
+                #expect(
+                    planned.exit == .status(0) && planned.errors.contains("left out: \"a pink cube\""),
+                    "\(planned.errors)")
 
                 let run = try await train(["data.missingReferences=leaveOut"])
                 #expect(run.exit == .status(0), "\(run.errors)\(workspace.logs())")
