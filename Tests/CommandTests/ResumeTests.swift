@@ -117,11 +117,10 @@ extension ProcessTests {
 
         @Test("a tuned PickScore has its bits after SIGKILL of the reward server, and after one of the supervisor")
         func tunedPickScore() async throws {
-            try await withTraining(epochs: 3, like: .tunedPickScore) { workspace, run, train in
+            try await withTraining(epochs: 1, like: .tunedPickScore) { workspace, run, train in
                 kill(try #require(workspace.processID(of: "reward-server")), SIGKILL)
-                try await expectSameBits(run, of: try await train.finish(), workspace, as: .tunedPickScore)
-            }
-            try await withTraining(epochs: 3, like: .tunedPickScore) { workspace, run, train in
+                try await epochs(3, of: run, train)
+                #expect(train.errors.contains("reward-server was ended by signal 9"), "\(train.errors)")
                 train.signal(SIGKILL)
                 let resumed = try await workspace.run("train", "--resume", "--run-dir", "run")
                 try await expectSameBits(run, of: resumed, workspace, as: .tunedPickScore)
