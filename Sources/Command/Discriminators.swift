@@ -84,6 +84,9 @@ struct Discriminators: ParsableCommand {
     func run() throws {
         let settings = try options.loadOfRun()
         Preflight.noteLeftOut(try RunPrompts(settings))
+        if settings.resolvedEvaluationBackbone == settings.rewardBackbone {
+            note("evaluationBackbone is the reward's: the gradient's cosine is with what the heads see themselves")
+        }
         let engine = try settings.engine.engine()
         let sources =
             images.isEmpty

@@ -62,6 +62,7 @@ extension ProcessTests {
                     folder: workspace.path, name: "heads"
                 ).finish()
                 #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(finished.errors.contains("evaluationBackbone is the reward's"), "\(finished.errors)")
                 let heads = try JSONDecoder().decode([Document].self, from: Data(finished.output.utf8))
                 #expect(heads.map(\.head) == ["texture", "dino_relative"])
                 #expect(heads.allSatisfy { $0.images == "made.json" })
