@@ -92,7 +92,7 @@ let package = Package(
         module(
             "ComputeRoles",
             [
-                "AdvGRPO", "Configuration", "NeuralNetworks", "Platform", "Processes", "Protocol", "Raster",
+                "AdvGRPO", "Configuration", "Datasets", "NeuralNetworks", "Platform", "Processes", "Protocol", "Raster",
                 "WeightsTransfer", .product(name: "Logging", package: "swift-log"),
             ]
         ),
@@ -143,7 +143,8 @@ let package = Package(
         tests(
             "RewardServer",
             [
-                "AdvGRPO", "ComputeRoles", "Datasets", "MethodModels", "Processes", "Protocol", "TensorCore", "TinyRun",
+                "AdvGRPO", "ComputeRoles", "Configuration", "Datasets", "MethodModels", "Processes", "Protocol",
+                "TensorCore", "TinyRun",
                 "Transport", .product(name: "Logging", package: "swift-log"),
             ]),
         tests(
@@ -170,7 +171,9 @@ let package = Package(
                 "ComputeRoles", "FaultyNetwork", "NeuralNetworks", "Processes", "Protocol", "SafeTensors", "TensorCore",
                 "Transport", "WeightsPublisher", .product(name: "Logging", package: "swift-log"),
             ]),
-        tests("ComputeRoles", ["AdvGRPO", "Protocol", "SafeTensors", "TensorCore"]),
+        tests(
+            "ComputeRoles",
+            ["AdvGRPO", "Configuration", "Datasets", "Protocol", "SafeTensors", "TensorCore", "TinyRun"]),
         .executableTarget(
             name: "publishing-bench",
             dependencies: [

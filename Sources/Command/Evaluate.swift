@@ -57,6 +57,9 @@ struct Evaluate: ParsableCommand {
         transform: expandingHome)
     var judge: String?
 
+    @Option(help: "What is done about prompts without references: refuse or leaveOut; as the run says, else refuse.")
+    var missingReferences: MissingReferencesAnswer?
+
     @Flag(help: "Print one JSON document and nothing else.")
     var json = false
 
@@ -79,8 +82,15 @@ struct Evaluate: ParsableCommand {
         let policy = try policy()
         let other = try against.map { try PolicyFolders($0, model: policy.model) }
         let list = references ?? settings?.data.references ?? ""
-        let texts = Array(try promptTexts(list, settings).prefix(limit ?? settings.map(Self.promptLimit) ?? 64))
-        let library = try ReferenceLibrary(path: list, required: texts)
+        let leavesOut = (missingReferences ?? settings?.data.missingReferences) == .leaveOut
+        var texts = try promptTexts(list, settings)
+        let withoutReferences = leavesOut ? try Self.withoutReferences(texts, in: list) : []
+        texts.removeAll(where: Set(withoutReferences).contains)
+        texts = Array(texts.prefix(limit ?? settings.map(Self.promptLimit) ?? 64))
+        let library = try ReferenceLibrary(
+            path: list, required: texts,
+            remedy: "add them with their images, or leave them out (--missing-references leaveOut)",
+            dropsEmpty: leavesOut)
         let backboneFolder = try backboneFolder(policy, settings)
         try Preflight.notePromptCuts(texts, model: policy.model)
         let loaded = try options.load(policy, settings: settings)
@@ -97,7 +107,8 @@ struct Evaluate: ParsableCommand {
                 pictures_BHWC: evaluator.pictures_BHWC, engine: loaded.policy.engine, chunks: loaded.generator.chunks)
         }
         var report = EvaluationDocument(
-            backbone: backboneFolder, judge: try judge.map { ($0, try evaluator.unknown(to: $0)) })
+            backbone: backboneFolder, withoutReferences: withoutReferences,
+            judge: try judge.map { ($0, try evaluator.unknown(to: $0)) })
         if let unknown = report.judge?.leftOut, !unknown.isEmpty { note(Self.leftOut(unknown, of: texts.count)) }
         try report.add(
             folder ?? options.lora ?? options.transformer ?? "base",
@@ -137,7 +148,25 @@ struct Evaluate: ParsableCommand {
 
     private static func leftOut(_ unknown: [String], of count: Int) -> String {
         "the judge has no caption for \(unknown.count) of \(count) prompts and is not asked about them: "
-            + unknown.prefix(4).map { "\"\($0)\"" }.joined(separator: ", ") + (unknown.count > 4 ? ", ..." : "")
+            + PromptText.list(unknown)
+    }
+
+    /// The prompts that a library does not have, named on standard error.
+    ///
+    /// - Throws: `CommandFailure` where it has none of them.
+    private static func withoutReferences(_ prompts: [String], in list: String) throws -> [String] {
+        let library = try ReferenceLibrary(path: list, dropsEmpty: true)
+        let missing = prompts.filter { !library.contains($0) }
+        guard missing.count < prompts.count else {
+            throw CommandFailure(
+                "\(list) has none of the \(prompts.count) prompts: \(PromptText.list(prompts)); name their references.")
+        }
+        if !missing.isEmpty {
+            note(
+                "\(list) has no references for \(missing.count) of \(prompts.count) prompts, which are left out: "
+                    + PromptText.list(missing))
+        }
+        return missing
     }
 
     /// Backbones that training or the other figures read, as far as is known: those beside the models, the evaluation's, and the

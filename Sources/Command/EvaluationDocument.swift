@@ -31,12 +31,15 @@ struct EvaluationDocument: Encodable {
     }
 
     private let backbone: String
+    /// Prompts that are left out, as they have no references.
+    private let withoutReferences: [String]
     let judge: Judge?
     private(set) var policies: [Policy] = []
     private var wins: [String: PairwiseWins] = [:]
 
-    init(backbone: String, judge: (judge: CaptionJudge, leftOut: [String])?) {
+    init(backbone: String, withoutReferences: [String], judge: (judge: CaptionJudge, leftOut: [String])?) {
         self.backbone = backbone
+        self.withoutReferences = withoutReferences
         self.judge = judge.map {
             Judge(folder: $0.judge.folder, captions: $0.judge.captions.count, leftOut: $0.leftOut)
         }
@@ -62,7 +65,7 @@ struct EvaluationDocument: Encodable {
 
     // MARK: JSON
 
-    private enum Key: CodingKey { case against, judgedBy, wins }
+    private enum Key: CodingKey { case against, judgedBy, wins, withoutReferences }
 
     /// The first policy's figures at the top, the second's under `against`.
     func encode(to encoder: any Encoder) throws {
@@ -70,6 +73,7 @@ struct EvaluationDocument: Encodable {
         var values = encoder.container(keyedBy: Key.self)
         try values.encodeIfPresent(judge, forKey: .judgedBy)
         try values.encodeIfPresent(policies.dropFirst().first, forKey: .against)
+        if !withoutReferences.isEmpty { try values.encode(withoutReferences, forKey: .withoutReferences) }
         if !wins.isEmpty { try values.encode(wins, forKey: .wins) }
     }
 

@@ -3,6 +3,7 @@ public import ArgumentParser
 import Configuration
 import Foundation
 import Platform
+import RunFiles
 public import TensorCore
 
 /// A settings file and changes to it.
@@ -16,6 +17,12 @@ struct SettingsOptions: ParsableArguments {
 
     /// The complete, validated settings.
     func load() throws -> Settings { try Settings.load(path: settings, overrides: changes) }
+
+    /// The same where the folder of a run may stand for its settings file.
+    func loadOfRun() throws -> Settings {
+        try Settings.load(
+            path: RunDirectory.holdsRun(settings) ? settings + "/settings.yaml" : settings, overrides: changes)
+    }
 }
 
 /// Where and how a client reaches a server.
@@ -56,6 +63,7 @@ struct ComputeOptions: ParsableArguments {
 }
 
 extension NumericPrecision: ExpressibleByArgument {}
+extension MissingReferencesAnswer: ExpressibleByArgument {}
 
 /// How an answer is shown.
 struct ShowOptions: ParsableArguments {

@@ -15,14 +15,19 @@ struct PolicyFolders {
     ///
     /// - Throws: `CommandFailure` for a run without a snapshot; what reading its settings throws.
     init(run folder: String) throws {
-        self.init(model: try RunDirectory.storedSettings(in: folder).model)
-        let latest = folder + "/checkpoints/latest"
-        lora = [latest + "/adapter"].first(where: PromptFile.exists)
-        transformer = [latest + "/transformer"].first(where: PromptFile.exists)
+        self.init(
+            snapshot: folder + "/checkpoints/latest", model: try RunDirectory.storedSettings(in: folder).model)
         guard lora != nil || transformer != nil else {
             throw CommandFailure(
                 "\(folder) has nothing trained in checkpoints/latest; name a run that has taken a snapshot.")
         }
+    }
+
+    /// What a snapshot holds: an adapter, or the transformer that was trained whole.
+    init(snapshot folder: String, model: String) {
+        self.init(
+            model: model, lora: [folder + "/adapter"].first(where: PromptFile.exists),
+            transformer: [folder + "/transformer"].first(where: PromptFile.exists))
     }
 
     init(model: String, lora: String? = nil, transformer: String? = nil) {

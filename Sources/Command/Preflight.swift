@@ -1,8 +1,10 @@
 import AdvGRPO
+import ComputeRoles
 import Configuration
 import Datasets
 import Foundation
 import ImageModels
+import Learner
 import Logging
 import MethodModels
 import Processes
@@ -14,31 +16,37 @@ import Transport
 /// All of it blocks.
 enum Preflight {
     /// Makes sure that there are prompts to train on, that every prompt has references and suits the rewards, and that every
-    /// reference image can be decoded.
+    /// reference image can be decoded; names the prompts that are left out.
     ///
     /// - Parameter evaluates: whether the prompts of the evaluation are needed, too.
     /// - Throws: one `DatasetError` that lists all problems of references; `ModelError` naming a prompt.
     static func checkReferences(_ settings: Settings, evaluates: Bool) throws {
-        var prompts = try PromptList(
-            path: settings.data.prompts, without: settings.data.evaluationPrompts
-        ).prompts
-        if evaluates {
-            prompts += try PromptList(path: settings.data.evaluationPrompts).prompts.prefix(
-                settings.run.evaluation.prompts)
-        }
+        let run = try RunPrompts(settings)
+        let prompts = run.training + (evaluates ? run.evaluated : [])
         for reward in settings.method.reward.weights.active { try FrozenReward.check(prompts, for: reward) }
-        try ReferenceLibrary(path: settings.data.references, required: prompts).checkImages()
+        try run.references(of: prompts).checkImages()
+        noteLeftOut(run)
+    }
+
+    /// Names the prompts of a run that are left out.
+    static func noteLeftOut(_ run: RunPrompts) {
+        if let warning = run.warning { note("warning: \(warning)") }
+    }
+
+    /// Makes sure that the judge of contact sheets can be loaded and is none of the backbones that the run reads.
+    ///
+    /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError` naming the file.
+    static func checkJudge(_ settings: Settings) throws {
+        guard !settings.judge.isEmpty else { return }
+        _ = try PreviewJudge(settings, engine: settings.engine.engine()) { note("warning: \($0)") }
     }
 
     /// Warns when the text encoders of a run will not see the ends of some prompts.
     ///
     /// - Throws: `ModelError` when a tokenizer cannot be loaded; `DatasetError`.
     static func notePromptCuts(_ settings: Settings) throws {
-        var prompts = try PromptList(
-            path: settings.data.prompts, without: settings.data.evaluationPrompts
-        ).prompts
-        prompts += try PromptList(path: settings.data.evaluationPrompts).prompts.prefix(settings.run.evaluation.prompts)
-        try notePromptCuts(prompts, model: settings.model)
+        let run = try RunPrompts(settings)
+        try notePromptCuts(run.training + run.evaluated, model: settings.model)
     }
 
     /// Warns when a pipeline's text encoders will not see the ends of some prompts.

@@ -48,6 +48,7 @@ struct Train: AsyncParsableCommand {
         let settings = try Settings.load(path: file, overrides: overrides)
         try settings.checkPaths(file: file)
         try await onThread("references") { try Preflight.checkReferences(settings, evaluates: true) }
+        try await onThread("judge") { try Preflight.checkJudge(settings) }
         try await onThread("prompts") { try Preflight.notePromptCuts(settings) }
         try await onThread("reward processes") { try Preflight.checkRewardProcesses(settings) }
         try await onThread("plan") { try Preflight.checkMemory(settings) }

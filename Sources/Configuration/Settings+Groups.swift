@@ -8,6 +8,8 @@ public struct DataSettings: Codable, Sendable, Equatable {
     public var prompts = "data/emoji/train.txt"
     /// Prompts, one a line or a row of `.jsonl`, that training never sees, nor their references.
     public var evaluationPrompts = "data/emoji/validation.txt"
+    /// What is done about prompts that have no references.
+    public var missingReferences = MissingReferencesAnswer.refuse
     /// Folder that keeps embeddings of prompts between processes and runs; empty keeps none.
     public var embeddings = ""
 
@@ -26,11 +28,23 @@ public struct DataSettings: Codable, Sendable, Equatable {
             "evaluationPrompts", \.evaluationPrompts,
             "Prompts, one a line or a row of .jsonl; neither they nor their references are used in training.",
             source: "own"),
+        .choice(
+            "missingReferences", \.missingReferences,
+            "Prompts that the references do not have. `refuse`: the run does not begin, and they are named; `leaveOut`: they are neither "
+                + "trained on nor evaluated, and are named.", source: "own"),
         .path(
             "embeddings", \.embeddings, mayBeEmpty: true,
             "Folder that keeps embeddings of prompts between processes and runs, so that text encoders are loaded only for "
                 + "prompts that are not there; empty: none are kept.", source: "own"),
     ]
+}
+
+/// What is done about prompts that have no references.
+public enum MissingReferencesAnswer: String, Codable, Sendable, CaseIterable {
+    /// The run does not begin.
+    case refuse
+    /// The run goes without them.
+    case leaveOut
 }
 
 /// Folders of the models that rewards have of their own, as transformers saves them, by the rewards' names; empty where not given.

@@ -74,6 +74,7 @@ extension Settings {
         let named =
             [
                 ("model", model), ("rewardBackbone", rewardBackbone), ("evaluationBackbone", evaluationBackbone),
+                ("judge", judge),
                 ("data.references", data.references), ("data.prompts", data.prompts),
                 ("data.evaluationPrompts", data.evaluationPrompts), ("cluster.keys", cluster.keys),
             ] + method.reward.weights.active.map { ("rewardModels.\($0.rawValue)", rewardModels[$0] ?? "") }

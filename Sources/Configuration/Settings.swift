@@ -16,6 +16,8 @@ public struct Settings: Codable, Sendable, Equatable {
     public var rewardModels = RewardModelSettings()
     /// Folder of the backbone that the evaluation reads; empty takes `rewardBackbone`.
     public var evaluationBackbone = ""
+    /// Folder of a classifier of captions that judges contact sheets; empty for none.
+    public var judge = ""
     /// Format of model forward and backward passes.
     public var precision = NumericPrecision.fp32
     /// Library that computes.
@@ -35,7 +37,7 @@ public struct Settings: Codable, Sendable, Equatable {
     }
 
     private enum CodingKeys: String, CodingKey {
-        case seed, model, rewardBackbone, rewardModels, evaluationBackbone, precision, engine, data, run, cluster
+        case seed, model, rewardBackbone, rewardModels, evaluationBackbone, judge, precision, engine, data, run, cluster
     }
 
     public init(from decoder: any Decoder) throws {
@@ -45,6 +47,7 @@ public struct Settings: Codable, Sendable, Equatable {
         rewardBackbone = try values.decode(String.self, forKey: .rewardBackbone)
         rewardModels = try values.decode(RewardModelSettings.self, forKey: .rewardModels)
         evaluationBackbone = try values.decode(String.self, forKey: .evaluationBackbone)
+        judge = try values.decode(String.self, forKey: .judge)
         precision = try values.decode(NumericPrecision.self, forKey: .precision)
         engine = try values.decode(EngineKind.self, forKey: .engine)
         data = try values.decode(DataSettings.self, forKey: .data)
@@ -60,6 +63,7 @@ public struct Settings: Codable, Sendable, Equatable {
         try values.encode(rewardBackbone, forKey: .rewardBackbone)
         try values.encode(rewardModels, forKey: .rewardModels)
         try values.encode(evaluationBackbone, forKey: .evaluationBackbone)
+        try values.encode(judge, forKey: .judge)
         try values.encode(precision, forKey: .precision)
         try values.encode(engine, forKey: .engine)
         try values.encode(data, forKey: .data)
@@ -83,6 +87,11 @@ public struct Settings: Codable, Sendable, Equatable {
                 "evaluationBackbone", \.evaluationBackbone, mayBeEmpty: true,
                 "Folder of the vision backbone of the evaluation; empty: rewardBackbone, and a gain proves less.",
                 source: "own"),
+            .path(
+                "judge", \.judge, mayBeEmpty: true,
+                "Folder of a classifier of captions that neither reward nor evaluation reads, Models/emoji-judge for example: the gauge "
+                    + "has it judge every contact sheet (`gauge.judgeTop1`, `gauge.judgeSimilarity`); empty: none.",
+                source: "own"),
             .choice("precision", \.precision, "Format of model forward and backward passes.", source: "own"),
             .choice(
                 "engine", \.engine,
@@ -105,7 +114,33 @@ public struct Settings: Codable, Sendable, Equatable {
     public func validate() -> [SettingViolation] {
         let methodPaths = Set(MethodSettings.keys.map(\.description.path))
         return Self.keys.filter { !methodPaths.contains($0.description.path) }.violations(in: self)
-            + method.validate() + missingRewardModels()
+            + method.validate() + missingRewardModels() + startViolations() + judgeViolations()
+    }
+
+    /// A judge without contact sheets.
+    private func judgeViolations() -> [SettingViolation] {
+        guard !judge.isEmpty, run.previewEvery == 0 || run.previewPrompts == 0 else { return [] }
+        return [
+            SettingViolation(
+                path: "judge",
+                message: "judges contact sheets, and there are none: run.previewEvery (\(run.previewEvery)) and "
+                    + "run.previewPrompts (\(run.previewPrompts)) must be above 0")
+        ]
+    }
+
+    /// A supervised start that leaves no epoch to what it is the start of.
+    private func startViolations() -> [SettingViolation] {
+        // Steps of no size are told on their own.
+        guard method.supervised.stepsPerEpoch >= 1, let start = method.supervisedStart, run.epochs <= start else {
+            return []
+        }
+        return [
+            SettingViolation(
+                path: "run.epochs",
+                message: "must be above \(start), the epochs of policy.start \(method.policy.start) at "
+                    + "supervised.stepsPerEpoch \(method.supervised.stepsPerEpoch), or no epoch of \(method.algorithm.rawValue) "
+                    + "follows; not \(run.epochs); use algorithm sft for supervised steps alone")
+        ]
     }
 
     /// Rewards that count and whose model is not named.

@@ -10,6 +10,12 @@ public enum PromptText {
         return String(scalars[start...end])
     }
 
+    /// The first prompts of a list in quotes, for messages.
+    public static func list(_ prompts: [String]) -> String {
+        prompts.prefix(4).map { "\"\($0.count > 80 ? $0.prefix(80) + "..." : $0[...])\"" }.joined(separator: ", ")
+            + (prompts.count > 4 ? ", ..." : "")
+    }
+
     /// Lines with their numbers from 1. They end at LF, CR LF and CR, and nowhere else: U+2028 and the like belong to a prompt.
     static func lines(_ bytes: [UInt8]) -> [(text: ArraySlice<UInt8>, number: Int)] {
         var lines: [(text: ArraySlice<UInt8>, number: Int)] = []

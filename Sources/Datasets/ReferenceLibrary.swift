@@ -22,9 +22,13 @@ public struct ReferenceLibrary: Sendable {
     /// - Parameters:
     ///   - path: the file: `{prompt: [file, ...]}`, or lines with `file_name` and a prompt; files are relative to its folder or that folder's `images/`, or absolute.
     ///   - required: prompts that must have references, as a run's prompt list.
+    ///   - remedy: what to do where some have none.
+    ///   - dropsEmpty: whether a prompt with an empty list is as one that is not there, and no mistake.
     /// - Throws: one `DatasetError` that lists all problems, each with file and prompt (the first 20 in words).
-    public init(path: String, required: [String] = []) throws(DatasetError) {
-        let entries = try PromptReferences(path: path).entries
+    public init(
+        path: String, required: [String] = [], remedy: String = "add them with their images", dropsEmpty: Bool = false
+    ) throws(DatasetError) {
+        let entries = try PromptReferences(path: path).entries.filter { !dropsEmpty || !$0.files.isEmpty }
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
         var problems: [Problem] = []
         var files: [String: [String]] = [:]
@@ -51,9 +55,12 @@ public struct ReferenceLibrary: Sendable {
             }
             files[entry.prompt] = paths
         }
-        for prompt in required where files[prompt] == nil {
+        let missing = required.filter { files[$0] == nil }
+        if !missing.isEmpty {
             problems.append(
-                Problem(message: "\"\(prompt)\": no references", remedy: "add the prompt with its images"))
+                Problem(
+                    message: "no references for \(missing.count) of \(required.count) prompts: "
+                        + PromptText.list(missing), remedy: remedy))
         }
         if entries.isEmpty { problems.append(Problem(message: "no prompts", remedy: "name them with their images")) }
         guard problems.isEmpty else { throw Self.invalid(problems, path: path) }

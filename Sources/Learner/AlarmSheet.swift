@@ -10,7 +10,7 @@ import Raster
 import TensorCore
 
 /// What an alarm is about, as a picture: the epoch's images that the reward likes best, those it likes least, and the preview
-/// prompts that training has changed most, each before the first update and now.
+/// prompts that following the reward has changed most, each before and now.
 struct AlarmSheet {
     let settings: Settings
     let policy: DiffusionPolicy
@@ -28,8 +28,11 @@ struct AlarmSheet {
     /// - Parameters:
     ///   - results: the epoch's groups.
     ///   - sampler: the weights that sampled them.
+    ///   - before: the weights before the policy followed any reward.
     ///   - now: the weights of today.
-    func image(of results: [GroupResult], sampledWith sampler: Parameters, now: Parameters) throws -> RGBImage {
+    func image(
+        of results: [GroupResult], sampledWith sampler: Parameters, before: Parameters, now: Parameters
+    ) throws -> RGBImage {
         let (best, worst) = extremes(results)
         let velocity = try policy.velocity(sampler)
         var rows = try [best, worst].map { members in
@@ -37,7 +40,7 @@ struct AlarmSheet {
                 images: try members.map { try image(of: $0, in: results, velocity) }, columns: Self.columns, scale: 2
             ).image
         }
-        let pairs = try mostChanged(now: now)
+        let pairs = try mostChanged(from: before, to: now)
         if !pairs.isEmpty {
             rows.append(
                 ContactSheet(
@@ -83,10 +86,10 @@ struct AlarmSheet {
 
     // MARK: Since the beginning
 
-    /// Images of the preview prompts that differ most from those of the policy before its first update, the most changed first.
-    private func mostChanged(now: Parameters) throws -> [(before: RGBImage, now: RGBImage)] {
-        let prompts = try PromptList(path: settings.data.evaluationPrompts).prompts
-            .prefix(settings.run.previewPrompts)
+    /// Images of the preview prompts that differ most between two policies, the most changed first.
+    private func mostChanged(from before: Parameters, to now: Parameters) throws -> [(before: RGBImage, now: RGBImage)]
+    {
+        let prompts = try RunPrompts(settings).evaluation.prefix(settings.run.previewPrompts)
         guard !prompts.isEmpty else { return [] }
         let rollout = settings.method.rollout
         let generator = try ImageGenerator(
@@ -99,7 +102,7 @@ struct AlarmSheet {
                     ImageGenerator.Order.all(prompts: Array(prompts), count: 1),
                     velocity: policy.velocity(parameters), lanes: lanes))
         }
-        let pairs = zip(try images(policy.initialParameters), try images(now)).map { (before: $0, now: $1) }
+        let pairs = zip(try images(before), try images(now)).map { (before: $0, now: $1) }
         let sorted = pairs.enumerated().sorted {
             (Self.change($1.element), $0.offset) < (Self.change($0.element), $1.offset)
         }

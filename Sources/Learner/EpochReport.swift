@@ -34,6 +34,8 @@ struct EpochReport {
     var alarmCount = 0
     /// Of the policy's updates, the gauge's halvings included.
     var learningRate = 0.0
+    /// What the judge says of the contact sheet after the epoch; nil without either.
+    var judgement: PreviewJudge.Judgement?
     /// How the epoch's stages could lie over each other, and did.
     let overlap: Overlap
     let seconds: Seconds

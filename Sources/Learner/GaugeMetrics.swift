@@ -25,6 +25,17 @@ extension EpochReport {
                     + "0 is one picture over and over",
                 healthy: "not below half of its value at the start", chart: "Diversity"
             ) { $0.witness(.diversity) },
+            Metric(
+                "gauge.judgeTop1", unit: "share",
+                "of the images of the epoch's contact sheet whose caption is the first choice of `judge`, which no reward reads; "
+                    + "every `run.previewEvery` epochs, absent without a judge",
+                healthy: "does not fall while `reward.mean` rises", chart: "Judge"
+            ) { $0.judgement?.top1 },
+            Metric(
+                "gauge.judgeSimilarity", unit: "cosine",
+                "mean over the same images of the largest cosine to the prompt's references by the features of `judge`",
+                healthy: "rises", chart: "Judge"
+            ) { $0.judgement?.similarity },
             Metric("gauge.alarms", unit: "alarms", "of the run so far", healthy: "0") { Double($0.alarmCount) },
         ])
 

@@ -4,6 +4,7 @@ public import Configuration
 import Datasets
 import MethodModels
 import NeuralNetworks
+import Raster
 public import TensorCore
 
 /// A learner's computations on an engine that only notes their memory.
@@ -41,8 +42,8 @@ public enum LearnerRehearsal {
             }, lanes: lanes, trace: trace, conditioning: conditioning,
             rollout: try policy.rollout(method.rollout, seed: UInt64(settings.seed)), method: method)
         let parameterByteCount = site.state.parameters.byteCount
-        // What workers fetch.
-        let published = trace.holding(parameterByteCount, .training)
+        // What workers fetch, and what a supervised start leaves.
+        let published = trace.holding(parameterByteCount * (method.supervisedStart == nil ? 1 : 2), .training)
         try images.show(site.state.average.parameters)
 
         // The references' latents stay when rollouts follow.
@@ -81,7 +82,7 @@ public enum LearnerRehearsal {
     private static func references(
         _ settings: Settings, _ prompts: [String], _ conditioning: PromptConditioning, engine: RehearsalEngine
     ) throws -> ([ReferenceLatents], LatentAutoencoder) {
-        let library = try ReferenceLibrary(path: settings.data.references, required: prompts)
+        let library = try RunPrompts(settings).references(of: prompts)
         let side = settings.method.rollout.resolution
         let autoencoder = try engine.trace.noting(.weights) {
             try PolicySource(path: settings.model, engine: engine).autoencoder()
@@ -178,26 +179,30 @@ private struct ImageRehearsal {
     private let lanes: Lanes
     private let generator: ImageGenerator
     private let evaluator: Evaluator?
+    private let judge: PreviewJudge?
     private let prompts: [String]
+    private let side: Int
     private let references: HeldMemory?
 
     init(_ settings: Settings, policy: DiffusionPolicy, lanes: Lanes, trace: MemoryTrace) throws {
         let rollout = settings.method.rollout
         let evaluation = settings.run.evaluation
         let chunks = Chunks(size: rollout.chunkSize)
-        let all = try PromptList(path: settings.data.evaluationPrompts).prompts
+        let run = try RunPrompts(settings)
         self.policy = policy
         self.lanes = lanes
-        prompts = Array(all.prefix(settings.run.previewPrompts))
+        prompts = Array(run.evaluation.prefix(settings.run.previewPrompts))
         generator = try ImageGenerator(
             policy: policy, steps: min(Self.stepCount, evaluation.steps), guidance: rollout.guidance,
             height: rollout.resolution, width: rollout.resolution, seed: UInt64(settings.seed), chunks: chunks)
-        let chosen = Array(all.prefix(evaluation.prompts))
+        side = rollout.resolution
+        judge = try settings.judge.isEmpty ? nil : PreviewJudge(settings, engine: policy.engine) { _ in }
+        let chosen = run.evaluated
         if chosen.isEmpty {
             (evaluator, references) = (nil, nil)
             return
         }
-        let library = try ReferenceLibrary(path: settings.data.references, required: chosen)
+        let library = try run.references(of: chosen)
         evaluator = try Evaluator(
             generator: generator,
             backbone: VisionBackbone(
@@ -213,6 +218,9 @@ private struct ImageRehearsal {
             _ = try generator.images(
                 ImageGenerator.Order.all(prompts: prompts, count: 2), velocity: policy.velocity(parameters),
                 lanes: lanes)
+            let blank = RGBImage(width: side, height: side, pixels: [UInt8](repeating: 0, count: side * side * 3))
+            _ = try judge?.judged(
+                [RGBImage](repeating: blank, count: 2 * prompts.count), count: 2, lanes: lanes)
         }
         _ = try evaluator?.measure(policy.velocity(parameters), lanes: lanes)
     }

@@ -79,9 +79,9 @@ public enum LearnerService {
             PolicySource(path: settings.model, engine: engine, dtype: settings.precision.dtype),
             settings: settings.method.policy, seed: UInt64(settings.seed), embeddings: settings.data.embeddings)
         let lanes = Lanes(count: settings.cluster.learnerThreads)
-        let prompts = try PromptList(
-            path: settings.data.prompts, without: settings.data.evaluationPrompts
-        ).prompts
+        let runPrompts = try RunPrompts(settings)
+        if let warning = runPrompts.warning { logger.warning("\(warning)") }
+        let prompts = runPrompts.training
         let promptOrder = try PromptOrder(settings, promptCount: prompts.count)
         if let cuts = PromptCuts(prompts, readers: try PolicyFiles(path: settings.model).promptReaders()) {
             logger.warning("\(cuts.warning)")

@@ -21,6 +21,9 @@ struct PolicyTrainer {
     /// What the epoch that was opened last is sampled with: the current version, or with `rollout.overlap` the one before.
     private var sampling: (version: PolicyVersion, parameters: Parameters)
 
+    /// What a supervised start left; nil before its end and without one.
+    private(set) var start: Parameters?
+
     /// Before the first update, or as a snapshot in `folder` recorded it.
     ///
     /// - Parameter optimizer: step sizes of what is learned next.
@@ -42,6 +45,12 @@ struct PolicyTrainer {
         }
         let counts = try Self.counts(in: folder, version: version)
         let parameters = try read("policy")
+        // Snapshots of versions that did not keep it have none.
+        if FileManager.default.fileExists(atPath: folder + "/policy-start.safetensors") {
+            let start = try read("policy-start")
+            _ = try policy.velocity(start)
+            self.start = start
+        }
         _ = try policy.velocity(parameters)
         state = PolicyState(
             parameters: parameters,
@@ -99,6 +108,7 @@ struct PolicyTrainer {
                 maximumGradientNorm: settings.maximumGradientNorm, lanes: lanes)
         }
         if endsStart {
+            start = state.parameters
             state.restartOptimizer(settings.optimizer)
             rate = settings.learningRate
         }
@@ -157,6 +167,7 @@ struct PolicyTrainer {
         try state.average.parameters.write(to: folder + "/policy-average.safetensors")
         try state.optimizer.firstMoment.write(to: folder + "/policy-moment1.safetensors")
         try state.optimizer.secondMoment.write(to: folder + "/policy-moment2.safetensors")
+        try start?.write(to: folder + "/policy-start.safetensors")
         if sampling.version != version { try sampling.parameters.write(to: folder + "/policy-sampling.safetensors") }
         let counts = Counts(
             optimizerUpdates: state.optimizer.updateCount, averageUpdates: state.average.updateCount,

@@ -20,6 +20,7 @@ final class RunOutputs {
     private let policy: DiffusionPolicy
     private let generator: ImageGenerator
     private let evaluator: Evaluator?
+    private let judge: PreviewJudge?
     private let prompts: [String]
     private let lanes: Lanes
     private let logger: Logger
@@ -39,12 +40,15 @@ final class RunOutputs {
         let rollout = settings.method.rollout
         let chunks = Chunks(size: rollout.chunkSize)
         let evaluation = settings.run.evaluation
-        let all = try PromptList(path: settings.data.evaluationPrompts).prompts
-        prompts = Array(all.prefix(settings.run.previewPrompts))
+        let run = try RunPrompts(settings)
+        prompts = Array(run.evaluation.prefix(settings.run.previewPrompts))
         generator = try ImageGenerator(
             policy: policy, steps: evaluation.steps, guidance: rollout.guidance, height: rollout.resolution,
             width: rollout.resolution, seed: UInt64(settings.seed), chunks: chunks)
-        let chosen = Array(all.prefix(evaluation.prompts))
+        judge =
+            try settings.judge.isEmpty
+            ? nil : PreviewJudge(settings, engine: policy.engine) { logger.warning("\($0)") }
+        let chosen = run.evaluated
         guard !chosen.isEmpty else {
             evaluator = nil
             return
@@ -55,7 +59,7 @@ final class RunOutputs {
         if let leftOut = backbone.leftOut { logger.warning("\(leftOut)") }
         evaluator = try Evaluator(
             generator: generator, backbone: backbone,
-            library: try ReferenceLibrary(path: settings.data.references, required: chosen), prompts: chosen,
+            library: try run.references(of: chosen), prompts: chosen,
             imagesPerPrompt: evaluation.seeds, side: rollout.resolution)
     }
 
@@ -117,14 +121,25 @@ final class RunOutputs {
     // MARK: Contact sheets
 
     /// Renders the preview prompts with the averaged weights: one row a prompt.
-    func preview(_ trainer: PolicyTrainer, epoch: Int) throws {
-        guard !prompts.isEmpty else { return }
+    ///
+    /// - Returns: what the judge says of them; nil without one.
+    @discardableResult
+    func preview(_ trainer: PolicyTrainer, epoch: Int) throws -> PreviewJudge.Judgement? {
+        guard !prompts.isEmpty else { return nil }
         let orders = ImageGenerator.Order.all(prompts: prompts, count: imagesPerPrompt)
         let images = RGBImage.images(
             of: try generator.images(
                 orders, velocity: policy.velocity(trainer.averaged), lanes: lanes, progress: goOn))
         let sheet = ContactSheet(images: images, columns: imagesPerPrompt * 4, scale: 2).image
         try directory.write("images/\(Self.sheetName(epoch))", sheet.pngBytes())
+        guard let judgement = try judge?.judged(images, count: imagesPerPrompt, lanes: lanes) else { return nil }
+        logger.info(
+            "the judge of the contact sheet of epoch \(epoch)",
+            metadata: [
+                "top1": "\(String(format: "%.3f", judgement.top1))",
+                "similarity": "\(String(format: "%.3f", judgement.similarity))",
+            ])
+        return judgement
     }
 
     private static func sheetName(_ epoch: Int) -> String { String(format: "epoch-%06d.png", epoch) }
@@ -168,7 +183,7 @@ final class RunOutputs {
                     caption: "Alarm of epoch \(epoch), \(name): best, worst, most changed (before and then)",
                     png: Array(png)))
         }
-        report.charts = RunMetrics.charts().map { chart in
+        report.charts = RunMetrics.charts().compactMap { chart in
             let series = chart.metrics.map { metric in
                 LineChart.Series(
                     name: metric.name,
@@ -178,6 +193,7 @@ final class RunOutputs {
                         return (x: step, y: value)
                     })
             }
+            guard series.contains(where: { !$0.points.isEmpty }) else { return nil }
             return .init(
                 title: chart.title,
                 explanation: chart.metrics.map { "\($0.name): \($0.meaning)" }.joined(separator: "; "),

@@ -1,4 +1,5 @@
 import AdvGRPO
+import ComputeRoles
 import Configuration
 import Datasets
 import MethodModels
@@ -23,7 +24,7 @@ final class SupervisedReferences: Sendable {
     ///   - policy: conditioning of prompts.
     /// - Throws: `DatasetError`, `ModelError`, `SafeTensorsError` naming the file.
     convenience init(_ settings: Settings, prompts: [String], policy: DiffusionPolicy) throws {
-        let library = try ReferenceLibrary(path: settings.data.references, required: prompts)
+        let library = try RunPrompts(settings).references(of: prompts)
         let (side, engine) = (settings.method.rollout.resolution, policy.engine)
         try self.init(
             places: prompts.flatMap { prompt in library.paths(of: prompt).indices.map { (prompt, $0) } },

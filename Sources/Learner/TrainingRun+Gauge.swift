@@ -1,6 +1,7 @@
 import AdvGRPO
 import Configuration
 import Logging
+import MethodModels
 import NeuralNetworks
 import Processes
 import Protocol
@@ -39,6 +40,21 @@ extension TrainingRun {
         return alarms
     }
 
+    /// Makes the contact sheet of an epoch that has one. A run that is to end goes without, and loses nothing that it has learned.
+    ///
+    /// - Returns: what the judge says of it; nil without sheet or judge.
+    func preview(_ checkpoint: Checkpoint) throws -> PreviewJudge.Judgement? {
+        let (epoch, every) = (checkpoint.record.epoch, settings.run.previewEvery)
+        guard every > 0, epoch % every == 0 else { return nil }
+        enter(.preview)
+        defer { enter(.recording) }
+        do {
+            return try outputs.preview(checkpoint.trainer, epoch: epoch)
+        } catch is Interruption {
+            return nil
+        }
+    }
+
     /// Tells an epoch's alarms and does what the settings say.
     ///
     /// - Parameters:
@@ -51,7 +67,8 @@ extension TrainingRun {
     ) throws {
         enter(.preview)
         let sheet = try AlarmSheet(settings: settings, policy: policy, rollout: rollout, lanes: lanes).image(
-            of: results, sampledWith: sampler, now: checkpoint.trainer.samplingParameters)
+            of: results, sampledWith: sampler, before: checkpoint.trainer.start ?? policy.initialParameters,
+            now: checkpoint.trainer.samplingParameters)
         let name = AlarmSheet.name(ofEpoch: alarms[0].epoch)
         try directory.write(name, sheet.pngBytes())
         for alarm in alarms { logger.warning("\(alarm); see \(directory.path)/\(name); \(deed(checkpoint.gauge))") }

@@ -147,15 +147,12 @@ final class TrainingRun {
             guard var epoch = site.report else { preconditionFailure("an epoch ended without a report") }
             enter(.recording)
             let alarms = read(&epoch, &checkpoint)
+            epoch.judgement = try preview(checkpoint)
             try metrics.append(epoch)
             report(epoch, checkpoint)
             if !alarms.isEmpty { try answer(alarms, site.results, sampledWith: sampler, &checkpoint) }
             if checkpoint.record.epoch % settings.run.snapshotEvery == 0 || isOver(checkpoint) {
                 try snapshot(&checkpoint)
-            }
-            if settings.run.previewEvery > 0, checkpoint.record.epoch % settings.run.previewEvery == 0 {
-                enter(.preview)
-                try outputs.preview(checkpoint.trainer, epoch: checkpoint.record.epoch)
             }
         }
         shared.withLock { $0.stopReason = "the run is complete" }

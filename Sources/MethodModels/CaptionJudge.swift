@@ -105,6 +105,21 @@ public struct CaptionJudge: Sendable {
     /// Whether a prompt is one of the captions.
     public func knows(_ prompt: String) -> Bool { numbers[prompt] != nil }
 
+    /// Prompts that it has no caption for, which it is not asked about.
+    ///
+    /// - Throws: `ModelError` where it knows none of the prompts.
+    public func unknown(of prompts: [String]) throws -> [String] {
+        let unknown = prompts.filter { !knows($0) }
+        guard unknown.count < prompts.count else {
+            throw ModelError(
+                code: .unsupported, source: folder + "/classes.json",
+                message: "none of the \(prompts.count) prompts is among its \(captions.count) captions, "
+                    + "\"\(ConfigurationFile.abbreviated(prompts.first ?? ""))\" for example; name a judge that was trained on them"
+            )
+        }
+        return unknown
+    }
+
     /// Judges the images of prompts.
     ///
     /// - Parameters:

@@ -1,5 +1,4 @@
 public import AdvGRPO
-import NeuralNetworks
 import Raster
 public import TensorCore
 
@@ -10,17 +9,7 @@ extension Evaluator {
     /// Prompts that a judge has no caption for, which it is not asked about.
     ///
     /// - Throws: `ModelError` where it knows none of the prompts.
-    public func unknown(to judge: CaptionJudge) throws -> [String] {
-        let unknown = prompts.filter { !judge.knows($0) }
-        guard unknown.count < prompts.count else {
-            throw ModelError(
-                code: .unsupported, source: judge.folder + "/classes.json",
-                message: "none of the \(prompts.count) prompts is among its \(judge.captions.count) captions, "
-                    + "\"\(ConfigurationFile.abbreviated(prompts[0]))\" for example; name a judge that was trained on them"
-            )
-        }
-        return unknown
-    }
+    public func unknown(to judge: CaptionJudge) throws -> [String] { try judge.unknown(of: prompts) }
 
     /// What a judge says of images that `images` made, prompt by prompt, those that it knows.
     ///

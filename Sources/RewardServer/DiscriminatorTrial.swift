@@ -23,6 +23,9 @@ public struct DiscriminatorTrial: Sendable {
             self.prompt = prompt
             self.images = images
         }
+
+        /// [B, H, W, 3] in [0, 1].
+        fileprivate func tensor(on engine: any Engine) -> Tensor { RGBImage.tensor(of: images, on: engine) }
     }
 
     /// How well the head separates after some training.
@@ -39,6 +42,9 @@ public struct DiscriminatorTrial: Sendable {
     public let points: [Point]
     /// Seconds in which the backbone read the images.
     public let readingSeconds: Double
+    /// Cosine of the trained head's gradient with the direction towards the references (`NearnessGradient`), and its standard error; nil
+    /// where the head has no gradient.
+    public let gradientCosine: (mean: Double, standardError: Double)?
     /// Numbers of the images that measure, counted over all given, the most believed first, each with its score.
     public let believed: [(image: Int, score: Float)]
 
@@ -72,7 +78,7 @@ public struct DiscriminatorTrial: Sendable {
         let groups = images.indices.map { GroupID(epoch: 0, index: $0) }
         let features = try zip(groups, images).map { group, own in
             try reward.features(
-                of: RGBImage.tensor(of: own.images, on: engine), group: group, prompt: own.prompt,
+                of: own.tensor(on: engine), group: group, prompt: own.prompt,
                 discriminator: scorer.untrained, networks: scorer.networks)
         }
         readingSeconds = (ContinuousClock.now - began).seconds
@@ -104,6 +110,14 @@ public struct DiscriminatorTrial: Sendable {
             try measure(after: done)
         }
         self.points = points
+        let trained = trainer.discriminator
+        gradientCosine = try NearnessGradient(settings, references: scorer.references, engine: engine).cosine(
+            of: measured.map { (images[$0.index].prompt, images[$0.index].tensor(on: engine)) }, lanes: scorer.lanes
+        ) {
+            try reward.gradient(
+                of: $1, group: measured[$0], prompt: images[measured[$0].index].prompt, discriminator: trained,
+                networks: scorer.referenceNetworks)
+        }.map { ($0.mean, $0.standardError) }
         let starts = images.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.images.count) }
         believed = try measured.flatMap { group in
             let scores = try reward.score(

@@ -11,7 +11,7 @@ import TensorCore
 /// Every tenth prompt's references are held out: they never train the discriminator, they measure it.
 final class ReferenceFeatures: Sendable {
     /// References of a prompt, [R, H, W, 3] in [0, 1].
-    private let pictures: @Sendable (String) throws -> Tensor
+    let pictures: @Sendable (String) throws -> Tensor
     private let side: Int
     private let engine: any Engine
     /// What shows references as the model can make them; nil where they are seen as they are.

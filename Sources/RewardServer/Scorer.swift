@@ -43,10 +43,9 @@ public struct Scorer: Sendable {
             folder: settings.rewardBackbone, engine: engine, dtype: settings.precision.dtype,
             resize: settings.method.reward.resize, chunks: chunks)
         leftOut = vision.leftOut
-        let prompts = try PromptList(
-            path: settings.data.prompts, without: settings.data.evaluationPrompts
-        ).prompts
-        let library = try ReferenceLibrary(path: settings.data.references, required: prompts)
+        let runPrompts = try RunPrompts(settings)
+        let prompts = runPrompts.training
+        let library = try runPrompts.references(of: prompts)
         frozen = try settings.method.reward.weights.active.filter(\.isFrozen).map { component in
             try FrozenReward(
                 component, folder: settings.modelFolder(of: component), engine: engine,

@@ -101,10 +101,14 @@ public struct SnapshotStore: Sendable {
     }
 
     /// The steps of all snapshots, ascending, intact or not.
-    public func steps() -> [Int] {
-        Self.names(in: folder).compactMap { name in
-            name.hasPrefix("step-") ? Int(name.dropFirst(5)) : nil
-        }.sorted()
+    public func steps() -> [Int] { Self.snapshots(in: folder).map(\.step) }
+
+    /// What a `checkpoints` folder holds, by step, intact or not; for readers beside the process that holds the run.
+    public static func snapshots(in folder: String) -> [Snapshot] {
+        names(in: folder).compactMap { name in
+            guard name.hasPrefix("step-"), let step = Int(name.dropFirst(5)) else { return nil }
+            return Snapshot(step: step, path: "\(folder)/\(name)")
+        }.sorted { $0.step < $1.step }
     }
 
     /// Compares a snapshot's files with its manifest.

@@ -8,23 +8,23 @@ extension ProcessTests {
     struct AlgorithmRunTests {
         private static let supervised = [
             "--set", "supervised.stepsPerEpoch=2", "--set", "supervised.batch=3", "--set", "run.previewPrompts=1",
+            "--set",
+            "run.snapshotEvery=1", "--set", "run.snapshotsKept=9",
         ]
 
-        /// Runs to `epochs`, once in one piece and once in two, which must leave the same bits.
+        /// Runs to `epochs`, in one piece and as if killed after `cut` of them and resumed, which must leave the same bits.
         private func whole(_ workspace: Workspace, _ settings: [String], cut: Int, epochs: Int) async throws -> RunFiles
         {
-            let change = settings.flatMap { ["--set", $0] } + Self.supervised
-            for (run, last) in [("whole", epochs), ("cut", cut)] {
-                let finished = try await RunningProcess(
-                    ["train", "settings.yaml", "--run-dir", run, "--set", "run.epochs=\(last)"] + change,
-                    folder: workspace.path, name: run
-                ).finish()
-                #expect(finished.exit == .status(0), "\(finished.errors)\n\(workspace.logs())")
-            }
-            let resumed = try await workspace.run(
-                "train", "--resume", "--run-dir", "cut", "--set", "run.epochs=\(epochs)")
-            #expect(resumed.exit == .status(0), "\(resumed.errors)\n\(workspace.logs())")
+            let changes = settings.flatMap { ["--set", $0] } + Self.supervised
+            let finished = try await RunningProcess(
+                ["train", "settings.yaml", "--run-dir", "whole", "--set", "run.epochs=\(epochs)"] + changes,
+                folder: workspace.path, name: "whole"
+            ).finish()
+            #expect(finished.exit == .status(0), "\(finished.errors)\n\(workspace.logs())")
             let (a, b) = (workspace.files("whole"), workspace.files("cut"))
+            try a.copy(to: b, upTo: cut, of: epochs)
+            let resumed = try await workspace.run("train", "--resume", "--run-dir", "cut")
+            #expect(resumed.exit == .status(0), "\(resumed.errors)\n\(workspace.logs())")
             #expect(try a.digests(step: epochs) == b.digests(step: epochs))
             #expect(a.reproducibleMetrics == b.reproducibleMetrics)
             return a
@@ -72,6 +72,12 @@ extension ProcessTests {
                 #expect(report.contains("<th>supervised start</th>") && report.contains("after the supervised start: "))
                 // Two updates in each epoch of rollouts: the supervised steps' are forgotten.
                 #expect(counts["optimizerUpdates"] as? Int == 4, "\(counts)")
+                // What the start left is kept: alarms show what became of it.
+                let (first, end, later) = (try run.digests(step: 1), try run.digests(step: 2), try run.digests(step: 4))
+                #expect(first["policy-start.safetensors"] == nil)
+                #expect(end["policy-start.safetensors"] == end["policy.safetensors"])
+                #expect(later["policy-start.safetensors"] == end["policy.safetensors"])
+                #expect(later["policy.safetensors"] != end["policy.safetensors"])
             }
         }
 

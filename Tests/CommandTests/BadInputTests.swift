@@ -131,8 +131,47 @@ extension ProcessTests {
                     try await train(workspace),
                     [
                         "data/prompt2img.json", "\"a green square\": data/images/1-0.png",
-                        "\"a pink cube\": no references",
+                        "no references for 1 of 5 prompts: \"a pink cube\"; add", "data.missingReferences: leaveOut",
                     ], workspace)
+            }
+        }
+
+        @Test("a style without some prompts is trained and measured without them where the settings say so")
+        func styleWithoutPrompts() async throws {
+            try await withWorkspace { workspace in
+                try workspace.write(
+                    "data/train.txt", Workspace.trainingPrompts.joined(separator: "\n") + "\na pink cube\n")
+                try workspace.write(
+                    "data/test.txt", "a blue cone\n" + Workspace.evaluationPrompts.joined(separator: "\n") + "\n")
+                let changes = ["run.evaluation.prompts=3", "run.previewPrompts=3", "run.epochs=1"]
+                func train(_ more: [String]) async throws -> Finished {
+                    try await RunningProcess(
+                        ["train", "settings.yaml", "--run-dir", "run"] + (changes + more).flatMap { ["--set", $0] },
+                        folder: workspace.path, name: "train-\(more.count)"
+                    ).finish()
+                }
+                let words = ["no references for 2 of 8 prompts: \"a pink cube\", \"a blue cone\"; add them"]
+                expect(try await train([]), words, workspace)
+                let plan = try await workspace.run("plan", "settings.yaml")
+                #expect(plan.exit != .status(0) && plan.errors.contains("\"a pink cube\""), "\(plan.errors)")
+                let planned = try await workspace.run(
+                    "plan", "settings.yaml", "--set", "data.missingReferences=leaveOut")
+                #expect(
+                    planned.exit == .status(0) && planned.errors.contains("left out: \"a pink cube\""),
+                    "\(planned.errors)")
+
+                let run = try await train(["data.missingReferences=leaveOut"])
+                #expect(run.exit == .status(0), "\(run.errors)\(workspace.logs())")
+                let named = "no references for 2 of 8 prompts, which are left out: \"a pink cube\", \"a blue cone\""
+                #expect(run.errors.contains(named), "\(run.errors)")
+                let evaluated = try await workspace.run("evaluate", "run", "--json")
+                #expect(evaluated.exit == .status(0), "\(evaluated.errors)")
+                #expect(
+                    evaluated.errors.contains("no references for 1 of 3 prompts, which are left out: \"a blue cone\""))
+                #expect(evaluated.output.contains("\"a blue cone\"") && evaluated.output.contains("\"prompts\" : 2"))
+                let refused = try await workspace.run("evaluate", "run", "--missing-references", "refuse")
+                #expect(refused.exit == .status(1), "\(refused.errors)")
+                #expect(refused.errors.contains("no references for 1 of 3 prompts: \"a blue cone\"; add them"))
             }
         }
 

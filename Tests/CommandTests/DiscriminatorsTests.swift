@@ -14,8 +14,10 @@ extension ProcessTests {
                 var seconds: Double, auc: Double, margin: Double
             }
             var head: String
+            var images: String
             var readingSeconds: Double
             var points: [Point]
+            var gradientCosine: Double?, gradientCosineStandardError: Double?
         }
 
         /// Discs on noise as references of ten prompts, and grey images without any as generated ones.
@@ -60,8 +62,13 @@ extension ProcessTests {
                     folder: workspace.path, name: "heads"
                 ).finish()
                 #expect(finished.exit == .status(0), "\(finished.errors)")
+                #expect(finished.errors.contains("evaluationBackbone is the reward's"), "\(finished.errors)")
                 let heads = try JSONDecoder().decode([Document].self, from: Data(finished.output.utf8))
                 #expect(heads.map(\.head) == ["texture", "dino_relative"])
+                #expect(heads.allSatisfy { $0.images == "made.json" })
+                #expect(heads[0].gradientCosine == nil, "the host's statistics have no gradient")
+                let cosine = try #require(heads[1].gradientCosine)
+                #expect(abs(cosine) < 1 && cosine != 0 && heads[1].gradientCosineStandardError ?? 0 > 0)
                 for head in heads {
                     #expect(head.points.map(\.steps) == [0, 1, 2, 4, 8, 12])
                     #expect(head.points.last?.auc == 1 && head.points.last?.margin ?? 0 > 0.5, "\(head)")
@@ -70,6 +77,36 @@ extension ProcessTests {
                     let sheet = try RGBImage(path: "\(workspace.path)/sheets/\(head.head).png")
                     #expect(sheet.width == 5 * 68 + 4 && sheet.height == 68 + 4)
                 }
+            }
+        }
+
+        @Test("of a run: its base and its snapshots, each with every head")
+        func ofRun() async throws {
+            try await withWorkspace { workspace in
+                try writeImages(workspace)
+                let settings = [
+                    "--set", "data.references=references.json", "--set", "data.prompts=prompts.txt", "--set",
+                    "data.evaluationPrompts=unused.txt", "--set", "discriminator.realBatch=8", "--set",
+                    "policy.start=sft(1)", "--set", "supervised.stepsPerEpoch=1", "--set", "run.epochs=2", "--set",
+                    "run.snapshotEvery=1",
+                ]
+                let trained = try await RunningProcess(
+                    ["train", "settings.yaml", "--run-dir", "run"] + settings, folder: workspace.path, name: "train"
+                ).finish()
+                #expect(trained.exit == .status(0), "\(trained.errors)")
+                let finished = try await workspace.run(
+                    "discriminators", "run", "--head", "dino_cls", "--prompts", "4", "--steps", "1", "--out", "sheets",
+                    "--json")
+                #expect(finished.exit == .status(0), "\(finished.errors)")
+                let heads = try JSONDecoder().decode([Document].self, from: Data(finished.output.utf8))
+                #expect(heads.map(\.images) == ["base", "epoch 1", "epoch 2"])
+                #expect(heads.allSatisfy { $0.points.map(\.steps) == [0, 1] && $0.gradientCosine != nil })
+                // Other policies, other images, other figures.
+                #expect(Set(heads.map { $0.points[0].margin }).count == 3)
+                for number in 1...3 { #expect(workspace.exists("sheets/\(number)-dino_cls.png")) }
+                // The policies are sampled with the run's own settings.
+                let without = try await workspace.run("discriminators", "settings.yaml", "--head", "dino_cls")
+                #expect(without.exit == .status(1) && without.errors.contains("--images"), "\(without.errors)")
             }
         }
 

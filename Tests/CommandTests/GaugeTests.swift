@@ -48,16 +48,48 @@ extension ProcessTests {
             }
         }
 
+        @Test("a judge that nothing else reads says of every contact sheet what evaluate says of the same images")
+        func judge() async throws {
+            try await withWorkspace { workspace in
+                try workspace.writeJudge(Workspace.evaluationPrompts + (1...4).map { "another \($0)" })
+                let judged = ["judge=judge", "run.previewPrompts=2", "run.previewEvery=2", "run.epochs=2"]
+                for (changes, words) in [
+                    (judged + ["run.previewEvery=0"], "judge judges contact sheets"),
+                    (judged + ["judge=\(Repository.models)/emoji-sd3-tiny/dino"], "is the reward's backbone"),
+                ] {
+                    let refused = try await train(workspace, changes, run: "refused")
+                    #expect(refused.exit == .status(1) && refused.errors.contains(words), "\(refused.errors)")
+                    #expect(!workspace.exists("refused"))
+                }
+                let finished = try await train(workspace, judged)
+                #expect(finished.exit == .status(0), "\(finished.errors)\(workspace.logs())")
+                let lines = workspace.files("run").reproducibleMetrics
+                #expect(lines.map { $0["gauge.judgeTop1"] != nil } == [false, true])
+                let evaluated = try await workspace.run(
+                    "evaluate", "run", "--judge", "judge", "--limit", "2", "--count", "2", "--json")
+                #expect(evaluated.exit == .status(0), "\(evaluated.errors)")
+                let document = try JSONSerialization.jsonObject(with: Data(evaluated.output.utf8)) as? [String: Any]
+                let expected = try #require(document?["judge"] as? [String: Any])
+                #expect(expected["images"] as? Int == 4)
+                #expect(lines[1]["gauge.judgeTop1"] == expected["top1"] as? Double)
+                let (own, other) = (lines[1]["gauge.judgeSimilarity"] ?? .nan, expected["similarity"] as? Double ?? 0)
+                #expect(abs(own - other) < 1e-4, "\(own), \(other)")
+                let report = String(
+                    decoding: FileManager.default.contents(atPath: workspace.path + "/run/report.html") ?? Data(),
+                    as: UTF8.self)
+                #expect(report.contains("<h3>Judge</h3>"))
+            }
+        }
+
         @Test("slow halves the learning rate for the rest, also of a run that is resumed between alarm and end")
         func slow() async throws {
             try await withWorkspace { workspace in
                 let changes = Self.cheat + ["gauge.action=slow", "run.epochs=7"]
                 #expect(try await train(workspace, changes, run: "whole").exit == .status(0))
-                // Ended within the window after an alarm.
-                let part = try await train(workspace, changes + ["run.epochs=4"], run: "parts")
-                #expect(part.exit == .status(0), "\(part.errors)")
-                #expect(try await train(workspace, ["run.epochs=7"], resume: true, run: "parts").exit == .status(0))
                 let (whole, parts) = (workspace.files("whole"), workspace.files("parts"))
+                // As if ended within the window after an alarm.
+                try whole.copy(to: parts, upTo: 4, of: 7)
+                #expect(try await train(workspace, [], resume: true, run: "parts").exit == .status(0))
                 #expect(
                     whole.reproducibleMetrics.map { $0["policy.learningRate"] }
                         == [0.03, 0.03, 0.03, 0.015, 0.015, 0.015, 0.0075])

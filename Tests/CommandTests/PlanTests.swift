@@ -43,11 +43,15 @@ extension ProcessTests {
                 ],
             ])
         func peaks(_ variation: [String]) async throws {
+            // Epochs until the replay is full and one is trained beside it; steps need no memory.
             let changes =
                 [
-                    "--set", "rollout.groupSize=16", "--set", "rollout.chunkSize=8", "--set", "run.epochs=3",
-                    "--set", "cluster.learnerThreads=2", "--set", "run.previewPrompts=2", "--set",
-                    "run.evaluation.prompts=2", "--set", "run.evaluation.seeds=16",
+                    "--set", "rollout.groupSize=16", "--set", "rollout.chunkSize=8", "--set", "rollout.steps=2",
+                    "--set",
+                    "run.epochs=2", "--set", "discriminator.replayCapacity=2", "--set", "cluster.learnerThreads=2",
+                    "--set",
+                    "run.previewPrompts=2", "--set", "run.evaluation.prompts=2", "--set", "run.evaluation.seeds=16",
+                    "--set", "run.evaluation.steps=1",
                 ] + variation
             try await withWorkspace { workspace in
                 let planned = try await plan(workspace, changes)

@@ -88,7 +88,7 @@ private final class PageReader {
         try copy(workspace.path + "/data/images", "images")
         let settings = Workspace.settings.replacing("\(Repository.models)/emoji-sd3-tiny/dino", with: "my-backbone")
             .replacing("\(Repository.models)/emoji-sd3-tiny", with: "my-model")
-        try workspace.write("my-settings.yaml", settings)
+        try workspace.write("my-settings.yaml", settings.replacing("epochs: 5", with: "epochs: 2"))
         try workspace.write("S.yaml", settings.replacing("epochs: 5", with: "epochs: 100000"))
         for (name, target) in [
             (".build/release/advgrpo", Product.path), ("Models", Repository.models),

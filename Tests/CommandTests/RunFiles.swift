@@ -9,6 +9,20 @@ struct RunFiles {
 
     func has(step: Int) -> Bool { FileManager.default.fileExists(atPath: snapshot(step) + "/manifest.json") }
 
+    /// Copies a finished run that has a snapshot of every epoch, as if it had been killed after some: nothing is left that a later
+    /// moment wrote but lines of metrics, which a resumed run takes out itself.
+    func copy(to other: RunFiles, upTo last: Int, of epochs: Int) throws {
+        let files = FileManager.default
+        try files.copyItem(atPath: path, toPath: other.path)
+        for epoch in last + 1...epochs { try files.removeItem(atPath: other.snapshot(epoch)) }
+        // `latest` is a link to a snapshot that is gone.
+        try files.removeItem(atPath: other.path + "/checkpoints/latest")
+        for name in ["report.html", "start", "evaluation-start.json", "evaluation-after.json"]
+        where files.fileExists(atPath: "\(other.path)/\(name)") {
+            try files.removeItem(atPath: "\(other.path)/\(name)")
+        }
+    }
+
     /// The lines of metrics.jsonl, complete ones only.
     var metrics: [[String: Any]] {
         let text = String(

@@ -140,7 +140,7 @@ extension ProcessTests {
                         [
                             "--reward", "image_similarity", "--model", Self.backbone, "--prompt", "a", "--references",
                             "data/prompt2img.json", "0.png",
-                        ], 1, "\"a\": no references"
+                        ], 1, "no references for 1 of 1 prompts: \"a\""
                     ),
                     (["--reward", "beauty", "0.png"], 64, "beauty"),
                     (

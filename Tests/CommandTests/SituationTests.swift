@@ -139,18 +139,11 @@ extension ProcessTests {
             }
         }
 
-        /// The fixture's judge, for other captions.
-        private func writeJudge(_ captions: [String], _ workspace: Workspace) throws {
-            let folder = workspace.path + "/judge"
-            try FileManager.default.copyItem(atPath: Repository.fixtures + "/judge-a", toPath: folder)
-            try JSONEncoder().encode(captions).write(to: URL(fileURLWithPath: folder + "/classes.json"))
-        }
-
         @Test(
             "a run is measured as it measures itself, and against its base by a judge that says what it does not know")
         func against() async throws {
             try await withWorkspace { workspace in
-                try writeJudge(["a grey moon"] + (1...5).map { "another \($0)" }, workspace)
+                try workspace.writeJudge(["a grey moon"] + (1...5).map { "another \($0)" })
                 let trained = try await train(
                     workspace, "run", "run.evaluation.prompts=2", "run.evaluation.seeds=2", "run.epochs=2")
                 #expect(trained.exit == .status(0), "\(trained.errors)")
@@ -189,7 +182,7 @@ extension ProcessTests {
         @Test("a judge that is the reward's or the evaluation's backbone, or knows no prompt, is refused")
         func seenJudge() async throws {
             try await withWorkspace { workspace in
-                try writeJudge((1...6).map { "another \($0)" }, workspace)
+                try workspace.writeJudge((1...6).map { "another \($0)" })
                 let model = Repository.models + "/emoji-sd3-tiny"
                 for (judge, words) in [
                     ("\(model)/dino", "the reward's backbone"),

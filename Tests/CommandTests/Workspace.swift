@@ -41,6 +41,13 @@ final class Workspace: Sendable {
         try SafeTensorsWriter.write(tensors, metadata: ["format": "pt"], to: folder + "/model.safetensors")
     }
 
+    /// `judge`: the fixture's classifier, for six other captions.
+    func writeJudge(_ captions: [String]) throws {
+        let folder = path + "/judge"
+        try FileManager.default.copyItem(atPath: Repository.fixtures + "/judge-a", toPath: folder)
+        try JSONEncoder().encode(captions).write(to: URL(fileURLWithPath: folder + "/classes.json"))
+    }
+
     func write(_ name: String, _ text: String) throws {
         try Data(text.utf8).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
     }

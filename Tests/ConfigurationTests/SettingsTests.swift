@@ -172,6 +172,28 @@ struct SettingsTests {
         #expect(found.joined(separator: "\n").contains(expected), "\(found)")
     }
 
+    @Test("a supervised start leaves an epoch to what follows")
+    func start() {
+        func problems(_ epochs: Int, _ more: String...) -> [String] {
+            self.problems(
+                "", overrides: ["policy.start=sft(25)", "supervised.stepsPerEpoch=10", "run.epochs=\(epochs)"] + more)
+        }
+        #expect(problems(4).isEmpty)
+        for epochs in [1, 3] {
+            let found = problems(epochs)
+            #expect(found.count == 1)
+            #expect(
+                found.first?.contains(
+                    "run.epochs must be above 3, the epochs of policy.start sft(25) at supervised.stepsPerEpoch 10, or no epoch of "
+                        + "adv-grpo follows; not \(epochs); use algorithm sft") == true, "\(found)")
+        }
+        let frozen = ["reward.weights={dino_patch: 0, image_similarity: 1}", "algorithm=flow-grpo"]
+        #expect(problems(3, frozen[0], frozen[1]).count == 1 && problems(4, frozen[0], frozen[1]).isEmpty)
+        #expect(self.problems("", overrides: ["algorithm=sft", "run.epochs=1"]).isEmpty)
+        // What is wrong itself is told alone.
+        #expect(problems(3, "supervised.stepsPerEpoch=0").count == 1)
+    }
+
     @Test("a byte-order mark and CR LF change no setting")
     func byteOrderMark() throws {
         let plain = try Data(contentsOf: URL(fileURLWithPath: repositoryRoot + "/deploy/settings/tiny.yaml"))

@@ -65,7 +65,8 @@ struct ReferenceLibraryTests {
                     == "  \"text\": \(folder)/prompt2img.json: not a PNG, JPEG or WebP image; convert the image to PNG")
             #expect(lines[4].hasPrefix("  \"cut\": \(folder)/cut.png: not a readable PNG ("))
             #expect(lines[5] == "  \"again\": in line 2 and again in line 2; keep one of them")
-            #expect(lines[6] == "  \"red.png\": no references; add the prompt with its images")
+            #expect(
+                lines[6] == "  no references for 1 of 2 prompts: \"red.png\"; add them with their images")
         }
     }
 

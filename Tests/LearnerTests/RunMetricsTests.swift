@@ -56,7 +56,9 @@ struct RunMetricsTests {
         let trained = DiscriminatorReport(
             version: 5, stepCount: 1, loss: 1, gradientNorm: 1, training: Separation(real: [1], fake: [0]),
             heldOut: Separation(real: [1], fake: [0]), reached: Separation(real: [1], fake: [0]))
-        let values = report(DiscriminatorReport.metrics.values(of: trained)).values
+        var epoch = report(DiscriminatorReport.metrics.values(of: trained))
+        epoch.judgement = .init(top1: 0.75, similarity: 0.5)
+        let values = epoch.values
         for name in values.keys { #expect(RunMetrics.description(of: name) != nil, "\(name)") }
         let supervised = EpochReport(
             step: StepReport(epoch: 0, supervised: [SupervisedReport(loss: 2, gradientNorm: 4)]), results: [],
@@ -73,6 +75,7 @@ struct RunMetricsTests {
         #expect(values["seconds.epoch"] == 5 && values["seconds.worker.sample"] == 2 && values["reward.texture"] == 0.5)
         #expect(values["policy.gradientNorm"] == 3 && values["discriminator.accuracy"] == 0.5)
         #expect(values["gauge.twin"] == 1.5 && values["gauge.diversity"] == 0.5 && values["gauge.alarms"] == 0)
+        #expect(values["gauge.judgeTop1"] == 0.75 && values["gauge.judgeSimilarity"] == 0.5)
         #expect(values["policy.drift.3"] == 0 && values["policy.ratioLargest"] == 1)
         #expect(RunMetrics.description(of: "reward.mean")?.unit == "reward")
         #expect(RunMetrics.description(of: "reward.texture")?.name == "reward.NAME")

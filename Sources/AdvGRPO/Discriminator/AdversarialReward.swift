@@ -98,6 +98,30 @@ public struct AdversarialReward: Sendable {
         return RewardScores(version: discriminator.version, rewards: rewards, components: components)
     }
 
+    /// The gradient of the discriminator's part of each image's reward with respect to the image; nil where none of its heads is a
+    /// differentiable function of the images: statistics of pixels are taken on the host, and 8-bit images have no gradient.
+    ///
+    /// - Parameters:
+    ///   - images_BHWC: [members, H, W, 3] in [0, 1].
+    ///   - group: the group.
+    ///   - prompt: what they were generated from.
+    ///   - discriminator: the version that scores.
+    ///   - networks: what computes features.
+    /// - Returns: fp32 [members, H, W, 3].
+    /// - Throws: `MissingReferences`, or what reading references throws.
+    public func gradient(
+        of images_BHWC: Tensor, group: GroupID, prompt: String, discriminator: Discriminator, networks: FrozenNetworks
+    ) throws -> Tensor? {
+        let leaf = images_BHWC.detached.tracked()
+        let features = try discriminator.generatedFeatures(
+            of: leaf, group: group, prompt: prompt, purpose: .score, networks: networks, seed: seed, followed: true
+        ) {
+            try references.features(references.images(of: prompt), .score)
+        }
+        return discriminator.adversarialSum(features, draws: patchDraws(of: group, count: leaf.shape[0]))
+            .gradients()[leaf]
+    }
+
     /// The patches that are read of each of a group's images.
     func patchDraws(of group: GroupID, count: Int) -> PatchDraws {
         PatchDraws((0..<count).map { group.noise(seed: seed, purpose: .patches, member: $0) })

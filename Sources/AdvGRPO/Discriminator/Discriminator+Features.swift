@@ -50,13 +50,15 @@ extension Discriminator {
     ///   - purpose: what the features are for.
     ///   - networks: what computes features.
     ///   - seed: of the run.
+    ///   - followed: whether features of tracked images are tracked.
     ///   - ownReferences: `referenceFeatures` of the prompt's references; not called unless a head is relative.
     /// - Throws: what `ownReferences` throws.
     public func generatedFeatures(
         of images_BHWC: Tensor, group: GroupID, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks,
-        seed: UInt64, ownReferences: () throws -> FeatureTable
+        seed: UInt64, followed: Bool = false, ownReferences: () throws -> FeatureTable
     ) rethrows -> FeatureTable {
-        let table = features(of: images_BHWC, prompt: prompt, purpose: purpose, networks: networks)
+        let table = features(
+            of: images_BHWC, prompt: prompt, purpose: purpose, networks: networks, followed: followed)
         if relations.isEmpty { return table }
         let ownReferences = try ownReferences()
         let leftOut = group.noise(seed: seed, purpose: .references).integer(0, below: ownReferences.count)
@@ -89,7 +91,8 @@ extension Discriminator {
 
     /// What the active components read of images of one prompt. A network runs once, and only if a component reads it.
     func features(
-        of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks
+        of images_BHWC: Tensor, prompt: String, purpose: FeaturePurpose, networks: FrozenNetworks,
+        followed: Bool = false
     ) -> FeatureTable {
         // What a trained backbone gives is computed when it is needed.
         let reading = tuned == nil ? heads : heads.filter { $0.blocks == nil }
@@ -109,7 +112,7 @@ extension Discriminator {
             tensors[promptFeature] = concatenated(
                 [Tensor](repeating: pooled.reshaped(1, -1), count: images_BHWC.shape[0]), axis: 0)
         }
-        return FeatureTable(tensors.mapValues { $0.detached.converted(to: .float32) })
+        return FeatureTable(tensors.mapValues { (followed ? $0 : $0.detached).converted(to: .float32) })
     }
 
     /// The maps of each component whose head can tell where scores come from.

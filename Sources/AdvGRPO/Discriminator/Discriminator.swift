@@ -109,6 +109,17 @@ public struct Discriminator: Sendable {
         }
     }
 
+    /// The adversarial part of the reward, added up over the images: a scalar that is tracked where features are.
+    ///
+    /// - Precondition: there are heads.
+    func adversarialSum(_ features: FeatureTable, draws: PatchDraws) -> Tensor {
+        let table = withBackbone(features, parameters)
+        let sums = heads.map {
+            $0.score(table, weights: weights($0, parameters), draws: draws).sum() * Float(rewardWeights[$0.component])
+        }
+        return sums.dropFirst().reduce(sums[0], +)
+    }
+
     /// Sum of the heads' weights in the reward.
     var adversarialWeight: Double { heads.reduce(0) { $0 + rewardWeights[$1.component] } }
 

@@ -1,4 +1,5 @@
 import AdvGRPO
+import ComputeRoles
 import Configuration
 import Datasets
 import Learner
@@ -38,7 +39,7 @@ struct MemoryPlan: Codable, Sendable, Equatable {
             let planned = EngineKind.allCases.filter(\.isRehearsed).map(\.rawValue).joined(separator: " or ")
             throw CommandFailure("engine \(settings.engine) is not planned for; set engine to \(planned).")
         }
-        let prompts = try PromptList(path: settings.data.prompts, without: settings.data.evaluationPrompts).prompts
+        let prompts = try RunPrompts(settings).training
         // A run that minutes end may have any number of epochs.
         let epochs = min(settings.run.epochs, 1_000_000)
         let groups = settings.method.rollout.groupsPerEpoch * epochs

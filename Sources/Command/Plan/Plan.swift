@@ -1,4 +1,5 @@
 import ArgumentParser
+import ComputeRoles
 import Configuration
 
 /// `advgrpo plan`: what a run will need, before it starts.
@@ -18,6 +19,7 @@ struct Plan: AsyncParsableCommand {
     func run() async throws {
         let loaded = try settings.load()
         try loaded.checkPaths(file: settings.settings)
+        Preflight.noteLeftOut(try RunPrompts(loaded))
         let plan = try await onThread("plan") { try MemoryPlan(loaded) }
         if json { try printJSON(plan) } else { print(plan.table) }
         if let shortage = plan.shortage { throw CommandFailure(shortage) }

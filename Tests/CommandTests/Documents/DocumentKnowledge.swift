@@ -13,8 +13,8 @@ struct DocumentKnowledge: Sendable {
     var metrics: Set<String>
     /// Every identifier of the code, its scripts and file names, comments left out.
     var words: Set<String>
-    /// The code itself, for what is not an identifier.
-    var code: String
+    /// What stands between two quotes in the code, for what is not an identifier.
+    var literals: Set<String>
     /// What `advgrpo help COMMAND` says.
     var commands: [String: String]
 
@@ -50,7 +50,7 @@ struct DocumentKnowledge: Sendable {
                 }
             })
         let fixtures = FileManager.default.enumerator(atPath: Repository.fixtures)?.compactMap { $0 as? String } ?? []
-        var (words, code) = (Self.words(in: fixtures.joined(separator: "/")), "")
+        var (words, literals) = (Self.words(in: fixtures.joined(separator: "/")), Set<String>())
         let folders = ["Sources", "Tests", "Models", "deploy", "dev", "tools", ".ci"]
         let files = ["Package.swift", "Makefile", "docs/examples/health.py", "docs/examples/reward.py"]
         for name in folders.flatMap(Document.files(below:)) + files {
@@ -60,9 +60,9 @@ struct DocumentKnowledge: Sendable {
             // The rules' own examples are of things that do not exist.
             if name.hasPrefix("Tests/CommandTests/Documents/") { continue }
             words.formUnion(Self.words(in: text))
-            if !name.hasPrefix("Tests/") { code += text }
+            if !name.hasPrefix("Tests/") { literals.formUnion(Self.literals(in: text)) }
         }
-        (self.words, self.code) = (words, code)
+        (self.words, self.literals) = (words, literals)
     }
 
     /// The names in the first column of every table, `a.b`, `.c` read as a.b and a.c.
@@ -76,6 +76,12 @@ struct DocumentKnowledge: Sendable {
                 return name
             }
         }
+    }
+
+    /// Every text between one quote and the next: literals, and what is between two of them.
+    private static func literals(in text: String) -> Set<String> {
+        let parts = text.utf8.split(separator: UInt8(ascii: "\""), omittingEmptySubsequences: false)
+        return Set(parts.dropFirst().dropLast().map { String(Substring($0)) })
     }
 
     private static func withoutComments(_ text: String) -> String {

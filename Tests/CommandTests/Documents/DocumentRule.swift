@@ -27,35 +27,40 @@ struct DocumentRule: Sendable, CustomTestStringConvertible {
             "lines have at most 120 columns, tables and addresses aside", bad: String(repeating: "word ", count: 30),
             good: "| " + String(repeating: "word ", count: 30)
         ) { document, _ in
-            document.lines.filter { $0.count > 120 && !$0.hasPrefix("|") && !$0.contains("://") }
+            document.lines.filter {
+                $0.utf8.count > 120 && $0.count > 120 && !$0.hasPrefix("|") && !$0.contains("://")
+            }
         },
         .init("no path of a machine", bad: "in `/" + "work/x`", good: "in `docs/work/x`") { document, _ in
-            document.lines.filter { $0.contains(#/(^|[^\w./)\]])/(work|home|tmp|root|Users)//#) }
+            let path = #/(^|[^\w./)\]])/(work|home|tmp|root|Users)//#
+            return document.lines.filter { $0.holds("/") && $0.contains(path) }
         },
         .init(
             "sections of the method exist", bad: "as in method.md 1.9 and 9.9", good: "(method.md 1.9 to 1.12, 4.1)",
             comments: true
         ) { document, known in
-            document.prose.flatMap { block in
-                block.matches(of: #/method(?:\.md)? (?:section )?(\d+(?:\.\d+)?(?:(?:, | to | and )\d+(?:\.\d+)?)*)/#)
-                    .flatMap { $0.1.matches(of: #/\d+(\.\d+)?/#).map { String($0.0) } }
+            let numbers = #/method(?:\.md)? (?:section )?(\d+(?:\.\d+)?(?:(?:, | to | and )\d+(?:\.\d+)?)*)/#
+            return document.prose.filter { $0.holds("method") }.flatMap { block in
+                block.matches(of: numbers).flatMap { $0.1.matches(of: #/\d+(\.\d+)?/#).map { String($0.0) } }
             }.filter { !known.sections.contains($0) }
         },
         .init("decisions exist", bad: "[decision 999](x)", good: "decisions/005 and decision 007", comments: true) {
             document, known in
-            document.prose.flatMap { $0.matches(of: #/[Dd]ecisions?[ /](\d{3})/#).map { String($0.1) } }
-                .filter { !known.decisions.contains($0) }
+            let number = #/[Dd]ecisions?[ /](\d{3})/#
+            return document.prose.filter { $0.holds("ecision") }.flatMap { block in
+                block.matches(of: number).map { String($0.1) }
+            }.filter { !known.decisions.contains($0) }
         },
         .init(
             "names in code font are names of the code", bad: "`NoSuchThing`", good: "`Epoch.run`", comments: true
         ) {
             document, known in
-            document.spans.flatMap { span in
+            // What is known needs no look at whether it is a name.
+            let (name, snake) = (#/[a-z][A-Z]|[A-Z]{2}[a-z]|^ADVGRPO_/#, #/[a-z0-9]_[a-z]/#)
+            return document.spans.flatMap { span in
                 DocumentKnowledge.words(in: span).filter { word in
-                    let isName =
-                        word.contains(#/[a-z][A-Z]|[A-Z]{2}[a-z]|^ADVGRPO_/#)
-                        || !document.lines.isEmpty && word.contains(#/[a-z0-9]_[a-z]/#)
-                    return isName && !known.words.contains(word) && !DocumentKnowledge.foreign.contains(word)
+                    !known.words.contains(word) && !DocumentKnowledge.foreign.contains(word)
+                        && (word.contains(name) || !document.lines.isEmpty && word.contains(snake))
                 }
             }
         },
@@ -96,7 +101,7 @@ struct DocumentRule: Sendable, CustomTestStringConvertible {
             document.spans.compactMap { try? #/^(--[a-z][a-z-]*)/#.firstMatch(in: $0).map { String($0.1) } }.filter {
                 option in
                 !known.commands.values.contains { DocumentRule.offers($0, option) }
-                    && !known.code.contains("\"\(option)\"")
+                    && !known.literals.contains(option)
             }
         },
         .init(
@@ -104,15 +109,17 @@ struct DocumentRule: Sendable, CustomTestStringConvertible {
             good: "[x](docs/method.md#5-presets)"
         ) {
             document, _ in
-            document.prose.flatMap { $0.matches(of: #/\]\(([^)\s]+)\)/#).map { String($0.1) } }
+            let link = #/\]\(([^)\s]+)\)/#
+            return document.prose.filter { $0.holds("](") }.flatMap { $0.matches(of: link).map { String($0.1) } }
                 .filter { !$0.contains("://") && !DocumentRule.leads($0, from: document) }
         },
         .init(
             "files of the repository that are named exist", bad: "docs/nowhere.md",
             good: "`Sources/AdvGRPO/FlowStep.swift`, tools/goldens/make; Sources/{A,B}, docs/*.md", comments: true
         ) { document, _ in
-            document.prose.flatMap { block in
-                block.matches(of: DocumentRule.repositoryFile).map { String($0.1) }
+            let file = DocumentRule.repositoryFile
+            return document.prose.filter { $0.holds("/") }.flatMap { block in
+                block.matches(of: file).map { String($0.1) }
             }.filter { !FileManager.default.fileExists(atPath: "\(Repository.path)/\($0)") }
         },
     ]
