@@ -84,7 +84,7 @@ public struct Advantages: Sendable, Equatable {
     /// - Precondition: with `credit` every group has reward maps and log-probabilities of tokens, all of one grid; with
     ///   `weights` every group has these components.
     public init(
-        groups: [ScoredGroup], deviation scope: DeviationScope, patches credit: PatchCredit?,
+        groups: [some RewardedGroup], deviation scope: DeviationScope, patches credit: PatchCredit?,
         decoupledBy weights: [String: Double]? = nil
     ) {
         self.init(
@@ -102,7 +102,7 @@ public struct Advantages: Sendable, Equatable {
             })
         guard let credit else { return }
         let maps = groups.compactMap(\.maps)
-        let grids = groups.compactMap(\.trajectory.tokens)
+        let grids = groups.compactMap(\.tokens)
         guard maps.count == groups.count, grids.count == groups.count, grids.allSatisfy({ $0 == grids[0] }) else {
             preconditionFailure("advantages of tokens: \(maps.count) maps, grids \(grids), \(groups.count) groups")
         }
@@ -115,18 +115,9 @@ public struct Advantages: Sendable, Equatable {
         (rewardMean, rewardDeviation, meanGroupDeviation, zeroDeviationRatio) = (0, 0, 0, 0)
     }
 
-    /// A of a group as the loss uses it: within ±`bound`, fp32.
+    /// A of a group as the loss uses it, within ±`bound`, fp32: one a member, or one a token of each, row by row.
     public func clamped(_ group: Int, to bound: Double) -> [Float] {
-        values[group].map { Float(min(max($0, -bound), bound)) }
-    }
-
-    /// A of some members as the loss uses it: one a member, or one a token of each, row by row.
-    func clamped(_ group: Int, members: Range<Int>, to bound: Double) -> [Float] {
-        guard let tokens else { return Array(clamped(group, to: bound)[members]) }
-        let count = tokens.grid.count
-        return tokens.values[group][members.lowerBound * count..<members.upperBound * count].map {
-            Float(min(max($0, -bound), bound))
-        }
+        (tokens?.values[group] ?? values[group]).map { Float(min(max($0, -bound), bound)) }
     }
 }
 

@@ -82,18 +82,21 @@ public struct Epoch: Sendable {
 
 /// Where an epoch's work is done: on a cluster, in one process, on an engine that only notes memory.
 public protocol EpochSite {
+    /// A scored group as the site knows it: its trajectory may be elsewhere.
+    associatedtype Group: RewardedGroup
+
     /// Samples the epoch's groups and has them scored.
     ///
     /// - Returns: the groups in the order of their coordinates, all sampled by one policy and scored by one discriminator.
-    mutating func collect(_ epoch: Int) throws -> [ScoredGroup]
+    mutating func collect(_ epoch: Int) throws -> [Group]
 
     /// Mean rewards of the groups' references and images under the current discriminator, for the schedule `trigger`.
-    mutating func compare(_ groups: [ScoredGroup]) throws -> Schedule.Evidence
+    mutating func compare(_ groups: [Group]) throws -> Schedule.Evidence
 
     /// Begins to train the discriminator on the groups' images.
     ///
     /// - Returns: waits for the training's end; the area under the ROC curve, on held-out images, of the version that scored them.
-    mutating func trainDiscriminator(_ groups: [ScoredGroup]) throws -> () throws -> Double
+    mutating func trainDiscriminator(_ groups: [Group]) throws -> () throws -> Double
 
     /// With overlapped rollouts: lets the next epoch be sampled from now on.
     mutating func overlapNext(_ plan: EpochPlan) throws
@@ -101,7 +104,7 @@ public protocol EpochSite {
     /// Moves the policy by the groups' advantages.
     ///
     /// - Returns: one report an optimiser step.
-    mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport]
+    mutating func updatePolicy(_ groups: [Group], _ advantages: Advantages) throws -> [PolicyUpdateReport]
 
     /// Moves the policy by supervised steps on the references.
     ///

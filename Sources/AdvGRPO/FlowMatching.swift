@@ -107,16 +107,19 @@ public struct FlowMatching: Sendable {
         let draws = draws(step: step)
         let references = try draws.map { try reference($0.reference) }
         let ranges = chunks.ranges(draws.count)
-        let optimizer = PolicyStep(maximumGradientNorm: maximumGradientNorm, policy: policy, lanes: lanes)
+        let tracked = policy.tracked(at: state.parameters)
+        var gradient: Parameters?
         var lossSum = 0.0
-        let gradient = optimizer.gradient(state.parameters, pieces: ranges.count) { piece, velocity in
-            let samples = ranges[piece]
-            let losses = losses(step: step, samples, draws, references, velocity: velocity)
+        tracked.gradients(ofPieces: ranges.count, lanes: lanes) { piece in
+            let losses = losses(step: step, ranges[piece], draws, references, velocity: tracked.velocity)
             return (losses.sum() * (1 / Float(draws.count)), losses.detached.values.reduce(0) { $0 + Double($1) })
-        } each: { _, _, sum in
+        } each: { _, part, sum in
+            gradient = gradient?.adding(part) ?? part
             lossSum += sum
         }
-        let norm = try optimizer.descend(&state, along: gradient, "supervised step \(step), seed \(seed)")
+        guard let gradient else { preconditionFailure("a supervised step without samples") }
+        let norm = try state.descend(
+            along: gradient, maximumNorm: maximumGradientNorm, "supervised step \(step), seed \(seed)")
         return SupervisedReport(loss: lossSum / Double(draws.count), gradientNorm: norm)
     }
 

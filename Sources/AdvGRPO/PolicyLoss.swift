@@ -78,26 +78,35 @@ public struct PolicyStatistics: Sendable, Equatable {
     /// Samples times window steps.
     public var count = 0
     /// Ratios: as many, or one a token.
-    private var ratioCount = 0
-    var lossSum = 0.0
-    var klSum = 0.0
-    private var squaredChangeSum = 0.0
-    private var ratioSum = 0.0
-    private var aboveCount = 0
-    private var belowCount = 0
+    public var ratioCount = 0
+    /// Sum of the losses, distance included, and of the distances.
+    public var lossSum = 0.0, klSum = 0.0
+    /// Sums of (ℓ_θ - ℓ_old)² and of ρ.
+    public var squaredChangeSum = 0.0, ratioSum = 0.0
+    /// Ratios above 1 + ε and below 1 - ε.
+    public var aboveCount = 0, belowCount = 0
     private var halvesSum = 0.0
     private var halvesCount = 0
     private var absoluteChangeSum = 0.0
-    /// Sums of |ℓ_θ - ℓ_old|, by the step's number in the schedule.
-    private var drifts: [Int: Drift] = [:]
+    /// Of every trained step, by its number in the schedule.
+    public var drifts: [Int: Drift] = [:]
 
-    private struct Drift: Sendable, Equatable {
-        var sum: Double
-        var count: Int
+    /// How far the ratios of one step are from 1.
+    public struct Drift: Sendable, Equatable {
+        /// Sum of |ℓ_θ - ℓ_old|.
+        public var sum: Double
+        /// Of how many.
+        public var count: Int
+
+        /// Both.
+        public init(sum: Double, count: Int) {
+            self.sum = sum
+            self.count = count
+        }
     }
 
     /// Smallest and largest ρ.
-    public private(set) var smallestRatio = Double.infinity, largestRatio = -Double.infinity
+    public var smallestRatio = Double.infinity, largestRatio = -Double.infinity
 
     /// Nothing yet.
     public init() {}

@@ -1,62 +1,72 @@
-internal import NeuralNetworks
+public import NeuralNetworks
 internal import TensorCore
 
-/// One optimiser step of the policy from pieces of work: gradients of pieces, added in the order of the pieces whoever computed
-/// them, clipped to a global norm, then AdamW, then the average.
-struct PolicyStep {
-    /// Global norm to which the sum is clipped.
-    let maximumGradientNorm: Double
-    /// Computes the velocity of trained parameters.
-    let policy: TrainablePolicy
-    /// Threads of the pieces; the result does not depend on how many there are.
-    let lanes: Lanes
+/// The policy at its trained parameters, ready to have gradients taken: merged and packed once, however many are taken.
+public struct TrackedPolicy: Sendable {
+    /// The trained parameters, fp32, as leaves of the gradient's graph.
+    public let leaves: Parameters
+    /// The velocity of these leaves.
+    public let velocity: VelocityFunction
+    /// The velocity without adapter, from which the KL term measures; nil where there is none.
+    public let reference: VelocityFunction?
 
-    /// Σ over pieces of the gradient of their losses.
+    /// - Parameters: as the properties; `velocity` is made of `leaves`.
+    public init(leaves: Parameters, velocity: @escaping VelocityFunction, reference: VelocityFunction?) {
+        self.leaves = leaves
+        self.velocity = velocity
+        self.reference = reference
+    }
+}
+
+extension TrainablePolicy {
+    /// The policy at these parameters.
+    func tracked(at parameters: Parameters) -> TrackedPolicy {
+        let leaves = parameters.tracked()
+        return TrackedPolicy(leaves: leaves, velocity: velocity(leaves), reference: reference)
+    }
+}
+
+extension TrackedPolicy {
+    /// Gradients of pieces of work, handed over in the order of the pieces whoever computed them.
     ///
     /// - Parameters:
-    ///   - parameters: where.
-    ///   - count: of the pieces, at least one.
+    ///   - count: of the pieces.
+    ///   - lanes: threads of the pieces; the gradients do not depend on how many there are.
     ///   - loss: a piece's part of the loss, a scalar, and what else is noted of it.
-    ///   - each: called in the pieces' order with each one's gradient and note.
     ///   - progress: called with the number of pieces done since the last call.
-    func gradient<Note: Sendable>(
-        _ parameters: Parameters, pieces count: Int,
-        loss: @escaping @Sendable (_ piece: Int, _ velocity: VelocityFunction) throws -> (loss: Tensor, note: Note),
-        each: (_ piece: Int, Parameters, Note) -> Void = { _, _, _ in }, progress: (Int) -> Void = { _ in }
-    ) rethrows -> Parameters {
-        let leaves = parameters.tracked()
-        let velocity = policy.velocity(leaves)
-        var sum: Parameters?
+    ///   - each: called in the pieces' order with each one's gradient and note.
+    func gradients<Note: Sendable>(
+        ofPieces count: Int, lanes: Lanes,
+        loss: @escaping @Sendable (_ piece: Int) throws -> (loss: Tensor, note: Note),
+        progress: (Int) -> Void = { _ in }, each: (_ piece: Int, Parameters, Note) throws -> Void
+    ) rethrows {
         for wave in Chunks(size: lanes.count).ranges(count) {
-            let results = try lanes.map(wave.count) { offset in
-                let (loss, note) = try loss(wave.lowerBound + offset, velocity)
+            let results = try lanes.map(wave.count) { [leaves] offset in
+                let (loss, note) = try loss(wave.lowerBound + offset)
                 return (leaves.gradients(from: loss.gradients()), note)
             }
-            for ((gradient, note), piece) in zip(results, wave) {
-                sum = sum?.adding(gradient) ?? gradient
-                each(piece, gradient, note)
-            }
+            for ((gradient, note), piece) in zip(results, wave) { try each(piece, gradient, note) }
             progress(wave.count)
         }
-        guard let sum else { preconditionFailure("a policy step without pieces") }
-        return sum
     }
+}
 
-    /// Moves the policy.
+extension PolicyState {
+    /// One optimiser step: the gradient clipped to a global norm, then AdamW, then the average.
     ///
     /// - Parameter subject: what the gradient is of, for the message.
     /// - Returns: the gradient's norm before clipping.
-    /// - Throws: `NumericalFailure` for a gradient that is not finite; `state` is then unchanged.
-    func descend(
-        _ state: inout PolicyState, along gradient: Parameters, _ subject: @autoclosure () -> String
+    /// - Throws: `NumericalFailure` for a gradient that is not finite; the policy is then unchanged.
+    mutating func descend(
+        along gradient: Parameters, maximumNorm: Double, _ subject: @autoclosure () -> String
     ) throws(NumericalFailure) -> Double {
-        let (clipped, norm) = gradient.clipped(toNorm: maximumGradientNorm)
+        let (clipped, norm) = gradient.clipped(toNorm: maximumNorm)
         guard norm.isFinite else {
             throw NumericalFailure(
-                "not finite: gradient of the policy, \(subject()), update \(state.optimizer.updateCount + 1)")
+                "not finite: gradient of the policy, \(subject()), update \(optimizer.updateCount + 1)")
         }
-        state.parameters = state.optimizer.update(state.parameters, gradients: clipped)
-        state.average.follow(state.parameters)
+        parameters = optimizer.update(parameters, gradients: clipped)
+        average.follow(parameters)
         return norm
     }
 }

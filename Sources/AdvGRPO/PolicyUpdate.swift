@@ -15,6 +15,20 @@ public struct TrainablePolicy: Sendable {
     }
 }
 
+/// What advantages are made of, wherever the group's trajectory is.
+public protocol RewardedGroup: Sendable {
+    /// Which group.
+    var group: GroupID { get }
+    /// One a member.
+    var rewards: [Float] { get }
+    /// What the rewards are sums of, by name, one a member.
+    var components: [String: [Float]] { get }
+    /// Where in the images the rewards come from; nil where an image has one advantage.
+    var maps: RewardMaps? { get }
+    /// Places of the tokens that have log-probabilities of their own; nil where an image has one.
+    var tokens: PatchGrid? { get }
+}
+
 /// One scored group as the policy update consumes it.
 public struct ScoredGroup: Sendable {
     /// Which group.
@@ -46,6 +60,11 @@ public struct ScoredGroup: Sendable {
         self.trajectory = trajectory
         self.rewards = rewards
     }
+}
+
+extension ScoredGroup: RewardedGroup {
+    /// Places of the tokens that have log-probabilities of their own.
+    public var tokens: PatchGrid? { trajectory.tokens }
 }
 
 /// What is trained, with its optimiser and its average. A value: a failed update leaves the old one untouched.
@@ -115,8 +134,8 @@ public struct PolicyUpdateReport: Sendable, Equatable {
 ///
 /// The groups are divided, in order, among `updatesPerEpoch` optimiser steps. One step: the gradient of the mean loss over
 /// its samples and window steps, clipped to a global norm, then AdamW, then the average. A piece of work is one chunk of
-/// one group at one window step; pieces run on the lanes and their gradients are added in the order of the pieces, so the
-/// result does not depend on how many lanes there are.
+/// one group at one window step. A group's gradient is the sum over its pieces in their order, the step's that over its
+/// groups in theirs: the result depends neither on the number of threads nor on where a group's gradient was made.
 ///
 /// At the first step of an epoch ρ = 1 exactly, when chunks have the shapes of the rollout's and kernels are deterministic.
 ///
@@ -142,10 +161,13 @@ public struct PolicyUpdate: Sendable {
     }
 
     /// The groups of each optimiser step: contiguous, as equal as possible, none empty.
-    func partition(_ groupCount: Int) -> [Range<Int>] {
+    public func partition(_ groupCount: Int) -> [Range<Int>] {
         let updates = min(settings.updatesPerEpoch, groupCount)
         return (0..<updates).map { groupCount * $0 / updates..<groupCount * ($0 + 1) / updates }
     }
+
+    /// What adds up an optimiser step over so many groups.
+    public func fold(groupCount: Int) -> PolicyFold { PolicyFold(settings, groupCount: groupCount) }
 
     /// All updates of an epoch.
     ///
@@ -164,58 +186,87 @@ public struct PolicyUpdate: Sendable {
         precondition(
             groups.count == advantages.values.count, "\(groups.count) groups, \(advantages.values.count) advantages")
         precondition(zip(groups, groups.dropFirst()).allSatisfy { $0.group < $1.group }, "groups out of order")
+        let credited = credited(groups, advantages)
         var next = state
         var reports: [PolicyUpdateReport] = []
-        let total = pieces(of: groups[...]).count
+        let total = pieces(of: credited[...]).count
         var done = 0
         for range in partition(groups.count) {
-            let (gradient, statistics) = try gradient(
-                parameters: next.parameters, groups: groups[range], advantages: advantages, policy: policy, lanes: lanes
-            ) {
+            let fold = fold(credited[range], at: policy.tracked(at: next.parameters), lanes: lanes) {
                 done += $0
                 progress(done, total)
             }
-            let norm = try step(policy, lanes).descend(
-                &next, along: gradient,
-                "groups \(groups[range.lowerBound].group) to \(groups[range.upperBound - 1].group), seed \(rollout.seed)"
-            )
-            reports.append(PolicyUpdateReport(statistics: statistics, gradientNorm: norm))
+            reports.append(try fold.descend(&next, subject(credited[range].map(\.group))))
         }
         state = next
         return reports
     }
 
-    /// Gradient of the mean loss over some groups, and its statistics.
-    ///
-    /// - Parameter progress: called with the number of pieces done since the last call.
-    func gradient(
-        parameters: Parameters, groups: ArraySlice<ScoredGroup>, advantages: Advantages, policy: TrainablePolicy,
-        lanes: Lanes, progress: (Int) -> Void = { _ in }
-    ) throws -> (Parameters, PolicyStatistics) {
-        let pieces = pieces(of: groups)
-        let sampleCount = pieces.reduce(0) { $0 + $1.members.count }
-        var statistics = PolicyStatistics()
-        // Another copy of the gradient, which only an adapter's is small enough for.
-        var halves = settings.adapter == .lora && groups.count > 1 ? GradientHalves() : nil
-        let sum = step(policy, lanes).gradient(parameters, pieces: pieces.count) { index, velocity in
-            let piece = pieces[index]
-            let (perSample, statistics) = loss(
-                of: piece, groups[piece.group],
-                advantages: advantages.clamped(piece.group, members: piece.members, to: settings.advantageClip),
-                velocity: velocity, reference: policy.reference)
-            return (perSample.sum() * (1 / Float(sampleCount)), statistics)
-        } each: { index, gradient, part in
-            if (pieces[index].group - groups.startIndex).isMultiple(of: 2) { halves?.add(gradient) }
-            statistics = statistics + part
-        } progress: {
-            progress($0)
-        }
-        if let cosine = halves?.cosine(in: sum) { statistics.note(halves: cosine) }
-        return (sum, statistics)
+    /// What an optimiser step over some groups is, for messages.
+    public func subject(_ groups: [GroupID]) -> String {
+        "groups \(groups.first.map { "\($0)" } ?? "") to \(groups.last.map { "\($0)" } ?? ""), seed \(rollout.seed)"
     }
 
-    private func step(_ policy: TrainablePolicy, _ lanes: Lanes) -> PolicyStep {
-        PolicyStep(maximumGradientNorm: settings.maximumGradientNorm, policy: policy, lanes: lanes)
+    func credited(_ groups: [ScoredGroup], _ advantages: Advantages) -> [CreditedGroup] {
+        groups.enumerated().map { index, scored in
+            CreditedGroup(
+                group: scored.group, prompt: scored.prompt, trajectory: scored.trajectory,
+                advantages: advantages.clamped(index, to: settings.advantageClip))
+        }
+    }
+
+    /// An optimiser step's groups, added up.
+    func fold(
+        _ groups: ArraySlice<CreditedGroup>, at policy: TrackedPolicy, lanes: Lanes,
+        progress: (Int) -> Void = { _ in }
+    ) -> PolicyFold {
+        var fold = fold(groupCount: groups.count)
+        let sampleCount = groups.reduce(0) { $0 + $1.trajectory.memberCount * $1.trajectory.stepIndices.count }
+        gradients(of: groups, sampleCount: sampleCount, at: policy, lanes: lanes, progress: progress) { fold.add($0) }
+        return fold
+    }
+
+    /// The gradient of one group's part of an optimiser step's mean loss.
+    ///
+    /// - Parameters:
+    ///   - group: the group.
+    ///   - sampleCount: members times window steps of all groups of the step, by which their losses are divided.
+    ///   - policy: where.
+    ///   - lanes: threads of the pieces; the result does not depend on how many there are.
+    /// - Throws: `NumericalFailure` for a gradient that is not finite.
+    public func gradient(
+        of group: CreditedGroup, sampleCount: Int, at policy: TrackedPolicy, lanes: Lanes
+    ) throws(NumericalFailure) -> GroupGradient {
+        var made = GroupGradient(gradient: Parameters(), statistics: PolicyStatistics())
+        gradients(of: [group], sampleCount: sampleCount, at: policy, lanes: lanes) { made = $0 }
+        guard made.gradient.norm.isFinite else {
+            throw NumericalFailure("not finite: gradient of group \(group.group), seed \(rollout.seed)")
+        }
+        return made
+    }
+
+    /// Each group's gradient, in order; the pieces of all of them share the lanes.
+    private func gradients(
+        of groups: ArraySlice<CreditedGroup>, sampleCount: Int, at policy: TrackedPolicy, lanes: Lanes,
+        progress: (Int) -> Void = { _ in }, each: (GroupGradient) -> Void
+    ) {
+        let pieces = pieces(of: groups)
+        var current: GroupGradient?
+        policy.gradients(ofPieces: pieces.count, lanes: lanes) { index in
+            let piece = pieces[index]
+            let (perSample, statistics) = loss(of: piece, groups[piece.group], at: policy)
+            return (perSample.sum() * (1 / Float(sampleCount)), statistics)
+        } progress: {
+            progress($0)
+        } each: { index, gradient, statistics in
+            let group =
+                current.map {
+                    GroupGradient(gradient: $0.gradient.adding(gradient), statistics: $0.statistics + statistics)
+                } ?? GroupGradient(gradient: gradient, statistics: statistics)
+            let isLast = index + 1 == pieces.count || pieces[index + 1].group != pieces[index].group
+            current = isLast ? nil : group
+            if isLast { each(group) }
+        }
     }
 
     /// One chunk of one group at one window step.
@@ -225,7 +276,7 @@ public struct PolicyUpdate: Sendable {
         let windowStep: Int
     }
 
-    private func pieces(of groups: ArraySlice<ScoredGroup>) -> [Piece] {
+    private func pieces(of groups: ArraySlice<CreditedGroup>) -> [Piece] {
         groups.indices.flatMap { group in
             chunks.ranges(groups[group].trajectory.memberCount).flatMap { members in
                 groups[group].trajectory.stepIndices.indices.map {
@@ -236,23 +287,20 @@ public struct PolicyUpdate: Sendable {
     }
 
     private func loss(
-        of piece: Piece, _ scored: ScoredGroup, advantages: [Float], velocity: VelocityFunction,
-        reference: VelocityFunction?
+        of piece: Piece, _ group: CreditedGroup, at policy: TrackedPolicy
     ) -> (perSample: Tensor, statistics: PolicyStatistics) {
-        let trajectory = scored.trajectory.members(piece.members)
+        let trajectory = group.trajectory.members(piece.members)
         let step = rollout.step(
             trajectory.stepIndices[piece.windowStep], windowStart: trajectory.stepIndices[0])
         let x = trajectory.latents(before: piece.windowStep)
-        let mean = step.mean(
-            x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: scored.prompt, velocity: velocity))
-        let referenceMean =
-            settings.klWeight > 0
-            ? reference.map {
-                step.mean(x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: scored.prompt, velocity: $0))
-            } : nil
+        func mean(_ velocity: VelocityFunction) -> Tensor {
+            step.mean(
+                x, velocity_BCHW: guidance(x, timestep: step.timestep, prompt: group.prompt, velocity: velocity))
+        }
         var result = loss(
-            step: step, mean: mean, next: trajectory.latents(before: piece.windowStep + 1),
-            old: trajectory.logProbability(piece.windowStep), advantages: advantages, referenceMean: referenceMean)
+            step: step, mean: mean(policy.velocity), next: trajectory.latents(before: piece.windowStep + 1),
+            old: trajectory.logProbability(piece.windowStep), advantages: group.advantages(of: piece.members),
+            referenceMean: settings.klWeight > 0 ? policy.reference.map(mean) : nil)
         result.statistics.note(step: trajectory.stepIndices[piece.windowStep])
         return result
     }

@@ -21,6 +21,10 @@ public struct RunContract: Sendable, Equatable {
     public var creditsPatches: Bool
     /// Optimiser steps of a training of the discriminator; 0 where none learns.
     public var trainingSteps: Int
+    /// Optimiser steps of the policy in an epoch.
+    public var updates: Int
+    /// How large an advantage can be.
+    public var advantageLimit: Float
     /// Optimiser steps of a refresh; as many where the gauge orders none.
     public var refreshSteps: Int
 
@@ -31,6 +35,8 @@ public struct RunContract: Sendable, Equatable {
         imageSide = method.rollout.resolution
         components = Set(method.rewardNames)
         creditsPatches = method.policy.patchCredit != nil
+        updates = method.policy.updatesPerEpoch
+        advantageLimit = Float(method.policy.advantageClip)
         trainingSteps = method.trainsDiscriminator ? method.discriminator.stepsPerTraining : 0
         refreshSteps = trainingSteps * (method.gauge.action == .refresh ? method.gauge.refresh : 1)
     }
@@ -59,25 +65,59 @@ public struct RunContract: Sendable, Equatable {
     public func check(_ result: GroupResult, _ rollout: Rollout?) throws(Failure) {
         let what = "group \(result.group)"
         try check(result.group)
-        guard Self.phases.isSuperset(of: result.seconds.keys) else {
-            throw foreign(
-                "\(what) took its time in \(result.seconds.keys.sorted().prefix(16)), expected \(Self.phases.sorted())")
-        }
+        try check(result.seconds, ["sample", "decode", "score"], what)
         try check(result.rewards, result.components, what)
         try check(result.maps, what)
         try check(result.witnesses, what)
         guard let rollout else { return }
-        let start = rollout.windowStart(of: result.group)
+        try check(result.trajectory, of: result.group, rollout)
+    }
+
+    /// Beyond it squares, and sums of them, could overflow.
+    private static let largestLatent: Float = 1e6
+
+    /// The task has the run's members, and a gradient's the advantages and the numbers of samples that the run's updates have.
+    ///
+    /// - Throws: `notOfThisRun`.
+    public func check(_ lease: Lease, _ rollout: Rollout) throws(Failure) {
+        try check(lease.group)
+        try equal([lease.memberCount], [memberCount], "members of \(lease.task)")
+        guard let order = lease.gradient else { return }
+        guard order.update < updates else {
+            throw foreign("\(lease.task) is beyond the \(updates) optimiser steps of an epoch")
+        }
+        let samples = memberCount * rollout.settings.window.size
+        guard order.sampleCount.isMultiple(of: samples), order.sampleCount / samples <= groupsPerEpoch else {
+            throw foreign(
+                "\(lease.task) is divided by \(order.sampleCount) samples, expected \(samples) of each of at most "
+                    + "\(groupsPerEpoch) groups")
+        }
+        let places = rollout.tokens.map { [$0.rows, $0.columns] } ?? []
+        try equal(lease.advantages?.shape ?? [], [memberCount] + places, "advantages of \(lease.task)")
+        guard lease.advantages?.floats.allSatisfy({ abs($0) <= advantageLimit }) ?? false else {
+            throw foreign("\(lease.task) has advantages beyond \(advantageLimit), at which the run clips them")
+        }
+    }
+
+    /// The trajectory is one that the run's rollout makes of this group.
+    ///
+    /// - Throws: `notOfThisRun`.
+    public func check(
+        _ trajectory: GroupResult.Trajectory, of group: GroupID, _ rollout: Rollout
+    ) throws(Failure) {
+        let what = "group \(group)"
+        let start = rollout.windowStart(of: group)
         let window = Array(start..<start + rollout.settings.window.size)
-        try equal(result.stepIndices.int32s.map(Int.init), window, "steps of \(what)")
-        try equal(result.latents.shape, [memberCount, window.count + 1] + rollout.latentShape, "latents of \(what)")
-        guard result.latents.floats.allSatisfy({ abs($0) <= Self.largestLatent }) else {
+        try equal(trajectory.stepIndices.int32s.map(Int.init), window, "steps of \(what)")
+        try equal(
+            trajectory.latents.shape, [memberCount, window.count + 1] + rollout.latentShape, "latents of \(what)")
+        guard trajectory.latents.floats.allSatisfy({ abs($0) <= Self.largestLatent }) else {
             throw foreign("\(what) has latents that are not finite, or beyond \(Self.largestLatent)")
         }
         let places = rollout.tokens.map { [$0.rows, $0.columns] } ?? []
         try equal(
-            result.logProbabilities.shape, [memberCount, window.count] + places, "log-probabilities of \(what)")
-        let (probabilities, count) = (result.logProbabilities.floats, places.reduce(1, *))
+            trajectory.logProbabilities.shape, [memberCount, window.count] + places, "log-probabilities of \(what)")
+        let (probabilities, count) = (trajectory.logProbabilities.floats, places.reduce(1, *))
         for (position, index) in window.enumerated() {
             let range = rollout.step(index, windowStart: start).plausibleLogProbabilities(
                 elementCount: rollout.latentShape.reduce(1, *) / count)
@@ -92,18 +132,37 @@ public struct RunContract: Sendable, Equatable {
         }
     }
 
-    /// Beyond it squares, and sums of them, could overflow.
-    private static let largestLatent: Float = 1e6
-
-    /// Parts of a group's time that workers tell.
-    private static let phases: Set<String> = ["sample", "decode", "score"]
-
-    /// The group to sample has the run's members.
+    /// The gradient has every trained tensor in its shape and no other, and counts as many samples and ratios as the group has.
     ///
+    /// - Parameter shapes: of the trained parameters, by name.
     /// - Throws: `notOfThisRun`.
-    public func check(_ lease: Lease) throws(Failure) {
-        try check(lease.group)
-        try equal([lease.memberCount], [memberCount], "members of group \(lease.group)")
+    public func check(_ result: GradientResult, _ shapes: [String: [Int]], _ rollout: Rollout) throws(Failure) {
+        let what = "\(result.task)"
+        try check(result.group)
+        try check(result.seconds, ["gradient"], what)
+        for (name, shape) in shapes.sorted(by: { $0.key < $1.key }) {
+            guard let tensor = result.tensors[name] else { throw foreign("\(what) lacks the gradient of \(name)") }
+            try equal(tensor.shape, shape, "the gradient of \(name) in \(what)")
+        }
+        if let name = result.tensors.names.first(where: { shapes[$0] == nil }) {
+            throw foreign("\(what) has a gradient of \(name.prefix(80)), which is not trained")
+        }
+        let statistics = result.statistics
+        let (window, tokens) = (rollout.settings.window.size, rollout.tokens?.count ?? 1)
+        let start = rollout.windowStart(of: result.group)
+        try equal([statistics.sampleCount], [memberCount * window], "samples of \(what)")
+        try equal([statistics.ratioCount], [memberCount * window * tokens], "ratios of \(what)")
+        try equal(statistics.drifts.map(\.step), Array(start..<start + window), "drifts of \(what)")
+        try equal(
+            statistics.drifts.map(\.count), Array(repeating: memberCount * tokens, count: window),
+            "counts of the drifts of \(what)")
+        guard statistics.above + statistics.below <= statistics.ratioCount,
+            statistics.smallestRatio <= statistics.largestRatio
+        else {
+            throw foreign(
+                "\(what) has \(statistics.above) + \(statistics.below) clipped of \(statistics.ratioCount) ratios, from "
+                    + "\(statistics.smallestRatio) to \(statistics.largestRatio)")
+        }
     }
 
     /// The training has the run's number of steps, a refresh's, or none, and groups of its epoch.
@@ -113,6 +172,15 @@ public struct RunContract: Sendable, Equatable {
         for group in order.groups { try check(group) }
         guard ![0, refreshSteps].contains(order.steps) else { return }
         try equal([order.steps], [trainingSteps], "steps of a training")
+    }
+
+    private func check(
+        _ seconds: [String: Double], _ phases: Set<String>, _ what: String
+    ) throws(Failure) {
+        guard phases.isSuperset(of: seconds.keys) else {
+            throw foreign(
+                "\(what) took its time in \(seconds.keys.sorted().prefix(16)), expected \(phases.sorted())")
+        }
     }
 
     private func check(_ group: GroupID) throws(Failure) {

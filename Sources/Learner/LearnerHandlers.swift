@@ -24,18 +24,14 @@ final class LearnerHandlers: Sendable {
     func handle(_ request: Request) { router.handle(request) }
 
     private static func routes(_ shared: SharedState<LearnerState>, _ versions: ProgramVersions) -> [Route] {
-        [
+        let desk = LeaseDesk(shared)
+        return [
             Route(Hello.self) { hello, request in
                 try hello.check(request.peer)
                 request.reply(try shared.withLock { try $0.answer(hello, now: monotonicMilliseconds()) })
                 versions.note(hello.process.program, of: "worker \(hello.name) on \(hello.process.host)")
             },
-            Route(LeaseRequest.self) { lease, request in
-                let answer = try shared.withLock { try $0.answer(lease, now: monotonicMilliseconds()) }
-                request.reply(answer)
-                // Not before the reply is on its way: the learner ends when all have been told.
-                if case .stop = answer { shared.withLock { $0.workers[lease.worker]?.isDismissed = true } }
-            },
+            Route(LeaseRequest.self) { lease, request in try desk.take(lease, request) },
             Route(ManifestRequest.self) { manifest, request in
                 request.reply(try shared.withLock { try $0.answer(manifest) }, isKept: false)
             },
@@ -43,7 +39,15 @@ final class LearnerHandlers: Sendable {
                 request.reply(try shared.withLock { try $0.answer(pieces) }, isKept: false)
             },
             Route(GroupResult.self) { result in shared.withLock { $0.answer(result, now: monotonicMilliseconds()) } },
-            Route(GroupFailure.self) { failure in
+            Route(GradientResult.self) { result in
+                let (contract, shapes, rollout) = shared.withLock { ($0.contract, $0.trainedShapes, $0.rollout) }
+                let defect = rollout.map { result.defect(contract, shapes, $0) } ?? "the learner has no model yet"
+                return shared.withLock { $0.answer(result, refusing: defect, now: monotonicMilliseconds()) }
+            },
+            Route(ContentRequest.self) { content, request in
+                request.reply(try shared.withLock { try $0.answer(content) }, isKept: false)
+            },
+            Route(TaskFailure.self) { failure in
                 shared.withLock { $0.answer(failure, now: monotonicMilliseconds()) }
             },
             Route(Heartbeat.self) { heartbeat in
@@ -61,7 +65,7 @@ final class LearnerHandlers: Sendable {
 
     private static func health(_ shared: SharedState<LearnerState>) -> RoleHealth {
         let status = status(shared)
-        let weightsByteCount = shared.withLock { $0.weightsByteCount }
+        let (weightsByteCount, contentsByteCount) = shared.withLock { ($0.weightsByteCount, $0.contentsByteCount) }
         let serving = status.phase != .starting && status.stopping == nil
         return RoleHealth(
             serving: serving,
@@ -72,6 +76,9 @@ final class LearnerHandlers: Sendable {
                 "groupsTrained": Double(status.ledger.trained), "groupsRefused": Double(status.ledger.refused),
                 "leasesExpired": Double(status.ledger.expired), "workers": Double(status.workers.count),
                 "images": Double(status.progress.images), "weightsBytesSent": Double(weightsByteCount),
+                "contentsBytesSent": Double(contentsByteCount),
+                "gradientsAdded": Double(status.gradientLedger.trained),
+                "gradientsRefused": Double(status.gradientLedger.refused),
             ], detail: RunMetrics.gauge(status.progress.metrics))
     }
 }

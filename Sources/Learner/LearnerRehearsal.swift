@@ -16,11 +16,12 @@ public enum LearnerRehearsal {
     ///   - engine: notes what it is asked for, and computes nothing.
     ///   - discriminatorStateByteCount: of the reward server's state, which its snapshots hold.
     ///   - prompts: of the run, at least one.
-    ///   - promptCount: prompts whose embeddings it keeps in the end.
+    ///   - promptCount: prompts that the run trains on.
+    ///   - shownCount: prompts of previews and evaluations.
     /// - Throws: `ModelError`, `SafeTensorsError`, `DatasetError` naming the file.
     public static func run(
         _ settings: Settings, engine: RehearsalEngine, discriminatorStateByteCount: Int, prompts: [String],
-        promptCount: Int
+        promptCount: Int, shownCount: Int
     ) throws {
         let trace = engine.trace
         let method = settings.method
@@ -34,7 +35,11 @@ public enum LearnerRehearsal {
             try ImageRehearsal(settings, policy: policy, lanes: lanes, trace: trace)
         }
         let conditioning = try trace.noting(.caches) { try policy.conditioning(policy.hardest(of: prompts)) }
-        let embeddings = trace.holding(conditioning.positive.byteCount * max(0, promptCount - 1), .caches)
+        // Prompts of rollouts are their workers' to embed, unless gradients are made here.
+        let embedsPrompts =
+            method.supervisedSteps(ofEpoch: 0) != nil || !OptimizerStep.canHold(policy.initialParameters)
+        let embeddings = trace.holding(
+            conditioning.positive.byteCount * max(0, shownCount + (embedsPrompts ? promptCount : 0) - 1), .caches)
         var site = RehearsalSite(
             policy: policy,
             state: trace.noting(.training) {
@@ -136,10 +141,32 @@ private struct RehearsalSite: EpochSite {
     mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport] {
         let update = PolicyUpdate(
             settings: method.policy, rollout: rollout, chunks: Chunks(size: method.rollout.chunkSize))
+        if OptimizerStep.canHold(state.parameters) { return try add(groups.count, update) }
         let trained = Array(groups.prefix(groupCount))
         let own = Advantages(rewards: trained.map(\.rewards), deviation: method.policy.advantageStandardDeviation)
         defer { withExtendedLifetime(groups) {} }
         return try update(&state, groups: trained, advantages: own, policy: policy.trainable, lanes: lanes)
+    }
+
+    /// Gradients come as messages, wait for those before them and are added up.
+    private mutating func add(_ groupCount: Int, _ update: PolicyUpdate) throws -> [PolicyUpdateReport] {
+        let byteCount = state.parameters.byteCount
+        return try update.partition(groupCount).enumerated().map { number, range in
+            // The weights of a later step, which workers fetch.
+            let published = trace.holding(number == 0 ? 0 : byteCount, .training)
+            let waiting = trace.holding(
+                byteCount * min(range.count, OptimizerStep.window(of: state.parameters)), .caches)
+            var fold = update.fold(groupCount: range.count)
+            // More than two need no more memory.
+            for _ in range.prefix(2) {
+                let gradient = trace.noting(.training) { [policy] in
+                    state.parameters.mapped { policy.engine.zeros($1.shape) }
+                }
+                fold.add(GroupGradient(gradient: gradient, statistics: PolicyStatistics()))
+            }
+            defer { withExtendedLifetime((published, waiting)) {} }
+            return try fold.descend(&state, "")
+        }
     }
 
     mutating func learnReferences(_ steps: Range<Int>) -> [SupervisedReport] { [] }

@@ -6,6 +6,7 @@ import Foundation
 import ImageModels
 import Logging
 import MethodModels
+import NeuralNetworks
 public import Processes
 import Protocol
 import RunFiles
@@ -87,7 +88,9 @@ public enum LearnerService {
             logger.warning("\(cuts.warning)")
         }
         let rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
-        shared.withLock { $0.rollout = rollout }
+        let shapes = Dictionary(
+            uniqueKeysWithValues: policy.initialParameters.entries.map { ($0.name, $0.tensor.shape) })
+        shared.withLock { ($0.rollout, $0.trainedShapes) = (rollout, shapes) }
         let rewardServer =
             settings.method.usesRollouts
             ? try Client(

@@ -5,7 +5,30 @@ import Processes
 import Protocol
 import TensorCore
 
-/// An epoch on a cluster: workers sample, the reward server scores and trains the discriminator, the policy is trained here.
+/// A scored group as the learner keeps it: what advantages are made of, and the message that brought it.
+struct DeliveredGroup: RewardedGroup {
+    let result: GroupResult
+    let rewards: [Float]
+    let components: [String: [Float]]
+    let maps: RewardMaps?
+    let tokens: PatchGrid?
+
+    init(_ result: GroupResult) {
+        self.result = result
+        rewards = result.rewards.floats
+        components = result.components.mapValues(\.floats)
+        maps = result.maps.map {
+            RewardMaps(grid: PatchGrid(rows: $0.shape[1], columns: $0.shape[2]), floats: $0.floats)
+        }
+        let shape = result.logProbabilities.shape
+        tokens = shape.count == 4 ? PatchGrid(rows: shape[2], columns: shape[3]) : nil
+    }
+
+    var group: GroupID { result.group }
+}
+
+/// An epoch on a cluster: workers sample and make gradients, the reward server scores and trains the discriminator, the learner adds
+/// gradients up and steps.
 struct LearnerSite: EpochSite {
     /// The shutdown signal came before the epoch's groups were there.
     struct Interruption: Error {}
@@ -27,7 +50,7 @@ struct LearnerSite: EpochSite {
         self.checkpoint = checkpoint
     }
 
-    mutating func collect(_ epoch: Int) throws -> [ScoredGroup] {
+    mutating func collect(_ epoch: Int) throws -> [DeliveredGroup] {
         guard let results = try run.collect(checkpoint) else { throw Interruption() }
         self.results = results
         run.enter(.training)
@@ -36,17 +59,17 @@ struct LearnerSite: EpochSite {
             state.ledger.train(now: monotonicMilliseconds())
             return state.ledger.counters
         }
-        return try results.map { try checkpoint.trainer.scored($0) }
+        return results.map(DeliveredGroup.init)
     }
 
-    mutating func compare(_ groups: [ScoredGroup]) throws -> Schedule.Evidence {
+    mutating func compare(_ groups: [DeliveredGroup]) throws -> Schedule.Evidence {
         run.enter(.discriminator)
         defer { run.enter(.training) }
         let measured = try TrainingRun.train(order(steps: 0), on: run.rewardServer)
         return Schedule.Evidence(realMean: measured.realMean, fakeMean: measured.fakeMean)
     }
 
-    mutating func trainDiscriminator(_ groups: [ScoredGroup]) throws -> () throws -> Double {
+    mutating func trainDiscriminator(_ groups: [DeliveredGroup]) throws -> () throws -> Double {
         let order = order(
             steps: run.settings.method.discriminator.stepsPerTraining * checkpoint.gauge.takeRefresh())
         let training = Background("the discriminator's training") { [rewardServer = run.rewardServer] in
@@ -69,9 +92,24 @@ struct LearnerSite: EpochSite {
         }
     }
 
-    mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport] {
+    mutating func updatePolicy(
+        _ groups: [DeliveredGroup], _ advantages: Advantages
+    ) throws -> [PolicyUpdateReport] {
         defer { policyDone = .now }
-        return try checkpoint.trainer.update(checkpoint.update, groups, advantages, lanes: run.lanes)
+        guard checkpoint.trainer.gradientsTravel else {
+            return try checkpoint.trainer.update(
+                checkpoint.update, groups.map { try checkpoint.trainer.scored($0.result) }, advantages,
+                lanes: run.lanes)
+        }
+        let clip = checkpoint.update.settings.advantageClip
+        let credited = groups.enumerated().map { index, group in
+            (result: group.result, advantages: advantages.clamped(index, to: clip))
+        }
+        let version = checkpoint.trainer.version
+        return try checkpoint.trainer.update(checkpoint.update, groups.map(\.group)) {
+            [run] number, range, parameters, add in
+            try run.gradients(number, of: Array(credited[range]), at: parameters, version, add)
+        }
     }
 
     mutating func learnReferences(_ steps: Range<Int>) throws -> [SupervisedReport] {

@@ -31,10 +31,17 @@ struct LearnerState {
     let models: [String: String]
     /// What a group's trajectory must look like; known once the model is loaded.
     var rollout: Rollout?
+    /// Shapes of the trained parameters, by name; known with it.
+    var trainedShapes: [String: [Int]] = [:]
+    /// The optimiser step whose gradients are made; nil between steps.
+    var step: OptimizerStep?
+    /// Workers that asked for work when there was none, and hear of it when there is.
+    var parked = ParkedWorkers()
     var ledger: Ledger
     var weights: PublishedWeights?
-    /// Bytes of pieces given out since the start.
+    /// Bytes of pieces, and of what tasks are made of, given out since the start.
     var weightsByteCount = 0
+    var contentsByteCount = 0
     /// The discriminator version that must score the current epoch.
     var discriminatorVersion = DiscriminatorVersion(rawValue: 0)
     var results: [GroupID: GroupResult] = [:]
@@ -92,8 +99,9 @@ extension LearnerState {
         if workers[hello.name] == nil { forgetWorkers() }
         var worker = workers[hello.name] ?? Worker(hello: hello, lastSeen: now, lastActive: now)
         if worker.hello != hello {
-            // The same name from another process: whatever the old one held is free again.
+            // The same name from another process: whatever the old one held is free again, and it hears of nothing more.
             ledger.release(worker: hello.name, now: now)
+            parked.forget(hello.name)
             worker.hello = hello
             worker.isDismissed = false
         }
@@ -115,17 +123,33 @@ extension LearnerState {
         guard isLeasing, let weights else {
             return .wait(reason: "the learner is in phase \(phase.rawValue)", retryInMilliseconds: retryMilliseconds)
         }
-        let othersCanTry = canTry(now: now)
-        guard let (entry, lease) = ledger.lease(to: request.worker, now: now, othersCanTry: othersCanTry) else {
+        guard
+            let (entry, lease) = ledger.lease(
+                to: request.worker, now: now, isIdle: { [parked] in parked.contains($0) },
+                othersCanTry: canTry(now: now))
+        else {
             return .wait(
-                reason: "every group of epoch \(epoch) is taken, or kept for workers that have not tried it",
+                reason: "every task of epoch \(epoch) is taken, or kept for workers that have not tried it",
                 retryInMilliseconds: retryMilliseconds)
+        }
+        let (group, milliseconds) = (entry.task.group, ledger.leaseMilliseconds)
+        guard case .gradient(_, let update) = entry.task else {
+            return .lease(
+                Lease(
+                    leaseID: lease, group: group, prompt: entry.prompt, memberCount: contract.memberCount,
+                    weights: weights.reference, discriminatorVersion: discriminatorVersion,
+                    expiresInMilliseconds: milliseconds))
+        }
+        guard let step, let parts = step.groups[group] else {
+            preconditionFailure("\(entry.task) is open without its step")
         }
         return .lease(
             Lease(
-                leaseID: lease, group: entry.group, prompt: entry.prompt, memberCount: contract.memberCount,
-                weights: weights.reference, discriminatorVersion: discriminatorVersion,
-                expiresInMilliseconds: ledger.leaseMilliseconds))
+                leaseID: lease, group: group, prompt: entry.prompt, memberCount: contract.memberCount,
+                weights: step.weights.reference, expiresInMilliseconds: milliseconds,
+                gradient: GradientOrder(
+                    update: update, sampleCount: step.sampleCount, trajectory: parts.trajectory),
+                advantages: parts.advantages))
     }
 
     /// When a worker without work asks again: soon, but not so soon that all of them together ask more than 2,500 times a second.
@@ -134,39 +158,62 @@ extension LearnerState {
     /// the learner cannot keep up with becomes a queue in every round of the epoch.
     private var retryMilliseconds: Int { max(20, workers.count * 2 / 5) }
 
-    /// A worker or a relay fetches the manifest of the current weights.
-    func answer(_ request: ManifestRequest) throws(Failure) -> Manifest { try published().answer(request) }
+    /// A worker or a relay fetches the manifest of weights that are sampled or trained with.
+    func answer(_ request: ManifestRequest) throws(Failure) -> Manifest {
+        try fromPublished { (weights) throws(Failure) in try weights.answer(request) }
+    }
 
-    /// A worker or a relay fetches pieces of the current weights.
+    /// A worker or a relay fetches pieces of weights that are sampled or trained with.
     mutating func answer(_ request: PiecesRequest) throws(Failure) -> Pieces {
-        let pieces = try published().answer(request)
+        let pieces = try fromPublished { (weights) throws(Failure) in try weights.answer(request) }
         weightsByteCount += pieces.tensors.byteCount
         return pieces
     }
 
-    private func published() throws(Failure) -> PublishedWeights {
+    /// What one of the versions that are published has.
+    private func fromPublished<Answer>(
+        _ answer: (PublishedWeights) throws(Failure) -> Answer
+    ) throws(Failure) -> Answer {
         guard let weights else {
             throw Failure(
                 code: .staleVersion, message: "no weights are published yet", remedy: "ask for a lease first")
         }
-        return weights
+        do throws(Failure) {
+            return try answer(weights)
+        } catch {
+            guard error.code == .staleVersion, let step, step.weights.reference != weights.reference else {
+                throw error
+            }
+            return try answer(step.weights)
+        }
+    }
+
+    /// A worker fetches what its task is made of.
+    mutating func answer(_ request: ContentRequest) throws(Failure) -> Content {
+        guard let content = step?.contents[request.content] else {
+            throw Failure(
+                code: .staleVersion, message: "no task needs content \(request.content) any more",
+                remedy: "ask for a lease again")
+        }
+        contentsByteCount += content.byteCount
+        return Content(content)
     }
 
     /// A worker delivers a group.
-    mutating func answer(_ result: GroupResult, now: Int) -> GroupAcknowledgement {
+    mutating func answer(_ result: GroupResult, now: Int) -> TaskAcknowledgement {
         sawActivity(of: result.worker, now: now)
         if let reason = reasonToRefuse(result) {
-            ledger.refuse(result.group, worker: result.worker, lease: result.leaseID, now: now)
+            ledger.refuse(.rollout(result.group), worker: result.worker, lease: result.leaseID, now: now)
             workers[result.worker]?.note(refusal: reason)
-            return GroupAcknowledgement(.refused, reason: reason)
+            return TaskAcknowledgement(.refused, reason: reason)
         }
-        switch ledger.deliver(result.group, worker: result.worker, now: now) {
+        switch ledger.deliver(.rollout(result.group), worker: result.worker, now: now) {
         case .accepted:
             results[result.group] = result
             workers[result.worker]?.delivered += 1
-            return GroupAcknowledgement(.accepted)
-        case .duplicate: return GroupAcknowledgement(.duplicate)
-        case .refused(let reason): return GroupAcknowledgement(.refused, reason: reason)
+            return TaskAcknowledgement(.accepted)
+        case .duplicate: return TaskAcknowledgement(.duplicate)
+        case .refused(let reason): return TaskAcknowledgement(.refused, reason: reason)
         }
     }
 
@@ -182,7 +229,7 @@ extension LearnerState {
                 "group \(result.group) was scored by discriminator \(result.discriminatorVersion), current is \(discriminatorVersion)"
         }
         // Of a group that is not open there is no prompt to compare with; the ledger says so.
-        if let leased = ledger.prompt(of: result.group), leased != result.prompt {
+        if let leased = ledger[.rollout(result.group)]?.prompt, leased != result.prompt {
             return
                 "group \(result.group) has the prompt \"\(leased.prefix(200))\", not \"\(result.prompt.prefix(200))\""
         }
@@ -194,20 +241,49 @@ extension LearnerState {
         }
     }
 
-    /// A worker could not make a group.
-    mutating func answer(_ failure: GroupFailure, now: Int) -> GroupAcknowledgement {
+    /// A worker delivers a gradient. What the gradient itself must be like was looked at before (`GradientResult.check`).
+    mutating func answer(_ result: GradientResult, refusing defect: String?, now: Int) -> TaskAcknowledgement {
+        sawActivity(of: result.worker, now: now)
+        if let reason = reasonToRefuse(result) ?? defect {
+            ledger.refuse(result.task, worker: result.worker, lease: result.leaseID, now: now)
+            workers[result.worker]?.note(refusal: reason)
+            return TaskAcknowledgement(.refused, reason: reason)
+        }
+        switch ledger.deliver(result.task, worker: result.worker, now: now) {
+        case .accepted:
+            step?.arrived[result.group] = result
+            workers[result.worker]?.delivered += 1
+            return TaskAcknowledgement(.accepted)
+        case .duplicate: return TaskAcknowledgement(.duplicate)
+        case .refused(let reason): return TaskAcknowledgement(.refused, reason: reason)
+        }
+    }
+
+    /// Why a gradient does not count, whatever it is like, naming the worker; nil when it does.
+    private func reasonToRefuse(_ result: GradientResult) -> String? {
+        guard workers[result.worker] != nil else { return "worker \(result.worker) has not said hello" }
+        guard let step, ledger[result.task] != nil else { return "\(result.task) is not open" }
+        guard result.policyVersion == step.weights.version, result.weightsDigest == step.weights.digest else {
+            return "worker \(result.worker) made \(result.task) of policy \(result.policyVersion) "
+                + "(\(result.weightsDigest)), the step's is \(step.weights.version) (\(step.weights.digest))"
+        }
+        return nil
+    }
+
+    /// A worker could not do a task.
+    mutating func answer(_ failure: TaskFailure, now: Int) -> TaskAcknowledgement {
         sawActivity(of: failure.worker, now: now)
-        ledger.fail(failure.group, worker: failure.worker, lease: failure.leaseID, cause: failure.cause, now: now)
-        return GroupAcknowledgement(.accepted)
+        ledger.fail(failure.task, worker: failure.worker, lease: failure.leaseID, cause: failure.cause, now: now)
+        return TaskAcknowledgement(.accepted)
     }
 
     /// A worker is alive.
     mutating func answer(_ heartbeat: Heartbeat, now: Int) -> HeartbeatAcknowledgement {
         workers[heartbeat.worker]?.lastSeen = now
         workers[heartbeat.worker]?.heartbeat = heartbeat
-        let isHeld = heartbeat.group.map { ledger.renew(worker: heartbeat.worker, group: $0, now: now) } ?? true
+        let isHeld = heartbeat.task.map { ledger.renew(worker: heartbeat.worker, task: $0, now: now) } ?? true
         return HeartbeatAcknowledgement(
-            lost: isHeld ? nil : heartbeat.group, nextInMilliseconds: heartbeatMilliseconds)
+            lost: isHeld ? nil : heartbeat.task, nextInMilliseconds: heartbeatMilliseconds)
     }
 
     /// When a worker reports again: twice a second, less often where all of them together would report more than 500 times a

@@ -1,67 +1,42 @@
 public import Protocol
 
-/// Who works on which group, and what has become of it.
+/// Who works on which task, and what has become of it.
 ///
 /// A pure value: events in (a lease is asked for, a result arrives, time passes), decisions out. It reads no clock, opens no
-/// socket and holds no tensor, so every interleaving can be replayed in a test. A group is
-/// `open -> leased -> scored -> trained`, back to `open` when a lease ends without a result, and `quarantined` when too many
+/// socket and holds no tensor, so every interleaving can be replayed in a test. A task is
+/// `open -> leased -> done -> closed`, back to `open` when a lease ends without a result, and `quarantined` when too many
 /// leases failed. Times are milliseconds on the caller's monotonic clock.
 ///
-/// A worker holds one group at a time. A group whose lease ended without a result is tried in rounds: everybody who can gets
-/// one try before anybody gets the next, and a round after a failure waits, longer each time, for workers to come. So one bad
-/// worker can neither hold a group up nor have it quarantined.
+/// There is one batch of tasks of each kind at a time: an epoch's groups to roll out, an optimiser step's gradients. What comes first
+/// in `TaskKind` is given out first. A worker holds one task at a time. A task whose lease ended without a result is tried in
+/// rounds: everybody who can gets one try before anybody gets the next, and a round after a failure waits, longer each time, for
+/// workers to come. So one bad worker can neither hold a task up nor have it quarantined.
 public struct Ledger: Sendable, Equatable {
-    /// Where a group stands.
-    public enum State: Sendable, Equatable {
-        /// Waits for a worker.
-        case open
-        /// A worker has it until a time.
-        case leased(worker: String, lease: LeaseID, until: Int)
-        /// Its result is here.
-        case scored(worker: String)
-        /// It has entered an update.
-        case trained
-        /// It failed too often and is left out.
-        case quarantined(cause: String)
-    }
-
-    /// One group of an epoch.
-    public struct Entry: Sendable, Equatable {
-        public let group: GroupID
-        public let prompt: String
-        public fileprivate(set) var state = State.open
-        /// Leases given.
-        public fileprivate(set) var leaseCount = 0
-        /// Causes of the leases that ended in a failure, the last `causesKept` of them.
-        public fileprivate(set) var failures: [String] = []
-        /// When the state last changed.
-        public fileprivate(set) var since: Int
-        /// Workers whose lease of this round ended without a result, for whatever reason.
-        fileprivate var triedBy: Set<String> = []
-        /// Workers that reported a failure, in any round.
-        fileprivate var failedBy: Set<String> = []
-        /// Rounds in which somebody reported a failure.
-        fileprivate var failedRounds = 0
-        fileprivate var hasFailedThisRound = false
-        /// When the next round may begin.
-        fileprivate var roundFrom = 0
-
-        fileprivate init(group: GroupID, prompt: String, since: Int) {
-            (self.group, self.prompt, self.since) = (group, prompt, since)
-        }
-    }
-
     /// What becomes of a delivered result.
     public enum Verdict: Sendable, Equatable {
-        /// It is the group's first and is kept.
+        /// It is the task's first and is kept.
         case accepted
-        /// The group is scored already; the delivery is acknowledged and dropped.
+        /// The task is done already; the delivery is acknowledged and dropped.
         case duplicate
         /// It does not belong here.
         case refused(String)
     }
 
-    /// Totals since the run began.
+    /// A group whose gradient is to be made.
+    public struct GradientTask: Sendable, Equatable {
+        public let group: GroupID
+        public let prompt: String
+        /// Who sampled the group, and holds its trajectory.
+        public let preferred: String?
+
+        public init(group: GroupID, prompt: String, preferred: String?) {
+            self.group = group
+            self.prompt = prompt
+            self.preferred = preferred
+        }
+    }
+
+    /// Totals of tasks of one kind; a gradient that was added counts as trained.
     public struct Counters: Sendable, Equatable, Codable {
         public var leased = 0
         public var expired = 0
@@ -74,24 +49,21 @@ public struct Ledger: Sendable, Equatable {
         public init() {}
     }
 
-    /// How many of a group's failures keep their cause.
+    /// How many of a task's failures keep their cause.
     public static let causesKept = 8
-    /// How long a worker keeps a group without a sign of life.
+    /// How long a worker keeps a task without a sign of life.
     public let leaseMilliseconds: Int
-    /// How long it keeps a group however often it says that it lives: a stuck computation lives too.
+    /// How long it keeps a task however often it says that it lives: a stuck computation lives too.
     public let longestLeaseMilliseconds: Int
-    /// Failed rounds, or workers that failed it, after which a group is quarantined.
+    /// Failed rounds, or workers that failed it, after which a task is quarantined.
     public let failureLimit: Int
-    /// The groups of the current epoch, in index order.
-    public private(set) var entries: [Entry] = []
-    /// Totals since the run began.
+    /// Totals of rollouts since the run began.
     public private(set) var counters: Counters
+    /// Totals of gradients since the learner began or went back to a snapshot.
+    public private(set) var gradientCounters = Counters()
+    private var batches: [TaskKind: TaskBatch] = [:]
     private var nextLease: Int
-    // What the entries say anyway, so that nobody searches thousands of them for every message.
-    private var unfinishedCount = 0
-    private var heldBy: [String: Int] = [:]
-    /// No entry before this one is open.
-    private var firstOpen = 0
+    private var heldBy: [String: TaskID] = [:]
     /// No lease ends before this time.
     private var earliestEnd = Int.max
 
@@ -114,163 +86,202 @@ public struct Ledger: Sendable, Equatable {
         nextLease = firstLease
     }
 
-    /// Opens an epoch's groups. The epoch before must be closed.
+    // MARK: Batches
+
+    /// Opens an epoch's groups. Those of the epoch before must be closed.
     public mutating func open(epoch: Int, prompts: [String], now: Int) {
-        precondition(entries.allSatisfy(\.isClosed), "ledger: epoch \(epoch) opened over unfinished groups")
-        entries = prompts.enumerated().map { index, prompt in
-            Entry(group: GroupID(epoch: epoch, index: index), prompt: prompt, since: now)
-        }
-        reindex()
+        open(
+            .rollout,
+            prompts.enumerated().map { index, prompt in
+                Entry(
+                    task: .rollout(GroupID(epoch: epoch, index: index)), prompt: prompt, preferred: nil, since: now)
+            })
     }
 
-    /// Goes back to a snapshot: its totals, and no groups. A group of an epoch that is run again counts once.
+    /// Opens the gradients of an optimiser step. Those of the step before must be closed.
+    ///
+    /// - Parameters:
+    ///   - update: which of the epoch's steps.
+    ///   - groups: in the order in which they are added up.
+    ///   - window: how many of them may be out or wait to be added up at a time, at least 1.
+    public mutating func open(update: Int, of groups: [GradientTask], window: Int, now: Int) {
+        precondition(window >= 1, "ledger: a window of \(window)")
+        open(
+            .gradient,
+            groups.map {
+                Entry(
+                    task: .gradient($0.group, update: update), prompt: $0.prompt, preferred: $0.preferred, since: now)
+            }, window: window)
+    }
+
+    private mutating func open(_ kind: TaskKind, _ entries: [Entry], window: Int = .max) {
+        precondition(
+            self.entries(of: kind).allSatisfy(\.isClosed), "ledger: a batch was opened over unfinished tasks")
+        batches[kind] = TaskBatch(entries, window: window)
+    }
+
+    /// Goes back to a snapshot: its totals, and no tasks. A group of an epoch that is run again counts once.
     ///
     /// Leases go on counting, so that none of an abandoned epoch has the number of one given later.
     public mutating func restore(_ counters: Counters) {
-        entries = []
+        (batches, heldBy, earliestEnd) = ([:], [:], .max)
         self.counters = counters
-        reindex()
+        gradientCounters = Counters()
     }
 
-    /// Of entries that are all open.
-    private mutating func reindex() {
-        (unfinishedCount, heldBy, firstOpen, earliestEnd) = (entries.count, [:], 0, .max)
+    /// Those of the batch that was opened last, in order.
+    public func entries(of kind: TaskKind) -> [Entry] { batches[kind]?.entries ?? [] }
+
+    /// A task of a batch that is open; nil when there is no such.
+    public subscript(task: TaskID) -> Entry? { batches[task.kind]?[task] }
+
+    /// Whether nothing is left to do: every task is done, closed or quarantined.
+    public func isComplete(_ kind: TaskKind) -> Bool { batches[kind].map { $0.unfinishedCount == 0 } ?? true }
+
+    /// Whether some task waits for a worker.
+    public var hasOpen: Bool { batches.values.contains { $0.openCount > 0 } }
+
+    /// Groups whose results are here and that have not entered an update yet, in order.
+    public var scoredGroups: [GroupID] { entries(of: .rollout).filter(\.isDone).map(\.task.group) }
+
+    /// Tasks left out.
+    public func quarantined(_ kind: TaskKind) -> [Entry] {
+        entries(of: kind).filter { if case .quarantined = $0.state { true } else { false } }
     }
 
-    /// Gives the first open group to a worker, or nil when none is open that it should try.
+    // MARK: Leases
+
+    /// Gives the first open task to a worker, or nil when none is open that it should try.
     ///
-    /// A worker that holds a group gets the same lease again, as it lost the answer or asked twice; a lease time after it got
-    /// the group, it has given it up.
+    /// A worker that holds a task gets the same lease again, as it lost the answer or asked twice; a lease time after it got
+    /// the task, it has given it up.
     ///
     /// - Parameters:
     ///   - worker: its name.
     ///   - now: the caller's monotonic clock, in milliseconds.
-    ///   - othersCanTry: whether some other worker, none of those named, could take a group.
+    ///   - isIdle: whether another worker waits for work as well.
+    ///   - othersCanTry: whether some other worker, none of those named, could take a task.
     public mutating func lease(
-        to worker: String, now: Int, othersCanTry: (Set<String>) -> Bool = { _ in false }
+        to worker: String, now: Int, isIdle: (String) -> Bool = { _ in false },
+        othersCanTry: (Set<String>) -> Bool = { _ in false }
     ) -> (entry: Entry, lease: LeaseID)? {
         expire(now: now)
-        if let index = heldBy[worker], case .leased(_, let lease, _) = entries[index].state {
-            if now < entries[index].since + leaseMilliseconds { return (entries[index], lease) }
-            counters.expired += 1
-            reopen(index, triedBy: worker, now: now)
+        if let task = heldBy[worker], let entry = self[task], case .leased(_, let lease, _) = entry.state {
+            if now < entry.since + leaseMilliseconds { return (entry, lease) }
+            count(task) { $0.expired += 1 }
+            reopen(task, triedBy: worker, now: now)
         }
-        while firstOpen < entries.count, entries[firstOpen].state != .open { firstOpen += 1 }
-        let index = entries[firstOpen...].firstIndex { entry in
-            entry.state == .open
-                && (!entry.triedBy.contains(worker) || now >= entry.roundFrom && !othersCanTry(entry.triedBy))
+        for kind in TaskKind.allCases {
+            guard
+                let task = batches[kind]?.next(for: worker, now: now, isIdle: isIdle, othersCanTry: othersCanTry)
+            else { continue }
+            let lease = LeaseID(rawValue: nextLease)
+            nextLease += 1
+            count(task) { $0.leased += 1 }
+            let until = now + leaseMilliseconds
+            change(task) { $0.lease(to: worker, lease, until: until, now: now) }
+            heldBy[worker] = task
+            earliestEnd = min(earliestEnd, until)
+            return self[task].map { ($0, lease) }
         }
-        guard let index else { return nil }
-        if entries[index].triedBy.contains(worker) { entries[index].beginRound() }
-        let lease = LeaseID(rawValue: nextLease)
-        nextLease += 1
-        counters.leased += 1
-        entries[index].leaseCount += 1
-        set(index, .leased(worker: worker, lease: lease, until: now + leaseMilliseconds), now: now)
-        return (entries[index], lease)
+        return nil
     }
 
-    /// Prolongs the lease a live worker holds on a group, within `longestLeaseMilliseconds` of its beginning.
+    /// Prolongs the lease a live worker holds on a task, within `longestLeaseMilliseconds` of its beginning.
     ///
     /// - Returns: whether the worker holds one.
     @discardableResult
-    public mutating func renew(worker: String, group: GroupID, now: Int) -> Bool {
-        guard let index = index(of: group), case .leased(worker, let lease, let until) = entries[index].state,
-            now < until
-        else { return false }
-        let end = min(now + leaseMilliseconds, entries[index].since + longestLeaseMilliseconds)
-        entries[index].state = .leased(worker: worker, lease: lease, until: max(until, end))
+    public mutating func renew(worker: String, task: TaskID, now: Int) -> Bool {
+        guard let entry = self[task], case .leased(worker, let lease, let until) = entry.state, now < until else {
+            return false
+        }
+        let end = min(now + leaseMilliseconds, entry.since + longestLeaseMilliseconds)
+        change(task) { $0.prolong(worker: worker, lease: lease, until: max(until, end)) }
         return true
     }
 
-    /// A result arrives. A late one, whose lease has ended, counts as long as nobody else delivered the group: its images
-    /// are the same bits.
-    public mutating func deliver(_ group: GroupID, worker: String, now: Int) -> Verdict {
-        guard let index = index(of: group) else {
-            counters.refused += 1
-            return .refused("group \(group) is not open in this epoch")
-        }
-        switch entries[index].state {
-        case .open, .leased:
-            counters.accepted += 1
-            set(index, .scored(worker: worker), now: now)
-            return .accepted
-        case .scored, .trained:
-            counters.duplicates += 1
-            return .duplicate
-        case .quarantined(let cause):
-            counters.refused += 1
-            return .refused("group \(group) is quarantined: \(cause)")
-        }
-    }
-
-    /// A delivery that must not count: wrong weights, another run, another discriminator version.
-    ///
-    /// The group is open again if the worker holds it under this lease; a late delivery under another changes nothing.
-    public mutating func refuse(_ group: GroupID, worker: String, lease: LeaseID, now: Int) {
-        counters.refused += 1
-        guard let index = index(of: group), case .leased(worker, lease, _) = entries[index].state else { return }
-        reopen(index, triedBy: worker, now: now)
-    }
-
-    /// A worker reports that it cannot make a group. A report on a lease that has ended changes nothing.
-    ///
-    /// The group is quarantined when `failureLimit` workers, or somebody in `failureLimit` rounds, have failed it.
-    public mutating func fail(_ group: GroupID, worker: String, lease: LeaseID, cause: String, now: Int) {
-        guard let index = index(of: group), case .leased(worker, lease, _) = entries[index].state else { return }
-        counters.failed += 1
-        entries[index].note(failure: cause, of: worker)
-        if max(entries[index].failedRounds, entries[index].failedBy.count) >= failureLimit {
-            counters.quarantined += 1
-            set(index, .quarantined(cause: cause), now: now)
-        } else {
-            reopen(index, triedBy: worker, now: now)
-        }
-    }
-
-    /// Opens every group whose lease has ended and returns them with the worker that held them.
+    /// Opens every task whose lease has ended and returns them with the worker that held them.
     @discardableResult
-    public mutating func expire(now: Int) -> [(group: GroupID, worker: String)] {
+    public mutating func expire(now: Int) -> [(task: TaskID, worker: String)] {
         guard earliestEnd <= now else { return [] }
-        var ended: [(GroupID, String)] = []
+        var ended: [(TaskID, String)] = []
         earliestEnd = .max
-        for index in entries.indices {
-            guard case .leased(let worker, _, let until) = entries[index].state else { continue }
+        for task in heldBy.values.sorted(by: { ($0.kind.rawValue, $0.group) < ($1.kind.rawValue, $1.group) }) {
+            guard case .leased(let worker, _, let until) = self[task]?.state else { continue }
             if until > now {
                 earliestEnd = min(earliestEnd, until)
             } else {
-                counters.expired += 1
-                ended.append((entries[index].group, worker))
-                reopen(index, triedBy: worker, now: now)
+                count(task) { $0.expired += 1 }
+                ended.append((task, worker))
+                reopen(task, triedBy: worker, now: now)
             }
         }
         return ended
     }
 
-    /// Opens every group a departed worker held.
+    /// Opens the task that a departed worker held.
     public mutating func release(worker: String, now: Int) {
-        if let index = heldBy[worker] { reopen(index, triedBy: worker, now: now) }
+        if let task = heldBy[worker] { reopen(task, triedBy: worker, now: now) }
+    }
+
+    // MARK: Results
+
+    /// A result arrives. A late one, whose lease has ended, counts as long as nobody else delivered the task: it is
+    /// the same bits.
+    public mutating func deliver(_ task: TaskID, worker: String, now: Int) -> Verdict {
+        guard let entry = self[task] else {
+            count(task) { $0.refused += 1 }
+            return .refused("\(task) is not open in this epoch")
+        }
+        switch entry.state {
+        case .open, .leased:
+            count(task) { $0.accepted += 1 }
+            set(task, .done(worker: worker), now: now)
+            return .accepted
+        case .done, .closed:
+            count(task) { $0.duplicates += 1 }
+            return .duplicate
+        case .quarantined(let cause):
+            count(task) { $0.refused += 1 }
+            return .refused("\(task) is quarantined: \(cause)")
+        }
+    }
+
+    /// A delivery that must not count: wrong weights, another run, another discriminator version.
+    ///
+    /// The task is open again if the worker holds it under this lease; a late delivery under another changes nothing.
+    public mutating func refuse(_ task: TaskID, worker: String, lease: LeaseID, now: Int) {
+        count(task) { $0.refused += 1 }
+        guard case .leased(worker, lease, _) = self[task]?.state else { return }
+        reopen(task, triedBy: worker, now: now)
+    }
+
+    /// A worker reports that it cannot do a task. A report on a lease that has ended changes nothing.
+    ///
+    /// The task is quarantined when `failureLimit` workers, or somebody in `failureLimit` rounds, have failed it.
+    public mutating func fail(_ task: TaskID, worker: String, lease: LeaseID, cause: String, now: Int) {
+        guard case .leased(worker, lease, _) = self[task]?.state else { return }
+        count(task) { $0.failed += 1 }
+        change(task) { $0.note(failure: cause, of: worker) }
+        if self[task]?.failureCount ?? 0 >= failureLimit {
+            count(task) { $0.quarantined += 1 }
+            set(task, .quarantined(cause: cause), now: now)
+        } else {
+            reopen(task, triedBy: worker, now: now)
+        }
     }
 
     /// The epoch's scored groups have entered an update.
     public mutating func train(now: Int) {
-        precondition(isComplete, "ledger: trained before every group was scored")
-        for index in entries.indices {
-            guard case .scored = entries[index].state else { continue }
-            counters.trained += 1
-            set(index, .trained, now: now)
-        }
+        precondition(isComplete(.rollout), "ledger: trained before every group was scored")
+        for group in scoredGroups { close(.rollout(group), now: now) }
     }
 
-    /// Whether nothing is left to sample: every group is scored, trained or quarantined.
-    public var isComplete: Bool { unfinishedCount == 0 }
-
-    /// Groups whose results are here and not yet trained, in index order.
-    public var scoredGroups: [GroupID] { entries.filter(\.isScored).map(\.group) }
-
-    /// Groups left out.
-    public var quarantined: [Entry] {
-        entries.filter { if case .quarantined = $0.state { true } else { false } }
+    /// A result was used.
+    public mutating func close(_ task: TaskID, now: Int) {
+        precondition(self[task]?.isDone == true, "ledger: \(task) was closed before it was done")
+        count(task) { $0.trained += 1 }
+        set(task, .closed, now: now)
     }
 
     /// How long the round after this one waits: a sixteenth of a lease after the first that failed, twice as long each time,
@@ -279,68 +290,25 @@ public struct Ledger: Sendable, Equatable {
         entry.hasFailedThisRound ? leaseMilliseconds << min(entry.failedRounds, 5) / 32 : 0
     }
 
-    private mutating func set(_ index: Int, _ state: State, now: Int) {
-        if case .leased(let worker, _, _) = entries[index].state { heldBy[worker] = nil }
-        if case .leased(let worker, _, let until) = state {
-            heldBy[worker] = index
-            earliestEnd = min(earliestEnd, until)
-        }
-        if state == .open { firstOpen = min(firstOpen, index) }
-        unfinishedCount -= entries[index].isUnfinished ? 1 : 0
-        entries[index].set(state, now: now)
-        unfinishedCount += entries[index].isUnfinished ? 1 : 0
-    }
-
-    private mutating func reopen(_ index: Int, triedBy worker: String, now: Int) {
-        entries[index].note(tryOf: worker, roundFrom: now + pause(after: entries[index]))
-        set(index, .open, now: now)
-    }
-
-    /// The prompt of a group of the epoch; nil when it has no such group.
-    public func prompt(of group: GroupID) -> String? { index(of: group).map { entries[$0].prompt } }
-
-    private func index(of group: GroupID) -> Int? {
-        guard entries.indices.contains(group.index), entries[group.index].group == group else { return nil }
-        return group.index
-    }
-}
-
-extension Ledger.Entry {
-    var isScored: Bool { if case .scored = state { true } else { false } }
-
-    var isClosed: Bool {
-        switch state {
-        case .trained, .quarantined: true
-        default: false
+    private mutating func count(_ task: TaskID, _ change: (inout Counters) -> Void) {
+        switch task.kind {
+        case .rollout: change(&counters)
+        case .gradient: change(&gradientCounters)
         }
     }
 
-    fileprivate mutating func set(_ state: Ledger.State, now: Int) {
-        self.state = state
-        since = now
+    private mutating func change(_ task: TaskID, _ change: (inout Entry) -> Void) {
+        batches[task.kind]?.change(task, change)
     }
 
-    /// Whether its result is still to come.
-    fileprivate var isUnfinished: Bool { !isScored && !isClosed }
-
-    fileprivate mutating func note(tryOf worker: String, roundFrom: Int) {
-        // Names are a stranger's to choose: what is remembered of them is bounded by starting over.
-        if triedBy.count >= 1024 { triedBy = [] }
-        triedBy.insert(worker)
-        self.roundFrom = roundFrom
+    private mutating func set(_ task: TaskID, _ state: State, now: Int) {
+        if case .leased(let worker, _, _) = self[task]?.state { heldBy[worker] = nil }
+        change(task) { $0.set(state, now: now) }
     }
 
-    fileprivate mutating func note(failure cause: String, of worker: String) {
-        failures.append(cause)
-        if failures.count > Ledger.causesKept { failures.removeFirst() }
-        // No more than the failure limit, at which the group is quarantined.
-        failedBy.insert(worker)
-        if !hasFailedThisRound { failedRounds += 1 }
-        hasFailedThisRound = true
-    }
-
-    fileprivate mutating func beginRound() {
-        triedBy = []
-        hasFailedThisRound = false
+    private mutating func reopen(_ task: TaskID, triedBy worker: String, now: Int) {
+        let pause = self[task].map(pause) ?? 0
+        change(task) { $0.note(tryOf: worker, roundFrom: now + pause) }
+        set(task, .open, now: now)
     }
 }

@@ -84,7 +84,30 @@ struct PolicyTrainer {
             })
     }
 
-    /// The policy's updates of an epoch: a new version.
+    /// Whether workers can make the gradients: they can bring them.
+    var gradientsTravel: Bool { OptimizerStep.canHold(state.parameters) }
+
+    /// The policy's updates of an epoch, of gradients that are made elsewhere: a new version.
+    ///
+    /// - Parameter gradients: hands over the gradients of some of the groups at these parameters, in order.
+    /// - Throws: `NumericalFailure`, and what `gradients` throws.
+    mutating func update(
+        _ update: PolicyUpdate, _ groups: [GroupID],
+        gradients: (_ number: Int, _ groups: Range<Int>, Parameters, _ add: (GroupGradient) -> Void) throws -> Void
+    ) throws -> [PolicyUpdateReport] {
+        var next = state
+        var reports: [PolicyUpdateReport] = []
+        for (number, range) in update.partition(groups.count).enumerated() {
+            var fold = update.fold(groupCount: range.count)
+            try gradients(number, range, next.parameters) { fold.add($0) }
+            reports.append(try fold.descend(&next, update.subject(Array(groups[range]))))
+        }
+        state = next
+        version = PolicyVersion(rawValue: version.rawValue + 1)
+        return reports
+    }
+
+    /// The policy's updates of an epoch, of gradients that are made here: a new version.
     mutating func update(
         _ update: PolicyUpdate, _ groups: [ScoredGroup], _ advantages: Advantages, lanes: Lanes
     ) throws -> [PolicyUpdateReport] {

@@ -82,11 +82,11 @@ public struct RunStatus: Codable, Sendable, Equatable {
         public var seconds: [String: Double]
     }
 
-    /// One group of the epoch.
+    /// One task: a group of the epoch, or the gradient of one.
     public struct Group: Codable, Sendable, Equatable {
         public var group: String
         public var prompt: String
-        /// open, leased, scored, trained or quarantined.
+        /// open, leased, scored, trained or quarantined; a gradient's open, leased, made, added or quarantined.
         public var state: String
         /// Who has it or made it.
         public var worker: String?
@@ -118,8 +118,12 @@ public struct RunStatus: Codable, Sendable, Equatable {
     public var progress: Progress
     public var workers: [Worker]
     public var groups: [Group]
+    /// Of the optimiser step in progress, or the last one.
+    public var gradients: [Group]
     public var waits: [Wait]
     public var ledger: Ledger.Counters
+    /// Of gradients, since the learner began or went back to a snapshot.
+    public var gradientLedger: Ledger.Counters
 }
 
 extension LearnerState {
@@ -136,13 +140,14 @@ extension LearnerState {
                     name: name, host: worker.hello.process.host, processID: worker.hello.process.processID,
                     processor: worker.hello.process.processor, engine: worker.hello.process.engine,
                     program: worker.hello.process.program, state: worker.heartbeat?.state.rawValue ?? "unknown",
-                    group: worker.heartbeat?.group?.description, lastSeenSeconds: Double(now - worker.lastSeen) / 1000,
+                    group: worker.heartbeat?.task?.description, lastSeenSeconds: Double(now - worker.lastSeen) / 1000,
                     delivered: worker.delivered, refusals: Array(worker.refusals.suffix(5)),
                     seconds: worker.heartbeat?.seconds ?? [:])
             },
-            groups: ledger.entries.map { RunStatus.Group($0, now: now) },
+            groups: ledger.entries(of: .rollout).map { RunStatus.Group($0, now: now) },
+            gradients: ledger.entries(of: .gradient).map { RunStatus.Group($0, now: now) },
             waits: waits.map { RunStatus.Wait(who: "learner", what: $0.what, seconds: $0.seconds) },
-            ledger: ledger.counters)
+            ledger: ledger.counters, gradientLedger: ledger.gradientCounters)
     }
 }
 
@@ -152,12 +157,12 @@ extension RunStatus.Group {
             switch entry.state {
             case .open: ("open", nil)
             case .leased(let worker, _, _): ("leased", worker)
-            case .scored(let worker): ("scored", worker)
-            case .trained: ("trained", nil)
+            case .done(let worker): (entry.task.kind == .rollout ? "scored" : "made", worker)
+            case .closed: (entry.task.kind == .rollout ? "trained" : "added", nil)
             case .quarantined: ("quarantined", nil)
             }
         self.init(
-            group: entry.group.description, prompt: entry.prompt, state: state, worker: worker,
+            group: entry.task.group.description, prompt: entry.prompt, state: state, worker: worker,
             sinceSeconds: Double(now - entry.since) / 1000, leaseCount: entry.leaseCount, failures: entry.failures)
     }
 }

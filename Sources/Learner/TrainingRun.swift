@@ -115,6 +115,7 @@ final class TrainingRun {
         shared.withLock {
             $0.ledger.restore(checkpoint.record.ledger)
             $0.results = [:]
+            $0.step = nil
         }
         try restoreRewardServer(&checkpoint)
         let metrics = try MetricsWriter(directory: directory, resumingAfter: checkpoint.record.epoch)
@@ -216,7 +217,7 @@ final class TrainingRun {
             if shutdown.isRequested { return nil }
             let results = shared.wait(for: "the groups of epoch \(checkpoint.record.epoch)", limit: .seconds(1)) {
                 state -> [GroupResult]? in
-                guard state.ledger.isComplete else { return nil }
+                guard state.ledger.isComplete(.rollout) else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
             }
             if let results {
@@ -224,8 +225,8 @@ final class TrainingRun {
                 return results
             }
             shared.withLock { state in
-                for (group, worker) in state.ledger.expire(now: monotonicMilliseconds()) {
-                    logger.warning("worker \(worker) did not deliver group \(group) in time; it goes to another")
+                for (task, worker) in state.ledger.expire(now: monotonicMilliseconds()) {
+                    logger.warning("worker \(worker) did not deliver \(task) in time; it goes to another")
                 }
             }
             if ContinuousClock.now > saysWaiting, shared.withLock({ $0.workers.isEmpty }) {
@@ -240,11 +241,11 @@ final class TrainingRun {
 
     /// A run that loses a fifth of an epoch's groups has something to be told about.
     private func checkQuarantine() throws {
-        let (bad, total) = shared.withLock { ($0.ledger.quarantined, $0.ledger.entries.count) }
-        for entry in bad { logger.error("group \(entry.group) is quarantined: \(entry.failures.last ?? "no cause")") }
+        let (bad, total) = shared.withLock { ($0.ledger.quarantined(.rollout), $0.ledger.entries(of: .rollout).count) }
+        for entry in bad { logger.error("\(entry.task) is quarantined: \(entry.failures.last ?? "no cause")") }
         guard bad.count * 5 < total else {
             throw RuntimeError(
-                code: .processFailed, subject: "epoch \(bad.first?.group.epoch ?? 0)",
+                code: .processFailed, subject: "epoch \(bad.first?.task.group.epoch ?? 0)",
                 message:
                     "\(bad.count) of \(total) groups failed on the workers that tried them, the last one with: \(bad.last?.failures.last ?? "")",
                 remedy: "mend the cause and continue with --resume")

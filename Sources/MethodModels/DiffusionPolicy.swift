@@ -111,15 +111,21 @@ public final class DiffusionPolicy: Sendable {
         }
     }
 
-    /// A version of the policy as workers sample with it: the trained parameters are merged here, once a version.
+    /// A version of the policy as workers sample and train with it: the trained parameters are merged here, once a version.
     ///
     /// - Throws: `ModelError` when names or shapes are not those of `initialParameters`.
     public func sampling(_ parameters: Parameters) throws -> SamplingPolicy {
-        // Both have the same weights: merged once, packed once.
-        let tracked = try weights(parameters.tracked())
+        // All have the same weights: merged once, packed once.
+        let leaves = parameters.tracked()
+        let tracked = try weights(leaves)
         return SamplingPolicy(
-            velocity: try model.velocity(with: tracked.detached), windowVelocity: try model.velocity(with: tracked))
+            velocity: try model.velocity(with: tracked.detached),
+            tracked: TrackedPolicy(
+                leaves: leaves, velocity: try model.velocity(with: tracked), reference: referenceVelocity))
     }
+
+    /// What the KL term measures from.
+    private var referenceVelocity: VelocityFunction? { initialAdapter == nil ? nil : model.velocity }
 
     /// The policy as functions of its trained parameters, for the update.
     public var trainable: TrainablePolicy {
@@ -131,7 +137,7 @@ public final class DiffusionPolicy: Sendable {
                 }
                 return velocity
             },
-            reference: initialAdapter == nil ? nil : model.velocity)
+            reference: referenceVelocity)
     }
 
     // MARK: Prompts
@@ -192,10 +198,12 @@ public final class DiffusionPolicy: Sendable {
     }
 }
 
-/// One version of the policy, ready to sample groups with.
+/// One version of the policy, ready to sample groups with and to take their gradients.
 public struct SamplingPolicy: Sendable {
     /// The guided steps outside the window.
     public let velocity: VelocityFunction
-    /// The same function computed as the update will compute it, so that the update's first ratio is 1 to the bit.
-    public let windowVelocity: VelocityFunction
+    /// The same function as gradients are taken of it.
+    public let tracked: TrackedPolicy
+    /// The window's steps: computed as the update will compute them, so that its first ratio is 1 to the bit.
+    public var windowVelocity: VelocityFunction { tracked.velocity }
 }

@@ -19,8 +19,7 @@ public struct RequestFingerprint: Sendable, Hashable, CustomStringConvertible {
     public init(of lease: Lease) {
         self.init(
             kind: .leaseAnswer,
-            text: "\(lease.group) \(lease.prompt) \(lease.memberCount) \(lease.weights.digest.hexadecimal)", tensors: []
-        )
+            text: "\(lease.task) \(lease.prompt) \(lease.memberCount) \(lease.weights.digest.hexadecimal)", tensors: [])
     }
 
     private init(kind: MessageKind, text: String, tensors: [(name: String, bytes: SharedBytes)]) {

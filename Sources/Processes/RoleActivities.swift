@@ -51,7 +51,8 @@ extension Heartbeat.State: RoleActivity {
         case .waiting: "asks for a lease, or waits until it may ask again"
         case .rollingOut: "samples and decodes"
         case .scoring: "waits for scores"
-        case .reporting: "delivers a group"
+        case .training: "makes the gradient of a group"
+        case .reporting: "delivers a group or a gradient"
         }
     }
 }

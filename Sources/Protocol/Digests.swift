@@ -83,3 +83,13 @@ public struct PieceDigest: DigestText {
     /// Takes digits that are known to be valid.
     public init(validated: String) { hexadecimal = validated }
 }
+
+/// XXH3-128 of a set of tensors, whatever message brings it: names, types, shapes and bytes. By it a worker asks for what
+/// it does not hold, whoever receives a set notices damage, and two machines that computed the same thing are compared.
+public struct ContentDigest: DigestText {
+    public static let byteCount = 16
+    /// The digits.
+    public let hexadecimal: String
+    /// Takes digits that are known to be valid.
+    public init(validated: String) { hexadecimal = validated }
+}

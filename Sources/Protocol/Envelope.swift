@@ -6,7 +6,7 @@ public struct Envelope: Sendable, Hashable {
     /// Length on the wire.
     public static let byteCount = 24
     /// The protocol version this code speaks.
-    public static let version: UInt16 = 7
+    public static let version: UInt16 = 8
     private static let magic: [UInt8] = Array("ADVG".utf8)
     private static let replyFlag: UInt32 = 1
 

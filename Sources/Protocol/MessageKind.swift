@@ -6,8 +6,8 @@ public enum MessageKind: UInt16, Sendable, Hashable, CaseIterable {
     case leaseRequest = 3
     case leaseAnswer = 4
     case groupResult = 7
-    case groupFailure = 8
-    case groupAcknowledgement = 9
+    case taskFailure = 8
+    case taskAcknowledgement = 9
     case heartbeat = 10
     case heartbeatAcknowledgement = 11
     case scoreRequest = 12
@@ -33,6 +33,9 @@ public enum MessageKind: UInt16, Sendable, Hashable, CaseIterable {
     case epochOpened = 32
     case rewardRequest = 33
     case rewards = 34
+    case gradientResult = 35
+    case contentRequest = 36
+    case content = 37
 }
 
 extension MessageKind {

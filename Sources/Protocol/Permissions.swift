@@ -13,7 +13,7 @@ public struct Permission: Sendable, Equatable {
         Permission(kind: .hello, senders: [.learner], receivers: [.rewardServer]),
         Permission(kind: .leaseRequest, senders: [.rolloutWorker], receivers: [.learner]),
         Permission(kind: .groupResult, senders: [.rolloutWorker], receivers: [.learner]),
-        Permission(kind: .groupFailure, senders: [.rolloutWorker], receivers: [.learner]),
+        Permission(kind: .taskFailure, senders: [.rolloutWorker], receivers: [.learner]),
         Permission(kind: .heartbeat, senders: [.rolloutWorker], receivers: [.learner]),
         Permission(kind: .scoreRequest, senders: [.rolloutWorker], receivers: [.rewardServer]),
         Permission(kind: .discriminatorTraining, senders: [.learner], receivers: [.rewardServer]),
@@ -26,6 +26,8 @@ public struct Permission: Sendable, Equatable {
         Permission(kind: .piecesRequest, senders: [.rolloutWorker, .relay], receivers: [.learner, .relay]),
         Permission(kind: .epochOpening, senders: [.learner], receivers: [.rewardServer]),
         Permission(kind: .rewardRequest, senders: [.rewardServer], receivers: [.rewardProcess]),
+        Permission(kind: .gradientResult, senders: [.rolloutWorker], receivers: [.learner]),
+        Permission(kind: .contentRequest, senders: [.rolloutWorker], receivers: [.learner]),
     ]
 
     /// The roles that ask.

@@ -144,6 +144,23 @@ enum Check {
         }
     }
 
+    /// `latents`, `logProbabilities` and `stepIndices` of one window: shapes agree, log-probabilities are finite, steps ascend.
+    ///
+    /// - Returns: the number of members.
+    @discardableResult
+    static func trajectory(_ tensors: TensorSet, ofTokens: Bool) throws(WireError) -> Int {
+        let probabilities = try tensor(
+            "logProbabilities", in: tensors, .float32, ofTokens ? [nil, nil, nil, nil] : [nil, nil])
+        let (memberCount, window) = (probabilities.shape[0], probabilities.shape[1])
+        try finite(probabilities, "logProbabilities")
+        try tensor("latents", in: tensors, .float32, [memberCount, window + 1, nil, nil, nil])
+        let steps = try tensor("stepIndices", in: tensors, .int32, [window]).int32s
+        guard steps[0] >= 0, zip(steps, steps.dropFirst()).allSatisfy({ $0 < $1 }) else {
+            throw WireError(.invalidValue, "stepIndices \(steps.prefix(8)) do not ascend from 0 or more")
+        }
+        return memberCount
+    }
+
     /// `maps`, where there are any: float32, finite, one a member, of at most 256 x 256 places.
     static func maps(_ tensors: TensorSet, memberCount: Int) throws(WireError) {
         guard tensors["maps"] != nil else { return }

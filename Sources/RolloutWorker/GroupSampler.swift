@@ -25,12 +25,11 @@ struct GroupSampler: Sendable {
     private let chunks: Chunks
     private let lanes: Lanes
 
-    /// - Throws: `ModelError` when the model's schedule has other steps than the settings ask for.
-    init(policy: DiffusionPolicy, settings: Settings) throws {
+    init(policy: DiffusionPolicy, settings: Settings, rollout: Rollout, lanes: Lanes) {
         self.policy = policy
-        rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
+        self.rollout = rollout
+        self.lanes = lanes
         chunks = Chunks(size: settings.method.rollout.chunkSize)
-        lanes = Lanes(count: settings.cluster.threadsPerWorker)
     }
 
     /// Samples and decodes a group. Blocks the calling thread.

@@ -2,11 +2,18 @@ import ComputeRoles
 import Protocol
 import Transport
 
+/// What came of a lease.
+enum TaskResult: Sendable {
+    case group(GroupResult)
+    case gradient(GradientResult)
+}
+
 /// What a worker asks of its learner, each within the same time.
 struct LearnerLink: Sendable {
     private let client: Client
     private let hello: Hello
-    private let patience: Duration
+    /// Longest wait for an answer.
+    let patience: Duration
     private let versions: ProgramVersions
 
     /// - Parameters:
@@ -28,21 +35,24 @@ struct LearnerLink: Sendable {
         return welcome.runID
     }
 
-    /// Asks for work; the answer comes at once.
+    /// Asks for work; the answer comes when there is some, or after a while.
     func lease() throws -> LeaseAnswer {
         try client.requestBlocking(LeaseRequest(worker: hello.name), deadline: patience)
     }
 
-    /// Brings a group.
-    func deliver(_ result: GroupResult) throws -> GroupAcknowledgement {
-        try client.requestBlocking(result, deadline: patience)
+    /// Brings what came of a lease.
+    func deliver(_ result: TaskResult) throws -> TaskAcknowledgement {
+        switch result {
+        case .group(let group): try client.requestBlocking(group, deadline: patience)
+        case .gradient(let gradient): try client.requestBlocking(gradient, deadline: patience)
+        }
     }
 
-    /// Says that a group cannot be made.
+    /// Says that a task cannot be done.
     func giveBack(_ lease: Lease, cause: String) throws {
         _ = try client.requestBlocking(
-            GroupFailure(
-                worker: hello.name, leaseID: lease.leaseID, group: lease.group, cause: String(cause.prefix(500))),
+            TaskFailure(
+                worker: hello.name, leaseID: lease.leaseID, task: lease.task, cause: String(cause.prefix(500))),
             deadline: patience)
     }
 

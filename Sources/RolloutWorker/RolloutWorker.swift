@@ -9,15 +9,15 @@ public import TensorCore
 public import Transport
 import WeightsTransfer
 
-/// Samples groups for the learner until it says stop.
+/// Samples groups for the learner and makes their gradients until it says stop.
 ///
-///     consumes: leases and weights from the learner
-///     produces: images for the reward server, trajectories and rewards for the learner
-///     waits for: a lease (the learner answers at once, with work or with when to ask again), a score
-///     freed by: the learner's stop, or a shutdown signal between two groups
+///     consumes: leases, weights, and trajectories of other workers' groups, from the learner
+///     produces: images for the reward server; trajectories, rewards and gradients for the learner
+///     waits for: a lease (the learner answers when there is work, or after a second), a score
+///     freed by: the learner's stop, or a shutdown signal between two tasks
 ///
-/// It keeps no state worth saving: noise follows from the group's coordinates, weights are fetched by version, and a group it
-/// takes to its grave is leased to somebody else.
+/// It keeps no state worth saving: noise follows from the group's coordinates, weights and trajectories are fetched by digest, and
+/// a task it takes to its grave is leased to somebody else.
 public final class RolloutWorker: Sendable {
     /// How it ended.
     public enum Ending: Sendable, Equatable {
@@ -52,7 +52,9 @@ public final class RolloutWorker: Sendable {
     private let peers: Peers
     private let hello: Hello
     private let policy: DiffusionPolicy
+    private let rollout: Rollout
     private let sampler: GroupSampler
+    private let gradients: GradientMaker
     private let reporter: WorkerReporter
     private let contract: RunContract
     private let scorePatience: Duration
@@ -70,7 +72,7 @@ public final class RolloutWorker: Sendable {
     ///   - journal: of the groups that ended this worker before; nil where nothing is kept of that.
     ///   - shutdown: the signal that ends it.
     ///   - logger: of this process.
-    /// - Throws: `ModelError`, `SafeTensorsError` naming the file.
+    /// - Throws: `ModelError`, also when the model's schedule has other steps than the settings ask for; `SafeTensorsError`.
     public init(
         settings: Settings, name: String, engine: any Engine, peers: Peers, journal: RequestJournal? = nil,
         shutdown: ShutdownSignal, logger: Logger
@@ -89,7 +91,10 @@ public final class RolloutWorker: Sendable {
         hello = RoleIdentity.hello(
             .rolloutWorker, name: name, settings: settings, engine: engine,
             models: try ModelDigest.pipeline(settings.model))
-        sampler = try GroupSampler(policy: policy, settings: settings)
+        rollout = try policy.rollout(settings.method.rollout, seed: UInt64(settings.seed))
+        let lanes = Lanes(count: settings.cluster.threadsPerWorker)
+        sampler = GroupSampler(policy: policy, settings: settings, rollout: rollout, lanes: lanes)
+        gradients = GradientMaker(policy: policy, settings: settings, rollout: rollout, lanes: lanes)
     }
 
     /// What answers the requests of the worker's own socket: how it is.
@@ -105,7 +110,7 @@ public final class RolloutWorker: Sendable {
     /// - Throws: `TransportError` when the learner cannot be reached within `patience`, `Failure` when it refuses this worker,
     ///   `NumericalFailure` never: a group that cannot be made is reported to the learner.
     public func run(patience: Duration = .seconds(60)) throws -> Ending {
-        // The group in progress is abandoned: the learner leases it to somebody else.
+        // The task in progress is abandoned: the learner leases it to somebody else.
         shutdown.onRequest { [peers] _ in peers.close() }
         let learner = LearnerLink(
             peers.learner, hello: hello, patience: patience, versions: ProgramVersions(logger: logger))
@@ -116,17 +121,25 @@ public final class RolloutWorker: Sendable {
         }
     }
 
+    /// What it has fetched or made and needs again.
+    private struct Holdings {
+        let weights: WorkerWeights
+        let trajectories: TrajectoryStore
+    }
+
     private func workUntilStopped(_ learner: LearnerLink) throws -> Ending {
         var isIntroduced = false
-        let weights = WorkerWeights(
-            policy: policy,
-            store: WeightsStore(WeightsDownload(learner: peers.learner, relay: peers.relay, logger: logger)))
+        let holdings = Holdings(
+            weights: WorkerWeights(
+                policy: policy,
+                store: WeightsStore(WeightsDownload(learner: peers.learner, relay: peers.relay, logger: logger))),
+            trajectories: TrajectoryStore(learner: peers.learner))
         defer { reporter.stop() }
         while !shutdown.isRequested, !shutdown.isDraining {
             do {
                 if !isIntroduced { try introduce(to: learner) }
                 isIntroduced = true
-                if let reason = try takeTurn(learner, weights) { return .stopped(reason: reason) }
+                if let reason = try takeTurn(learner, holdings) { return .stopped(reason: reason) }
             } catch let failure as Failure where failure.code == .runComplete {
                 return .stopped(reason: failure.message)
             } catch let failure as Failure where LearnerLink.isOfNewLearner(failure) {
@@ -155,77 +168,93 @@ public final class RolloutWorker: Sendable {
     /// Asks for work and does it.
     ///
     /// - Returns: why the learner says stop; nil when it does not.
-    private func takeTurn(_ learner: LearnerLink, _ weights: WorkerWeights) throws -> String? {
+    private func takeTurn(_ learner: LearnerLink, _ holdings: Holdings) throws -> String? {
         reporter.enter(.waiting)
         switch try learner.lease() {
         case .stop(let reason): return reason
         case .wait(_, let milliseconds): shutdown.sleep(for: .milliseconds(min(milliseconds, 1000)))
         case .lease(let lease):
-            if let result = try result(of: lease, learner, weights) {
+            if let result = try result(of: lease, learner, holdings) {
                 reporter.enter(.reporting)
-                try deliver(result, learner, weights)
+                try deliver(result, of: lease, learner, holdings)
             }
         }
         return nil
     }
 
-    /// Makes a group; whatever goes wrong with it is told to the learner.
+    /// Does a task; whatever goes wrong with it is told to the learner.
     ///
     /// - Returns: nil when there is nothing to deliver.
-    /// - Throws: what has nothing to do with the group.
-    private func result(
-        of lease: Lease, _ learner: LearnerLink, _ weights: WorkerWeights
-    ) throws -> GroupResult? {
+    /// - Throws: what has nothing to do with the task.
+    private func result(of lease: Lease, _ learner: LearnerLink, _ holdings: Holdings) throws -> TaskResult? {
+        let weights = holdings.weights
         do {
-            try contract.check(lease)
+            try contract.check(lease, rollout)
             if !weights.holds(lease.weights) {
                 reporter.enter(.loadingWeights)
                 try weights.fetch(lease.weights)
             }
             reporter.holds(weights.reference?.version)
-            return try recorded(lease) { try make(lease, weights) }
+            return try recorded(lease) {
+                guard let order = lease.gradient else { return .group(try group(lease, holdings)) }
+                return .gradient(try gradient(lease, order, holdings, patience: learner.patience))
+            }
         } catch let failure as Failure where failure.code == .staleVersion {
             weights.drop()
         } catch is LeaseLost {
-            logger.info("group \(lease.group) is abandoned: its lease has ended, or its epoch is over")
+            logger.info("\(lease.task) is abandoned: its lease has ended, or its epoch is over")
         } catch let failure as Failure where LearnerLink.isOfNewLearner(failure) {
             throw failure
         } catch {
-            logger.warning("group \(lease.group) failed: \(error)")
+            logger.warning("\(lease.task) failed: \(error)")
             reporter.count(failed: 1)
             try learner.giveBack(lease, cause: "\(error)")
         }
         return nil
     }
 
-    /// Makes a group, unless it ended this worker before.
-    private func recorded(_ lease: Lease, _ make: () throws -> GroupResult) throws -> GroupResult {
+    /// Does a task, unless it ended this worker before.
+    private func recorded(_ lease: Lease, _ make: () throws -> TaskResult) throws -> TaskResult {
         guard let journal else { return try make() }
         return try journal.during(RequestFingerprint(of: lease), at: .work, make)
     }
 
     /// Samples a group and has it scored.
-    private func make(_ lease: Lease, _ weights: WorkerWeights) throws -> GroupResult {
+    private func group(_ lease: Lease, _ holdings: Holdings) throws -> GroupResult {
         reporter.begin(lease)
-        logger.debug("group \(lease.group) begins with policy \(lease.weights.version)")
-        let sampled = try sampler.sample(lease, with: try weights.sampling())
-        reporter.enter(.scoring, group: lease.group)
+        logger.debug("\(lease.task) begins with policy \(lease.weights.version)")
+        let sampled = try sampler.sample(lease, with: try holdings.weights.sampling())
+        reporter.enter(.scoring, lease.task)
         let begin = ContinuousClock.now
         let scorer = GroupScorer(client: peers.rewardServer, patience: scorePatience, shutdown: shutdown)
-        let scores = try scorer.score(sampled, of: lease) { reporter.hasLost(lease.group) }
+        let scores = try scorer.score(sampled, of: lease) { reporter.hasLost(lease.task) }
         try contract.check(scores)
+        holdings.trajectories.keep(sampled.trajectory)
         var seconds = sampled.seconds
         seconds["score"] = (ContinuousClock.now - begin).seconds
         return GroupResult(of: lease, by: hello.name, sampled.trajectory, scores, seconds: seconds)
     }
 
-    private func deliver(_ result: GroupResult, _ learner: LearnerLink, _ weights: WorkerWeights) throws {
+    /// Makes the gradient of a group.
+    private func gradient(
+        _ lease: Lease, _ order: GradientOrder, _ holdings: Holdings, patience: Duration
+    ) throws -> GradientResult {
+        reporter.begin(lease)
+        let trajectory = try holdings.trajectories.trajectory(order.trajectory, patience: patience)
+        try contract.check(trajectory, of: lease.group, rollout)
+        return try gradients.gradient(
+            of: lease, order, trajectory, at: try holdings.weights.sampling(), by: hello.name)
+    }
+
+    private func deliver(
+        _ result: TaskResult, of lease: Lease, _ learner: LearnerLink, _ holdings: Holdings
+    ) throws {
         let acknowledgement = try learner.deliver(result)
         reporter.count(delivered: acknowledgement.verdict == .accepted ? 1 : 0)
         if acknowledgement.verdict == .refused {
             // Start over from the learner's own weights, whatever was wrong with these.
-            logger.warning("group \(result.group) was refused: \(acknowledgement.reason ?? "no reason given")")
-            weights.forget()
+            logger.warning("\(lease.task) was refused: \(acknowledgement.reason ?? "no reason given")")
+            holdings.weights.forget()
         }
     }
 }

@@ -8,7 +8,7 @@ import WeightsTransfer
 
 /// A rollout worker's computations on an engine that only notes their memory.
 public enum WorkerRehearsal {
-    /// Loads the model, takes in two versions of the policy one after the other, and makes a group with each.
+    /// Loads the model, takes in two versions of the policy one after the other, and makes a group and its gradient with each.
     ///
     /// - Parameters:
     ///   - settings: of the run.
@@ -34,7 +34,9 @@ public enum WorkerRehearsal {
         let weightsByteCount = policy.initialParameters.byteCount
         let staysHere = weightsByteCount <= WeightsStore.keptByteCount
         let pieces = staysHere ? trace.holding(weightsByteCount, .training) : nil
+        let update = PolicyUpdate(settings: settings.method.policy, rollout: rollout, chunks: chunks)
         var held: SamplingPolicy?
+        var trajectories: HeldMemory?
         for epoch in 0..<2 {
             held = nil
             var arrived =
@@ -60,7 +62,21 @@ public enum WorkerRehearsal {
             let images = policy.images(sample.finalLatents_BCHW, lanes: lanes)
             // The images as floats and as bytes; the trajectory as bytes, and once more in the message.
             trace.passing(5 * images.count + 8 * sample.trajectory.latents.count)
+            let method = settings.method.rollout
+            if trajectories == nil {
+                // Those of an epoch's groups, with overlap of two, should it be alone.
+                let count = method.groupsPerEpoch * (method.overlap ? 2 : 1)
+                trajectories = trace.holding(
+                    min(4 * sample.trajectory.latents.count * count, TrajectoryStore.keptByteCount), .caches)
+            }
+            let group = CreditedGroup(
+                group: GroupID(epoch: epoch, index: 0), prompt: conditioning, trajectory: sample.trajectory,
+                advantages: [Float](repeating: 0, count: sample.trajectory.logProbabilities.count / method.window.size))
+            let made = try update.gradient(
+                of: group, sampleCount: method.groupSize * method.window.size, at: sampling.tracked, lanes: lanes)
+            // As bytes, and once more in the message.
+            trace.passing(2 * made.gradient.byteCount)
         }
-        withExtendedLifetime((held, embeddings, pieces)) {}
+        withExtendedLifetime((held, embeddings, pieces, trajectories)) {}
     }
 }

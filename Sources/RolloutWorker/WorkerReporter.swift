@@ -9,9 +9,9 @@ import Transport
 final class WorkerReporter: Sendable {
     private struct State {
         var state = Heartbeat.State.starting
-        var group: GroupID?
-        /// The group that the learner said is not this worker's any more.
-        var lost: GroupID?
+        var task: TaskID?
+        /// The task that the learner said is not this worker's any more.
+        var lost: TaskID?
         /// How long a lease lasts without an answered heartbeat, and when this one ends.
         var lease: (duration: Duration, end: ContinuousClock.Instant)?
         var isRunning = false
@@ -20,11 +20,11 @@ final class WorkerReporter: Sendable {
         var delivered = 0
         var failed = 0
 
-        /// An answer to a heartbeat on the group that the worker is still at prolongs its lease, or says that it is lost.
+        /// An answer to a heartbeat on the task that the worker is still at prolongs its lease, or says that it is lost.
         mutating func note(
             _ answer: HeartbeatAcknowledgement, to heartbeat: Heartbeat, sent: ContinuousClock.Instant
         ) {
-            guard heartbeat.group == group else { return }
+            guard heartbeat.task == task else { return }
             lost = answer.lost
             if lost == nil, let duration = lease?.duration { lease?.end = sent + duration }
         }
@@ -43,25 +43,25 @@ final class WorkerReporter: Sendable {
     }
 
     /// What the worker does from now on.
-    func enter(_ activity: Heartbeat.State, group: GroupID? = nil) {
+    func enter(_ activity: Heartbeat.State, _ task: TaskID? = nil) {
         clock.enter(activity)
         state.withLock {
             $0.state = activity
-            if $0.group != group { ($0.lost, $0.lease) = (nil, nil) }
-            $0.group = group
+            if $0.task != task { ($0.lost, $0.lease) = (nil, nil) }
+            $0.task = task
         }
     }
 
-    /// The worker begins to make a group.
+    /// The worker begins to do a task.
     func begin(_ lease: Lease) {
-        enter(.rollingOut, group: lease.group)
+        enter(lease.gradient == nil ? .rollingOut : .training, lease.task)
         let duration = Duration.milliseconds(lease.expiresInMilliseconds)
         state.withLock { $0.lease = (duration, .now + duration) }
     }
 
-    /// Whether a group is not this worker's any more: the learner has said so, or has not answered for as long as a lease lasts.
-    func hasLost(_ group: GroupID) -> Bool {
-        state.withLock { $0.lost == group || $0.group == group && $0.lease.map { $0.end < .now } ?? false }
+    /// Whether a task is not this worker's any more: the learner has said so, or has not answered for as long as a lease lasts.
+    func hasLost(_ task: TaskID) -> Bool {
+        state.withLock { $0.lost == task || $0.task == task && $0.lease.map { $0.end < .now } ?? false }
     }
 
     /// The run this worker has joined.
@@ -70,7 +70,7 @@ final class WorkerReporter: Sendable {
     /// The policy version it samples with.
     func holds(_ version: PolicyVersion?) { state.withLock { $0.version = version } }
 
-    /// A group was delivered, or could not be made.
+    /// A task was delivered, or could not be done.
     func count(delivered: Int = 0, failed: Int = 0) {
         state.withLock {
             $0.delivered += delivered
@@ -83,7 +83,7 @@ final class WorkerReporter: Sendable {
         let state = state.withLock { $0 }
         return RoleHealth(
             serving: state.runID != nil,
-            reason: state.state.rawValue + (state.group.map { " group \($0)" } ?? ""), runID: state.runID,
+            reason: state.state.rawValue + (state.task.map { " \($0)" } ?? ""), runID: state.runID,
             version: state.version?.rawValue,
             counters: ["groupsDelivered": Double(state.delivered), "groupsFailed": Double(state.failed)])
     }
@@ -110,7 +110,7 @@ final class WorkerReporter: Sendable {
     func stop() { state.withLock { $0.isRunning = false } }
 
     private func heartbeat() -> Heartbeat {
-        let (activity, group) = state.withLock { ($0.state, $0.group) }
-        return Heartbeat(worker: name, state: activity, group: group, seconds: clock.seconds())
+        let (activity, task) = state.withLock { ($0.state, $0.task) }
+        return Heartbeat(worker: name, state: activity, task: task, seconds: clock.seconds())
     }
 }

@@ -15,3 +15,17 @@ extension ManifestDigest {
         self.init(bytes: hash.digest)
     }
 }
+
+extension ContentDigest {
+    /// XXH3-128 over the digests of a set's tensors, in the order of their names: of each what it is called and like, and its bytes.
+    public init(of tensors: TensorSet) {
+        var whole = XXH3()
+        for name in tensors.names {
+            guard let tensor = tensors[name] else { continue }
+            let likeness = "\(name)\u{0}\(tensor.dtype.rawValue)\(tensor.shape)"
+            whole.update(XXH3.digest(of: Array(likeness.utf8)))
+            whole.update(tensor.bytes.withUnsafeBytes { XXH3.digest(of: $0) })
+        }
+        self.init(bytes: whole.digest)
+    }
+}

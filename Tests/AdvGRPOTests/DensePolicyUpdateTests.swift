@@ -95,10 +95,11 @@ struct DensePolicyUpdateTests {
         let own = Array(groups)
         let advantages = Advantages(groups: own, deviation: .global, patches: settings.patchCredit)
         let update = PolicyUpdate(settings: settings, rollout: rollout, chunks: Chunks(size: 4))
-        let (gradient, _) = try update.gradient(
-            parameters: Parameters(["weight": weight]), groups: own[...], advantages: advantages, policy: policy,
-            lanes: Lanes(count: 2))
-        return try #require(gradient["weight"]).values.map(Double.init)
+        let total = update.fold(
+            update.credited(own, advantages)[...], at: policy.tracked(at: Parameters(["weight": weight])),
+            lanes: Lanes(count: 2)
+        ).total()
+        return try #require(total.gradient["weight"]).values.map(Double.init)
     }
 
     private func cosine(_ a: [Double], _ b: [Double]) -> Double {

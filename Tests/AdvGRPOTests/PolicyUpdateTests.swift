@@ -83,19 +83,21 @@ struct PolicyUpdateTests {
                 $0.klWeight = 0.3
             }, rollout: rollout, chunks: Chunks(size: chunk))
         let lanes = Lanes(count: 1)
-        func evaluate(_ weight: Tensor) throws -> (Parameters, PolicyStatistics) {
-            try update.gradient(
-                parameters: Parameters(["weight": weight]), groups: groups[...], advantages: advantages, policy: policy,
-                lanes: lanes)
+        func evaluate(_ weight: Tensor) -> (Parameters, PolicyStatistics) {
+            let total = update.fold(
+                update.credited(groups, advantages)[...], at: policy.tracked(at: Parameters(["weight": weight])),
+                lanes: lanes
+            ).total()
+            return (total.gradient, total.statistics)
         }
-        let gradient = try #require(try evaluate(toyWeight).0["weight"]).values
+        let gradient = try #require(evaluate(toyWeight).0["weight"]).values
         let step: Float = 2e-3
-        let numeric = try toyWeight.values.indices.map { index in
+        let numeric = toyWeight.values.indices.map { index in
             var values = toyWeight.values
             values[index] += step
-            let above = try evaluate(engine.tensor(values, shape: [18])).1.loss
+            let above = evaluate(engine.tensor(values, shape: [18])).1.loss
             values[index] -= 2 * step
-            let below = try evaluate(engine.tensor(values, shape: [18])).1.loss
+            let below = evaluate(engine.tensor(values, shape: [18])).1.loss
             return Float((above - below) / Double(2 * step))
         }
         expectClose(gradient, numeric, relative: 2e-2, "gradient")

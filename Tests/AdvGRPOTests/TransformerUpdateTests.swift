@@ -100,9 +100,11 @@ struct TransformerUpdateTests {
     @Test("one update: log-probabilities, loss, every gradient, the clipped AdamW step")
     func step() throws {
         let update = try update(Options())
-        let (gradient, statistics) = try update.gradient(
-            parameters: adapter.parameters, groups: try groups()[...], advantages: try advantages(), policy: policy,
-            lanes: Lanes(count: 1))
+        let total = update.fold(
+            update.credited(try groups(), try advantages())[...], at: policy.tracked(at: adapter.parameters),
+            lanes: Lanes(count: 1)
+        ).total()
+        let (gradient, statistics) = (total.gradient, total.statistics)
         #expect(abs(statistics.loss - (try golden.scalar("step/loss"))) < 2e-5)
         #expect(abs(statistics.meanRatio - 1) < 2e-5)
         #expect(abs(gradient.norm - (try golden.scalar("step/grad_norm"))) < 5e-5)
@@ -147,10 +149,11 @@ struct TransformerUpdateTests {
         let scored = ScoredGroup(
             group: group, prompt: prompt, trajectory: RolloutSample(joining: parts).trajectory,
             rewards: [0, 0, 0, 0, 0])
-        return try update(Options(), chunk: chunk).gradient(
-            parameters: parameters, groups: [scored], advantages: Advantages(values: [[1, -1, 0.5, -0.5, 0]]),
-            policy: training, lanes: Lanes(count: 2)
-        ).1
+        let update = try update(Options(), chunk: chunk)
+        return update.fold(
+            update.credited([scored], Advantages(values: [[1, -1, 0.5, -0.5, 0]]))[...],
+            at: training.tracked(at: parameters), lanes: Lanes(count: 2)
+        ).total().statistics
     }
 
     @Test(

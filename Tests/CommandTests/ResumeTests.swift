@@ -158,7 +158,7 @@ extension ProcessTests {
         @Test(
             "the number of workers and threads leaves no trace",
             arguments: [
-                ["cluster.workers=1", "cluster.learnerThreads=2"],
+                ["cluster.workers=1", "cluster.learnerThreads=2"], ["cluster.workers=5"],
                 ["cluster.workers=3", "cluster.threadsPerWorker=2", "cluster.rewardServerThreads=2"],
             ])
         func otherMachine(changes: [String]) async throws {

@@ -127,7 +127,7 @@ struct RunContractTests {
 
     @Test("scores, leases and trainings are the run's")
     func others() {
-        let contract = Self.contract
+        let (contract, rollout) = (Self.contract, Self.rollout)
         func scores(_ count: Int, _ names: [String]) -> Scores {
             let values = TensorPayload(floats: [Float](repeating: 0, count: count))
             return Scores(
@@ -141,9 +141,9 @@ struct RunContractTests {
         func lease(_ members: Int, index: Int = 0) -> Lease {
             Self.lease(members, GroupID(epoch: 0, index: index))
         }
-        #expect(refusal { try contract.check(lease(2)) } == nil)
-        #expect(refusal { try contract.check(lease(4096)) } != nil)
-        #expect(refusal { try contract.check(lease(2, index: 3)) } != nil)
+        #expect(refusal { try contract.check(lease(2), rollout) } == nil)
+        #expect(refusal { try contract.check(lease(4096), rollout) } != nil)
+        #expect(refusal { try contract.check(lease(2, index: 3), rollout) } != nil)
 
         func training(steps: Int, index: Int = 0) -> DiscriminatorTraining {
             DiscriminatorTraining(

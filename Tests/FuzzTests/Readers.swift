@@ -144,8 +144,8 @@ enum Readers {
         case .leaseRequest: LeaseRequest.self
         case .leaseAnswer: LeaseAnswer.self
         case .groupResult: GroupResult.self
-        case .groupFailure: GroupFailure.self
-        case .groupAcknowledgement: GroupAcknowledgement.self
+        case .taskFailure: TaskFailure.self
+        case .taskAcknowledgement: TaskAcknowledgement.self
         case .heartbeat: Heartbeat.self
         case .heartbeatAcknowledgement: HeartbeatAcknowledgement.self
         case .scoreRequest: ScoreRequest.self
@@ -171,6 +171,9 @@ enum Readers {
         case .epochOpened: EpochOpened.self
         case .rewardRequest: RewardRequest.self
         case .rewards: Rewards.self
+        case .gradientResult: GradientResult.self
+        case .contentRequest: ContentRequest.self
+        case .content: Content.self
         }
     }
 

@@ -123,17 +123,17 @@ struct LearnerStateTests {
         _ = try state.answer(hello("w"), now: 0)
         _ = try state.answer(hello("v"), now: 0)
         let group = try #require(try lease(&state, "w")).group
-        func lost(_ worker: String, now: Int) -> GroupID? {
-            state.answer(Heartbeat(worker: worker, state: .scoring, group: group), now: now).lost
+        func lost(_ worker: String, now: Int) -> TaskID? {
+            state.answer(Heartbeat(worker: worker, state: .scoring, task: .rollout(group)), now: now).lost
         }
         #expect(lost("w", now: 900) == nil)
-        #expect(lost("v", now: 900) == group)
+        #expect(lost("v", now: 900) == .rollout(group))
         // Without a heartbeat for a second it goes to another.
         #expect(try lease(&state, "v", now: 1901)?.group == group)
-        #expect(lost("w", now: 1950) == group)
+        #expect(lost("w", now: 1950) == .rollout(group))
         #expect(lost("v", now: 1950) == nil)
         state.ledger.restore(Ledger.Counters())
-        #expect(lost("v", now: 1960) == group)
+        #expect(lost("v", now: 1960) == .rollout(group))
         #expect(state.answer(Heartbeat(worker: "v", state: .waiting), now: 1970).lost == nil)
     }
 
@@ -169,7 +169,7 @@ struct LearnerStateTests {
         _ = try state.answer(hello("other"), now: 1)
         #expect(try lease(&state, "other")?.group.index == 1)
         _ = try state.answer(hello("w", processID: 2), now: 2)
-        #expect(state.ledger.entries[0].state == .open)
+        #expect(state.ledger.entries(of: .rollout)[0].state == .open)
         _ = state.answer(result(1, worker: "other"), now: 3)
         #expect(try lease(&state, "other", now: 3)?.group.index == 0)
     }
@@ -232,7 +232,7 @@ struct LearnerStateTests {
         for index in 0..<20_000 {
             _ = try state.answer(hello("stranger \(index)"), now: index + 1)
             _ = state.answer(
-                Heartbeat(worker: "w", state: .rollingOut, group: nil), now: index + 1)
+                Heartbeat(worker: "w", state: .rollingOut, task: nil), now: index + 1)
         }
         #expect(state.workers.count <= LearnerState.workersKept && state.workers["w"] != nil)
         for _ in 0..<100 { _ = state.answer(result(0, policy: 1), now: 30_000) }

@@ -131,7 +131,7 @@ private final class StubTrainer: Sendable {
         while results == nil {
             if shared.withLock({ $0.isStopping }) { return }
             results = learner.wait(for: "the groups of epoch \(epoch)", limit: .seconds(1)) { state in
-                guard state.ledger.isComplete else { return nil }
+                guard state.ledger.isComplete(.rollout) else { return nil }
                 return state.ledger.scoredGroups.compactMap { state.results[$0] }
             }
             if results == nil { learner.withLock { _ = $0.ledger.expire(now: monotonicMilliseconds()) } }

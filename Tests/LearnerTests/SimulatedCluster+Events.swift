@@ -1,3 +1,4 @@
+import AdvGRPO
 import Protocol
 import SafeTensors
 import WeightsTransfer
@@ -20,8 +21,8 @@ extension SimulatedCluster {
         case .heartbeat(let index, let processID):
             guard workers[index].processID == processID, case let state = workers[index].state else { return }
             if case .down = state { return }
-            let group: GroupID? = if case .working(let lease) = state { lease.group } else { nil }
-            send(.arrival(worker: index, processID: processID, request: -1, .heartbeat(group)), of: index)
+            let task: TaskID? = if case .working(let lease) = state { lease.task } else { nil }
+            send(.arrival(worker: index, processID: processID, request: -1, .heartbeat(task)), of: index)
             queue.push(.heartbeat(worker: index, processID: processID), at: now + 100)
         case .done(let index, let processID, let lease):
             guard workers[index].processID == processID, case .working = workers[index].state else { return }
@@ -71,6 +72,7 @@ extension SimulatedCluster {
 
     private func start(worker index: Int) {
         workers[index].processID += 1
+        (workers[index].trajectories, workers[index].fetching) = ([:], nil)
         note("\(workers[index].name) starts as process \(workers[index].processID)")
         introduce(worker: index)
         queue.push(.heartbeat(worker: index, processID: workers[index].processID), at: now + 100)
@@ -90,7 +92,14 @@ extension SimulatedCluster {
     private func take(_ answer: Answer, worker index: Int) {
         switch answer {
         case .unknown: introduce(worker: index)
-        case .welcome, .acknowledged: ask(.lease, worker: index)
+        case .welcome, .acknowledged, .stale: ask(.lease, worker: index)
+        case .content(let tensors):
+            workers[index].request += 1
+            guard let lease = workers[index].fetching else { return ask(.lease, worker: index) }
+            workers[index].trajectories[ContentDigest(of: tensors)] = tensors
+            workers[index].state = .working(lease)
+            let delay = pick(1...20)
+            queue.push(.done(worker: index, processID: workers[index].processID, lease), at: now + delay)
         case .lease(.stop): workers[index].state = .down
         case .lease(.wait(_, let milliseconds)):
             // The answer is taken; the next question comes later.
@@ -113,10 +122,11 @@ extension SimulatedCluster {
         let worker = workers[index]
         if worker.kind == .dropping { return ask(.lease, worker: index) }
         if worker.kind == .failing || worker.kind == .honest && Self.isImpossible(lease.group) {
-            let failure = GroupFailure(
-                worker: worker.name, leaseID: lease.leaseID, group: lease.group, cause: "cannot be made")
+            let failure = TaskFailure(
+                worker: worker.name, leaseID: lease.leaseID, task: lease.task, cause: "cannot be made")
             return ask(.failure(failure), worker: index)
         }
+        if let order = lease.gradient { return deliver(lease, order, worker: index) }
         guard let scorer = rewardServer, var policy = policies[lease.weights.digest] else {
             return queue.push(.done(worker: index, processID: worker.processID, lease), at: now + 50)
         }
@@ -127,14 +137,46 @@ extension SimulatedCluster {
         var executed = lease
         executed.weights.digest = SimulatedPlayers.digest(of: policy)
         let scoredBy = DiscriminatorVersion(rawValue: scorer.discriminatorVersion + (misjudges ? 1 : 0))
+        let trajectory = GroupResult.Trajectory(
+            latents: TensorPayload(floats: images), logProbabilities: TensorPayload(floats: [0, 0, 0]),
+            stepIndices: TensorPayload(int32s: [0]))
+        // Now and then one is pushed out by others.
+        if !chance(20) {
+            workers[index].trajectories[ContentDigest(of: trajectory.tensors)] = trajectory.tensors
+        }
         ask(
             .result(
                 GroupResult(
-                    of: executed, by: worker.name,
-                    GroupResult.Trajectory(
-                        latents: TensorPayload(floats: images), logProbabilities: TensorPayload(floats: [0, 0, 0]),
-                        stepIndices: TensorPayload(int32s: [0])),
+                    of: executed, by: worker.name, trajectory,
                     Scores(discriminatorVersion: scoredBy, rewards: TensorPayload(floats: rewards)), seconds: [:])),
+            worker: index)
+    }
+
+    /// A worker has finished with a gradient, or finds that it lacks the trajectory.
+    private func deliver(_ lease: Lease, _ order: GradientOrder, worker index: Int) {
+        let worker = workers[index]
+        guard let trajectory = worker.trajectories[order.trajectory] else {
+            workers[index].fetching = lease
+            return ask(.content(order.trajectory), worker: index)
+        }
+        guard var policy = policies[lease.weights.digest], let images = trajectory["latents"]?.floats else { return }
+        if worker.kind == .foreign { policy += 1 }
+        let gradient: TensorSet = [
+            "policy": TensorPayload(floats: [
+                SimulatedPlayers.gradient(images, lease.advantages?.floats ?? [], at: policy)
+            ])
+        ]
+        var executed = lease
+        executed.weights.digest = SimulatedPlayers.digest(of: policy)
+        let statistics = GradientStatistics(
+            sampleCount: 3, ratioCount: 3, loss: 0, distance: 0, squaredChange: 0, ratio: 3, above: 0, below: 0,
+            smallestRatio: 1, largestRatio: 1, drifts: [.init(step: 0, sum: 0, count: 3)])
+        ask(
+            .gradient(
+                GradientResult(
+                    of: executed, order, by: worker.name, gradient: gradient,
+                    digest: worker.kind == .misjudging ? order.trajectory : ContentDigest(of: gradient),
+                    statistics: statistics, seconds: [:])),
             worker: index)
     }
 
@@ -150,7 +192,7 @@ extension SimulatedCluster {
                 let request = LeaseRequest(worker: name)
                 guard let answer = try learner?.answer(request, now: now) else { return .unknown }
                 if case .lease(let lease) = answer {
-                    note("\(name) gets \(lease.group), lease \(lease.leaseID)")
+                    note("\(name) gets \(lease.task), lease \(lease.leaseID)")
                     try checkGiven(lease, to: name)
                 }
                 return .lease(answer)
@@ -160,15 +202,37 @@ extension SimulatedCluster {
             note("\(name) delivers \(result.group): \(verdict.map { "\($0)" } ?? "")")
             if verdict == .accepted { try checkAccepted(result) }
             return .acknowledged
+        case .gradient(let result):
+            let defect = result.defect(.test(memberCount: SimulatedPlayers.members), ["policy": [1]], Self.rollout)
+            let verdict = learner?.answer(result, refusing: defect, now: now).verdict
+            note("\(name) delivers \(result.task): \(verdict.map { "\($0)" } ?? "")")
+            if verdict == .accepted { try checkAccepted(result) }
+            return .acknowledged
+        case .content(let digest):
+            do {
+                guard let content = try learner?.answer(ContentRequest(content: digest)) else { return .unknown }
+                return .content(content.tensors)
+            } catch {
+                return .stale
+            }
         case .failure(let failure):
-            note("\(name) fails \(failure.group)")
+            note("\(name) fails \(failure.task)")
             _ = learner?.answer(failure, now: now)
             return .acknowledged
-        case .heartbeat(let group):
-            _ = learner?.answer(Heartbeat(worker: name, state: .rollingOut, group: group), now: now)
+        case .heartbeat(let task):
+            _ = learner?.answer(Heartbeat(worker: name, state: .rollingOut, task: task), now: now)
             return .acknowledged
         }
     }
+
+    /// Of one step, of images of one number.
+    private static let rollout: Rollout = {
+        var settings = RolloutSettings(fidelity: .fixed)
+        settings.steps = 2
+        settings.groupSize = SimulatedPlayers.members
+        settings.window = WindowSettings(size: 1, start: .fixed(0))
+        return Rollout(settings: settings, sigmas: [1, 0.5, 0], latentShape: [1, 1, 1], seed: 1)
+    }()
 
     private func startLearner() {
         note("learner starts")

@@ -18,6 +18,7 @@ extension SimulatedCluster {
         note("training from epoch \(moment.epoch)")
         trained = snapshot.trained
         learner?.ledger.restore(snapshot.counters)
+        learner?.step = nil
         rewardServer = moment.players
         try open(moment.epoch, moment.players)
         while true {
@@ -48,15 +49,44 @@ extension SimulatedCluster {
 
     /// Waits until all groups of the epoch are there, as `TrainingRun.collect`.
     func collect() throws -> [ScoredGroup] {
-        try wait { learner?.ledger.isComplete == true }
+        try wait { learner?.ledger.isComplete(.rollout) == true }
         guard let state = learner else { throw Setback() }
         note("training on epoch \(epoch)")
         learner?.isLeasing = false
         learner?.ledger.train(now: now)
         trained += state.ledger.scoredGroups
-        return state.ledger.scoredGroups.compactMap { state.results[$0] }.map {
-            SimulatedPlayers.scored($0.group, $0.latents.floats, $0.rewards.floats)
+        let results = state.ledger.scoredGroups.compactMap { state.results[$0] }
+        collected = Dictionary(uniqueKeysWithValues: results.map { ($0.group, $0) })
+        return results.map { SimulatedPlayers.scored($0.group, $0.latents.floats, $0.rewards.floats) }
+    }
+
+    /// Has workers make the gradients of an optimiser step, as `TrainingRun.gradients`.
+    func gradients(
+        _ number: Int, of groups: [(group: ScoredGroup, advantages: [Float])], at players: SimulatedPlayers
+    ) throws -> [Float] {
+        guard learner != nil else { throw Setback() }
+        policies[players.digest] = players.policy
+        let weights = try PublishedWeights(
+            version: PolicyVersion(rawValue: players.policyVersion), digest: players.digest, tensors: [],
+            bytes: SharedBytes())
+        let parts = groups.compactMap { one in collected[one.group.group].map { ($0, one.advantages) } }
+        learner?.step = OptimizerStep(weights, parts)
+        learner?.ledger.open(
+            update: number,
+            of: parts.map { .init(group: $0.0.group, prompt: $0.0.prompt, preferred: $0.0.worker) },
+            window: Self.window, now: now)
+        learner?.isLeasing = true
+        acceptedGradients = []
+        let gradients = try groups.map { one in
+            let group = one.group.group
+            try wait { learner?.step?.arrived[group] != nil }
+            guard let result = learner?.step?.arrived.removeValue(forKey: group) else { throw Setback() }
+            learner?.ledger.close(result.task, now: now)
+            note("added \(result.task)")
+            return result.tensors["policy"]?.floats.first ?? .nan
         }
+        learner?.step = nil
+        return gradients
     }
 
     /// Lets the reward server train; from then on it scores with the new version.
@@ -69,7 +99,7 @@ extension SimulatedCluster {
     /// While it collects, the learner looks after the reward server and the leases.
     func tick() throws {
         guard learner?.isLeasing == true else { return }
-        try askRewardServer()
+        if learner?.step == nil { try askRewardServer() }
         learner?.ledger.expire(now: now)
     }
 

@@ -1,4 +1,6 @@
+import AdvGRPO
 import Protocol
+import SafeTensors
 import TestSupport
 
 @testable import Learner
@@ -18,7 +20,7 @@ final class SimulatedCluster {
         case failing
         /// Delivers what other weights made.
         case foreign
-        /// Names another discriminator version.
+        /// Names another discriminator version, and another digest than its gradient's.
         case misjudging
         /// Takes a group, says for ever that it lives, and delivers nothing.
         case stuck
@@ -40,20 +42,28 @@ final class SimulatedCluster {
         /// The request that waits for an answer; older answers are dropped.
         var request = 0
         var cutOffUntil = 0
+        /// Trajectories that this process has sampled or fetched.
+        var trajectories: [ContentDigest: TensorSet] = [:]
+        /// The lease that waits for its trajectory.
+        var fetching: Lease?
     }
 
     enum Body {
         case hello(Hello)
         case lease
         case result(GroupResult)
-        case failure(GroupFailure)
-        case heartbeat(GroupID?)
+        case gradient(GradientResult)
+        case failure(TaskFailure)
+        case content(ContentDigest)
+        case heartbeat(TaskID?)
     }
 
     enum Answer {
         case welcome
         case lease(LeaseAnswer)
         case acknowledged
+        case content(TensorSet)
+        case stale
         case unknown
     }
 
@@ -92,6 +102,8 @@ final class SimulatedCluster {
     static let epochs = 4
     static let groups = 5
     static let leaseMilliseconds = 2000
+    /// Gradients that may be out or wait at a time.
+    static let window = 2
 
     var random: SplitMix
     var now = 0
@@ -117,6 +129,9 @@ final class SimulatedCluster {
     var held: [Int: Int] = [:]
     var numbers: Set<Int> = []
     var accepted: Set<GroupID> = []
+    var acceptedGradients: Set<TaskID> = []
+    /// Results that the epoch is trained on.
+    var collected: [GroupID: GroupResult] = [:]
     /// Every moment of a run that nothing disturbs.
     let undisturbed: [SimulatedMoment]
     /// What such a run trains on, in its order.

@@ -77,17 +77,27 @@ struct SimulatedPlayers: Equatable {
         return Double(fake.count { $0 < real }) / Double(fake.count)
     }
 
-    /// Moves the policy towards images with an advantage, by the gradient of their log-probability.
-    mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) -> Float {
-        var gradient: Float = 0
-        for (index, group) in groups.enumerated() {
-            let images = group.trajectory.latents(before: 1).values
-            for (image, advantage) in zip(images, advantages.clamped(index, to: 5)) {
-                gradient += advantage * (image - policy)
-            }
+    /// Moves the policy towards images with an advantage, by the gradient of their log-probability, in two steps.
+    ///
+    /// - Parameter gradients: of some groups, with their advantages, at the players as they are.
+    mutating func updatePolicy(
+        _ groups: [ScoredGroup], _ advantages: Advantages,
+        gradients: (_ number: Int, [(group: ScoredGroup, advantages: [Float])], SimulatedPlayers) throws -> [Float]
+    ) rethrows -> Float {
+        let credited = groups.enumerated().map { ($1, advantages.clamped($0, to: 5)) }
+        let half = (credited.count + 1) / 2
+        var last: Float = 0
+        for (number, part) in [Array(credited[..<half]), Array(credited[half...])].enumerated() where !part.isEmpty {
+            let sum = try gradients(number, part, self).reduce(0, +)
+            policy += sum / Float(part.count * Self.members)
+            last = sum
         }
-        policy += gradient / Float(groups.count * Self.members)
         policyVersion += 1
-        return gradient
+        return last
+    }
+
+    /// A group's part of a step's gradient.
+    static func gradient(_ images: [Float], _ advantages: [Float], at policy: Float) -> Float {
+        zip(images, advantages).reduce(0) { $0 + $1.1 * ($1.0 - policy) }
     }
 }

@@ -1,4 +1,5 @@
 import Protocol
+import TensorCore
 
 @testable import AdvGRPO
 
@@ -30,8 +31,13 @@ struct SimulatedSite: EpochSite {
     }
 
     mutating func updatePolicy(_ groups: [ScoredGroup], _ advantages: Advantages) throws -> [PolicyUpdateReport] {
-        try cluster?.compute()
-        let gradient = players.updatePolicy(groups, advantages)
+        let gradient = try players.updatePolicy(groups, advantages) { [cluster] number, part, players in
+            try cluster?.gradients(number, of: part, at: players)
+                ?? part.map { group, advantages in
+                    SimulatedPlayers.gradient(
+                        group.trajectory.latents(before: 1).values, advantages, at: players.policy)
+                }
+        }
         return [PolicyUpdateReport(statistics: PolicyStatistics(), gradientNorm: Double(abs(gradient)))]
     }
 

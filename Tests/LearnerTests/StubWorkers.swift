@@ -152,10 +152,10 @@ private final class StubWorker: LoopParticipant {
             case .wait(_, let milliseconds): rest(until: now + .milliseconds(min(milliseconds, 1000)), now)
             case .stop(let reason): throw TransportError(.closed, reason)
             }
-        case .groupAcknowledgement:
+        case .taskAcknowledgement:
             guard case .delivering(let since) = doing else { return tally.fail("\(name): thanks for nothing") }
             tally.results.withLock { $0.record(.now - since) }
-            let verdict = try reply.decoded(as: GroupAcknowledgement.self).verdict
+            let verdict = try reply.decoded(as: TaskAcknowledgement.self).verdict
             tally.state.withLock { if verdict == .accepted { $0.report.accepted += 1 } else { $0.report.other += 1 } }
             rest(until: now, now)
         default: throw try reply.decoded(as: Failure.self)

@@ -174,11 +174,12 @@ struct SignalTests {
         settings.clipRange = 0.2
         let own = kind == .image ? groups.map(whole) : groups
         let update = PolicyUpdate(settings: settings, rollout: rollout, chunks: chunks)
-        let (gradient, statistics) = try update.gradient(
-            parameters: policy.initialParameters, groups: own[...],
-            advantages: Advantages(groups: own, deviation: .global, patches: settings.patchCredit),
-            policy: policy.trainable, lanes: lanes)
-        return (flat(gradient), statistics.halvesCosine ?? 0)
+        let credited = update.credited(
+            own, Advantages(groups: own, deviation: .global, patches: settings.patchCredit))
+        let total = update.fold(
+            credited[...], at: policy.trainable.tracked(at: policy.initialParameters), lanes: lanes
+        ).total()
+        return (flat(total.gradient), total.statistics.halvesCosine ?? 0)
     }
 
     /// A group with its images' log-probabilities, which are the means of their tokens'.

@@ -11,6 +11,8 @@ import Testing
 struct RouterTests {
     private static let group = GroupID(epoch: 0, index: 0)
     private static let zeros = [UInt8](repeating: 0, count: 32)
+    private static let order = GradientOrder(
+        update: 0, sampleCount: 1, trajectory: ContentDigest(bytes: [UInt8](repeating: 0, count: 16)))
     private static let version = DiscriminatorVersion(rawValue: 0)
 
     /// A request of every kind that there is.
@@ -31,7 +33,7 @@ struct RouterTests {
                 latents: TensorPayload(floats: [0, 0], shape: [1, 2, 1, 1, 1]),
                 logProbabilities: TensorPayload(floats: [0], shape: [1, 1]), stepIndices: TensorPayload(int32s: [0])),
             Scores(discriminatorVersion: version, rewards: TensorPayload(floats: [0])), seconds: [:]),
-        GroupFailure(worker: "w", leaseID: LeaseID(rawValue: 0), group: group, cause: ""),
+        TaskFailure(worker: "w", leaseID: LeaseID(rawValue: 0), task: .rollout(group), cause: ""),
         Heartbeat(worker: "w", state: .waiting),
         ScoreRequest(
             group: group, prompt: "p", images: TensorPayload(uint8s: [0, 0, 0], shape: [1, 1, 1, 3])),
@@ -47,6 +49,18 @@ struct RouterTests {
         RewardRequest(
             reward: "r", group: group, prompt: "p", wantsMaps: false,
             images: TensorPayload(uint8s: [0, 0, 0], shape: [1, 1, 1, 3])),
+        GradientResult(
+            of: Lease(
+                leaseID: LeaseID(rawValue: 0), group: group, prompt: "p", memberCount: 1,
+                weights: WeightsReference(
+                    version: PolicyVersion(rawValue: 0), digest: WeightsDigest(bytes: zeros),
+                    manifest: ManifestDigest(bytes: zeros)), expiresInMilliseconds: 1),
+            order, by: "w", gradient: [:], digest: order.trajectory,
+            statistics: GradientStatistics(
+                sampleCount: 1, ratioCount: 1, loss: 0, distance: 0, squaredChange: 0, ratio: 1, above: 0, below: 0,
+                smallestRatio: 1, largestRatio: 1, drifts: []),
+            seconds: [:]),
+        ContentRequest(content: order.trajectory),
     ]
 
     /// Handlers of every kind, which say that they were reached.
@@ -239,7 +253,7 @@ struct RouterTests {
         let routes = [
             Route(Heartbeat.self) { _ in Self.acknowledgement },
             Route(LeaseRequest.self) { (_: LeaseRequest, _: Request) in throw Failure(code: .busy, message: "") },
-            Route(GroupFailure.self) { (_: GroupFailure, _: Request) in throw Failure(code: .failed, message: "") },
+            Route(TaskFailure.self) { (_: TaskFailure, _: Request) in throw Failure(code: .failed, message: "") },
         ]
         let router = Router(.learner, clock: Self.clock, shutdown: ShutdownSignal(), routes, health: Self.health)
         let server = try Server(Endpoint("tcp://127.0.0.1:0"), on: loop, handler: router.handle)
@@ -250,7 +264,7 @@ struct RouterTests {
         #expect(try await Self.outcome(LeaseRequest(worker: "w"), worker) == "busy")
         #expect(
             try await Self.outcome(
-                GroupFailure(worker: "w", leaseID: LeaseID(rawValue: 0), group: Self.group, cause: ""), worker)
+                TaskFailure(worker: "w", leaseID: LeaseID(rawValue: 0), task: .rollout(Self.group), cause: ""), worker)
                 == "failed")
         let requests = try await Self.requests(server, peers)
         func counts(_ kind: MessageKind) -> [Int] {
@@ -259,9 +273,9 @@ struct RouterTests {
         #expect(counts(.heartbeat) == [1, 0, 0, 2])
         #expect(counts(.stopRequest) == [0, 0, 1, 0])
         #expect(counts(.leaseRequest) == [0, 1, 0, 0] && requests["leaseRequest"]?.latency == nil)
-        #expect(counts(.groupFailure) == [0, 0, 1, 0] && requests["groupFailure"]?.latency != nil)
+        #expect(counts(.taskFailure) == [0, 0, 1, 0] && requests["taskFailure"]?.latency != nil)
         // The question itself is answered after the counting.
-        #expect(Set(requests.keys) == ["heartbeat", "stopRequest", "leaseRequest", "groupFailure"])
+        #expect(Set(requests.keys) == ["heartbeat", "stopRequest", "leaseRequest", "taskFailure"])
         await peers.shutdown()
         await loop.shutdown()
     }

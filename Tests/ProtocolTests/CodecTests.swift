@@ -21,7 +21,7 @@ struct CodecTests {
         }
     }
 
-    @Test("the bytes are those committed for protocol version 7")
+    @Test("the bytes are those committed for protocol version 8")
     func fixtureBytes() throws {
         for (name, message) in samples {
             let path = fixtures.appending(path: name + ".message")
@@ -69,7 +69,7 @@ struct CodecTests {
         #expect(process.terminationStatus == 0)
         #expect(
             text.split(separator: "\n").map(String.init) == [
-                "version 7 kind 7 request 0x102030405060708 deadline 1500 flags 0", "run run-2026.1_a",
+                "version 8 kind 7 request 0x102030405060708 deadline 1500 flags 0", "run run-2026.1_a",
                 "group 12/3 worker worker-1", "latents F32 [2, 3, 1, 2, 2] first 0.0 last 11.5",
                 "logProbabilities F32 [2, 2] first 0.0 last 1.5", "reward.dino F32 [2] first 0.0 last 0.5",
                 "rewards F32 [2] first 0.0 last 0.5", "stepIndices I32 [2] first 1 last 2",

@@ -64,8 +64,8 @@ struct PermissionTests {
         let kinds = Set(Permission.table.filter { $0.senders.contains(.rolloutWorker) }.map(\.kind))
         #expect(
             kinds == [
-                .hello, .leaseRequest, .groupResult, .groupFailure, .heartbeat, .scoreRequest, .healthRequest,
-                .manifestRequest, .piecesRequest,
+                .hello, .leaseRequest, .groupResult, .taskFailure, .heartbeat, .scoreRequest, .healthRequest,
+                .manifestRequest, .piecesRequest, .gradientResult, .contentRequest,
             ])
     }
 
@@ -73,7 +73,7 @@ struct PermissionTests {
         "replies are nobody's to send as requests; a reward server asks reward processes alone, and those ask nobody"
     )
     func replies() {
-        for kind in [MessageKind.scores, .rewards, .failure, .welcome, .pieces, .health] {
+        for kind in [MessageKind.scores, .rewards, .failure, .welcome, .pieces, .content, .health] {
             #expect(!Permission.table.contains { $0.kind == kind })
         }
         #expect(

@@ -73,8 +73,9 @@ struct RuleTests {
         func failure(_ epoch: String, _ index: String) -> FailureCode? {
             ProtocolTests.failure {
                 _ = try request(
-                    GroupFailure.self,
-                    #"{"worker":"w","leaseID":1,"cause":"","group":{"epoch":\#(epoch),"index":\#(index)}}"#)
+                    TaskFailure.self,
+                    #"{"worker":"w","leaseID":1,"cause":"","task":{"kind":"rollout","group":{"epoch":\#(epoch),"index":\#(index)}}}"#
+                )
             }
         }
         #expect(failure("4294967295", "1048575") == nil)
@@ -136,7 +137,8 @@ struct RuleTests {
         let cause = String(repeating: "c", count: 1 << 17)
         #expect(
             failure {
-                _ = try encode(GroupFailure(worker: "w", leaseID: LeaseID(rawValue: 1), group: group, cause: cause))
+                _ = try encode(
+                    TaskFailure(worker: "w", leaseID: LeaseID(rawValue: 1), task: .rollout(group), cause: cause))
             } == .invalidValue)
         let host = String(repeating: "h", count: 257)
         #expect(

@@ -6,6 +6,7 @@ let run = RunID(rawValue: "run-2026.1_a")!
 let digest = WeightsDigest(bytes: (0..<32).map { UInt8($0 * 8) })
 let manifestDigest = ManifestDigest(bytes: (0..<32).map { UInt8(255 - $0) })
 let pieceDigest = PieceDigest(bytes: (0..<16).map { UInt8(255 - $0) })
+let contentDigest = ContentDigest(bytes: (0..<16).map { UInt8($0 * 16) })
 let group = GroupID(epoch: 12, index: 3)
 
 /// F32 tensor that counts 0, 0.5, 1, ...
@@ -17,6 +18,22 @@ let sampleLease = Lease(
     leaseID: LeaseID(rawValue: 77), group: group, prompt: "a \"red\" fox / émoji 🦊\n", memberCount: 4,
     weights: WeightsReference(version: PolicyVersion(rawValue: 5), digest: digest, manifest: manifestDigest),
     expiresInMilliseconds: 60_000)
+
+let sampleGradientLease = Lease(
+    leaseID: LeaseID(rawValue: 78), group: group, prompt: "a fox", memberCount: 2,
+    weights: WeightsReference(version: PolicyVersion(rawValue: 5), digest: digest, manifest: manifestDigest),
+    expiresInMilliseconds: 60_000,
+    gradient: GradientOrder(update: 1, sampleCount: 96, trajectory: contentDigest), advantages: counting([2]))
+
+let sampleStatistics = GradientStatistics(
+    sampleCount: 4, ratioCount: 4, loss: -0.25, distance: 0.5, squaredChange: 0.125, ratio: 4.5, above: 1, below: 0,
+    smallestRatio: 0.75, largestRatio: 1.5,
+    drifts: [.init(step: 1, sum: 0.5, count: 2), .init(step: 2, sum: 0.25, count: 2)])
+
+let sampleGradient = GradientResult(
+    of: sampleGradientLease, GradientOrder(update: 1, sampleCount: 96, trajectory: contentDigest), by: "worker-1",
+    gradient: ["blocks.0.lora_A.weight": counting([2, 3]), "b": counting([])], digest: contentDigest,
+    statistics: sampleStatistics, seconds: ["gradient": 1.5])
 
 let sampleScores = Scores(
     discriminatorVersion: DiscriminatorVersion(rawValue: 4), rewards: counting([2]),
@@ -64,6 +81,7 @@ let samples: [(name: String, message: any WireMessage)] = [
     ),
     ("leaseRequest", LeaseRequest(worker: "worker-1")),
     ("leaseAnswer-lease", LeaseAnswer.lease(sampleLease)),
+    ("leaseAnswer-gradient", LeaseAnswer.lease(sampleGradientLease)),
     ("leaseAnswer-wait", LeaseAnswer.wait(reason: "all groups are leased", retryInMilliseconds: 250)),
     ("leaseAnswer-stop", LeaseAnswer.stop(reason: "the run is finished")),
     ("manifestRequest", ManifestRequest(manifest: manifestDigest)),
@@ -75,12 +93,16 @@ let samples: [(name: String, message: any WireMessage)] = [
     ("pieces", Pieces([SharedBytes(copying: [1, 2, 3] as [UInt8]), SharedBytes(copying: [4] as [UInt8])])),
     ("groupResult", sampleResult),
     (
-        "groupFailure",
-        GroupFailure(worker: "worker-1", leaseID: LeaseID(rawValue: 77), group: group, cause: "no memory")
+        "taskFailure",
+        TaskFailure(
+            worker: "worker-1", leaseID: LeaseID(rawValue: 77), task: .gradient(group, update: 1), cause: "no memory")
     ),
-    ("groupAcknowledgement", GroupAcknowledgement(.refused, reason: "weights digest differs")),
-    ("heartbeat", Heartbeat(worker: "worker-1", state: .rollingOut, group: group, seconds: ["rollingOut": 12.5])),
-    ("heartbeatAcknowledgement", HeartbeatAcknowledgement(lost: group, nextInMilliseconds: 500)),
+    ("taskAcknowledgement", TaskAcknowledgement(.refused, reason: "weights digest differs")),
+    (
+        "heartbeat",
+        Heartbeat(worker: "worker-1", state: .rollingOut, task: .rollout(group), seconds: ["rollingOut": 12.5])
+    ),
+    ("heartbeatAcknowledgement", HeartbeatAcknowledgement(lost: .gradient(group, update: 1), nextInMilliseconds: 500)),
     (
         "scoreRequest",
         ScoreRequest(
@@ -117,6 +139,9 @@ let samples: [(name: String, message: any WireMessage)] = [
     ),
     ("rewardRequest", sampleRewardRequest),
     ("rewards", Rewards(group: group, values: counting([2]), maps: counting([2, 1, 2]))),
+    ("gradientResult", sampleGradient),
+    ("contentRequest", ContentRequest(content: contentDigest)),
+    ("content", Content(["latents": counting([2, 3]), "steps": TensorPayload(int32s: [1, 2])])),
     ("epochOpening", EpochOpening(epoch: 12)),
     ("epochOpened", EpochOpened()),
     ("healthRequest", HealthRequest()),

@@ -22,12 +22,16 @@ final class FakeServers: Sendable {
         /// Leases given before the worker is told to stop.
         var leaseCount = 1
         var lease: Lease
+        /// Leases that come after it, the next one first.
+        var following: [Lease] = []
+        /// What may be asked for by digest.
+        var contents: [ContentDigest: TensorSet] = [:]
         /// Failures that come before any answer, by kind, the next one first.
         var failures: [MessageKind: [Failure]] = [:]
         /// What becomes of results, the next one first; then all are accepted.
-        var verdicts: [GroupAcknowledgement] = []
+        var verdicts: [TaskAcknowledgement] = []
         /// What a heartbeat is told is lost; nil: nothing.
-        var lost: GroupID?
+        var lost: TaskID?
         /// Whether heartbeats get no answer.
         var isSilent = false
         var scores: Scores
@@ -38,7 +42,8 @@ final class FakeServers: Sendable {
         var hellos: [Hello] = []
         var requests: [ScoreRequest] = []
         var results: [GroupResult] = []
-        var reports: [GroupFailure] = []
+        var gradients: [GradientResult] = []
+        var reports: [TaskFailure] = []
         var silent: [Request] = []
     }
 
@@ -87,6 +92,7 @@ final class FakeServers: Sendable {
                 state.withLock { state -> LeaseAnswer in
                     if state.leaseCount == 0 { return .stop(reason: "enough") }
                     state.leaseCount -= 1
+                    defer { if !state.following.isEmpty { state.lease = state.following.removeFirst() } }
                     return .lease(state.lease)
                 })
         case .manifestRequest:
@@ -106,12 +112,25 @@ final class FakeServers: Sendable {
             request.reply(
                 state.withLock { state in
                     state.results.append(result)
-                    return state.verdicts.isEmpty ? GroupAcknowledgement(.accepted) : state.verdicts.removeFirst()
+                    return state.verdicts.isEmpty ? TaskAcknowledgement(.accepted) : state.verdicts.removeFirst()
                 })
-        case .groupFailure:
-            let report = try request.decoded(as: GroupFailure.self)
+        case .gradientResult:
+            let result = try request.decoded(as: GradientResult.self)
+            request.reply(
+                state.withLock { state in
+                    state.gradients.append(result)
+                    return state.verdicts.isEmpty ? TaskAcknowledgement(.accepted) : state.verdicts.removeFirst()
+                })
+        case .contentRequest:
+            let asked = try request.decoded(as: ContentRequest.self).content
+            guard let content = state.withLock({ $0.contents[asked] }) else {
+                throw Failure(code: .staleVersion, message: "no content \(asked)")
+            }
+            request.reply(Content(content), isKept: false)
+        case .taskFailure:
+            let report = try request.decoded(as: TaskFailure.self)
             state.withLock { $0.reports.append(report) }
-            request.reply(GroupAcknowledgement(.accepted))
+            request.reply(TaskAcknowledgement(.accepted))
         case .scoreRequest:
             let score = try request.decoded(as: ScoreRequest.self)
             let (scores, action) = state.withLock { state in

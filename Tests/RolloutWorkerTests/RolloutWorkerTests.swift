@@ -49,7 +49,7 @@ struct RolloutWorkerTests {
         try withWorker { (bench, servers) throws in
             servers.state.withLock {
                 $0.failures[.scoreRequest] = [Failure](repeating: failure(.busy), count: 1000)
-                $0.lost = FakeServers.group
+                $0.lost = .rollout(FakeServers.group)
             }
             #expect(try bench.run() == .stopped(reason: "enough"))
             let state = servers.state.withLock { $0 }
@@ -126,7 +126,7 @@ struct RolloutWorkerTests {
         try withWorker { (bench, servers) throws in
             servers.state.withLock {
                 $0.leaseCount = 2
-                $0.verdicts = [GroupAcknowledgement(.refused, reason: "other weights")]
+                $0.verdicts = [TaskAcknowledgement(.refused, reason: "other weights")]
             }
             #expect(try bench.run() == .stopped(reason: "enough"))
             #expect(servers.state.withLock { $0.results.count } == 2)

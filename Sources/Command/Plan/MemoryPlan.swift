@@ -61,7 +61,7 @@ struct MemoryPlan: Codable, Sendable, Equatable {
         let learner = try rehearse("learner", count: 1, threads: cluster.learnerThreads) {
             try LearnerRehearsal.run(
                 settings, engine: $0, discriminatorStateByteCount: stateByteCount, prompts: prompts,
-                promptCount: min(groups, prompts.count) + evaluated)
+                promptCount: min(groups, prompts.count), shownCount: evaluated)
         }
         let workers = max(1, cluster.workers)
         let worker = try rehearse(
@@ -106,7 +106,7 @@ struct MemoryPlan: Codable, Sendable, Equatable {
         var changes: [String] = []
         if largest.role == "rollout worker", largest.count > 1 { changes.append("lower cluster.workers") }
         if largest.activationsBytes > largest.weightsBytes {
-            if largest.role == "learner", settings.method.policy.gradientCheckpointing != .always {
+            if largest.role != "reward server", settings.method.policy.gradientCheckpointing != .always {
                 changes.append("set policy.gradientCheckpointing to always")
             }
             if settings.method.rollout.chunkSize > 1 { changes.append("lower rollout.chunkSize") }

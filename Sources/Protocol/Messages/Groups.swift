@@ -2,7 +2,7 @@ import SafeTensors
 
 /// Brings a finished group to the learner: what was executed, by which versions, and what it earned.
 public struct GroupResult: WireRequest {
-    public typealias Reply = GroupAcknowledgement
+    public typealias Reply = TaskAcknowledgement
     public static let kind = MessageKind.groupResult
 
     /// What a rollout recorded of its window.
@@ -20,6 +20,22 @@ public struct GroupResult: WireRequest {
             self.latents = latents
             self.logProbabilities = logProbabilities
             self.stepIndices = stepIndices
+        }
+
+        /// Its tensors by their names, as a content of its own: what a gradient's worker fetches.
+        public var tensors: TensorSet {
+            ["latents": latents, "logProbabilities": logProbabilities, "stepIndices": stepIndices]
+        }
+
+        /// A trajectory that came as a content.
+        ///
+        /// - Throws: `invalidValue` for what cannot be one.
+        public init(_ tensors: TensorSet) throws(WireError) {
+            try Check.trajectory(tensors, ofTokens: tensors["logProbabilities"]?.shape.count == 4)
+            try Check.onlyTensors(["latents", "logProbabilities", "stepIndices"], in: tensors)
+            latents = tensors.required("latents")
+            logProbabilities = tensors.required("logProbabilities")
+            stepIndices = tensors.required("stepIndices")
         }
     }
 
@@ -84,6 +100,10 @@ public struct GroupResult: WireRequest {
     public var witnesses: [String: TensorPayload] { tensors.named(after: "witness.") }
     /// I32 [window], not negative, ascending.
     public var stepIndices: TensorPayload { tensors.required("stepIndices") }
+    /// What the rollout recorded.
+    public var trajectory: Trajectory {
+        Trajectory(latents: latents, logProbabilities: logProbabilities, stepIndices: stepIndices)
+    }
 
     /// There is a prompt, shapes agree, rewards and log-probabilities are finite, steps ascend.
     public func validate() throws(WireError) {
@@ -91,80 +111,11 @@ public struct GroupResult: WireRequest {
         try Check.text(prompt, "prompt", Check.prompt)
         try Check.names(seconds.keys, "seconds", limit: 64)
         for (phase, value) in seconds { try Check.seconds(value, "seconds.\(phase)") }
-        let ofTokens = tensors["maps"] != nil
-        let probabilities = try Check.tensor(
-            "logProbabilities", in: tensors, .float32, ofTokens ? [nil, nil, nil, nil] : [nil, nil])
-        let (memberCount, window) = (probabilities.shape[0], probabilities.shape[1])
-        try Check.finite(probabilities, "logProbabilities")
-        try Check.tensor("latents", in: tensors, .float32, [memberCount, window + 1, nil, nil, nil])
+        let memberCount = try Check.trajectory(tensors, ofTokens: tensors["maps"] != nil)
         try Check.rewards(tensors, memberCount: memberCount)
         try Check.maps(tensors, memberCount: memberCount)
-        let steps = try Check.tensor("stepIndices", in: tensors, .int32, [window]).int32s
-        guard steps[0] >= 0, zip(steps, steps.dropFirst()).allSatisfy({ $0 < $1 }) else {
-            throw WireError(.invalidValue, "stepIndices \(steps.prefix(8)) do not ascend from 0 or more")
-        }
         try Check.onlyTensors(
             ["latents", "logProbabilities", "maps", "rewards", "stepIndices"], prefixes: ["reward.", "witness."],
             in: tensors)
-    }
-}
-
-/// Gives a group back that could not be finished.
-public struct GroupFailure: WireRequest {
-    public typealias Reply = GroupAcknowledgement
-    public static let kind = MessageKind.groupFailure
-
-    /// Name of the worker.
-    public var worker: String
-    /// The lease it worked under.
-    public var leaseID: LeaseID
-    /// The group.
-    public var group: GroupID
-    /// What went wrong, in one sentence.
-    public var cause: String
-
-    /// Makes the message.
-    public init(worker: String, leaseID: LeaseID, group: GroupID, cause: String) {
-        self.worker = worker
-        self.leaseID = leaseID
-        self.group = group
-        self.cause = cause
-    }
-
-    /// Texts are not too long.
-    public func validate() throws(WireError) {
-        try Check.name(worker, "worker")
-        try Check.text(cause, "cause", Check.sentence)
-    }
-}
-
-/// What the learner did with a result or a failure.
-public struct GroupAcknowledgement: WireMessage {
-    public static let kind = MessageKind.groupAcknowledgement
-
-    /// What became of the group.
-    public enum Verdict: String, Sendable, Hashable, Codable {
-        /// It is in the ledger.
-        case accepted
-        /// It was there already; this copy was dropped.
-        case duplicate
-        /// It does not match what the learner published; the reason says how.
-        case refused
-    }
-
-    /// What became of the group.
-    public var verdict: Verdict
-    /// Why, when it was refused.
-    public var reason: String?
-
-    /// Makes the message.
-    public init(_ verdict: Verdict, reason: String? = nil) {
-        self.verdict = verdict
-        self.reason = reason
-    }
-
-    /// The reason is not too long.
-    public func validate() throws(WireError) {
-        if let reason { try Check.text(reason, "reason", Check.sentence) }
     }
 }

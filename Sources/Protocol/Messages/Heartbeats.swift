@@ -5,23 +5,23 @@ public struct Heartbeat: WireRequest {
 
     /// What a worker does at this moment.
     public enum State: String, Sendable, Hashable, Codable, CaseIterable {
-        case starting, loadingWeights, waiting, rollingOut, scoring, reporting
+        case starting, loadingWeights, waiting, rollingOut, scoring, training, reporting
     }
 
     /// Name of the worker.
     public var worker: String
     /// What it does.
     public var state: State
-    /// The group it works on.
-    public var group: GroupID?
+    /// The task it works on.
+    public var task: TaskID?
     /// Seconds since start by what the worker did in them, named as its states; they add up to its uptime.
     public var seconds: [String: Double]
 
     /// Makes the message.
-    public init(worker: String, state: State, group: GroupID? = nil, seconds: [String: Double] = [:]) {
+    public init(worker: String, state: State, task: TaskID? = nil, seconds: [String: Double] = [:]) {
         self.worker = worker
         self.state = state
-        self.group = group
+        self.task = task
         self.seconds = seconds
     }
 
@@ -36,13 +36,13 @@ public struct Heartbeat: WireRequest {
 public struct HeartbeatAcknowledgement: WireMessage {
     public static let kind = MessageKind.heartbeatAcknowledgement
 
-    /// The heartbeat's group, if it is not the worker's any more: its lease has ended, or the run went back to a snapshot.
-    public var lost: GroupID?
+    /// The heartbeat's task, if it is not the worker's any more: its lease has ended, or the run went back to a snapshot.
+    public var lost: TaskID?
     /// Time until the worker shall report again, 1 to 60,000 ms; nil: as often as it likes.
     public var nextInMilliseconds: Int?
 
     /// Makes the message.
-    public init(lost: GroupID? = nil, nextInMilliseconds: Int? = nil) {
+    public init(lost: TaskID? = nil, nextInMilliseconds: Int? = nil) {
         self.lost = lost
         self.nextInMilliseconds = nextInMilliseconds
     }

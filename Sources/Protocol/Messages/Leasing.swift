@@ -1,4 +1,6 @@
-/// Asks the learner for a group to roll out.
+import SafeTensors
+
+/// Asks the learner for a task.
 public struct LeaseRequest: WireRequest {
     public typealias Reply = LeaseAnswer
     public static let kind = MessageKind.leaseRequest
@@ -30,11 +32,31 @@ public struct WeightsReference: Sendable, Equatable, Codable {
     }
 }
 
-/// A group assigned to one worker for a while.
+/// What a lease for a gradient says beside the group: of which optimiser step it is, and what it is made of.
+public struct GradientOrder: Sendable, Equatable, Codable {
+    /// Which of the epoch's optimiser steps, from 0.
+    public var update: Int
+    /// Members times window steps of all groups of the step, by which their losses are divided.
+    public var sampleCount: Int
+    /// The group's trajectory: kept by who sampled it, asked of the learner by anybody else.
+    public var trajectory: ContentDigest
+
+    /// Makes an order.
+    public init(update: Int, sampleCount: Int, trajectory: ContentDigest) {
+        self.update = update
+        self.sampleCount = sampleCount
+        self.trajectory = trajectory
+    }
+
+    /// Samples of a step: as many as fit 40 bits.
+    static let sampleCounts = 1...1 << 40
+}
+
+/// A task assigned to one worker for a while.
 public struct Lease: Sendable, Equatable, Codable {
     /// The assignment; the result quotes it.
     public var leaseID: LeaseID
-    /// The group to roll out.
+    /// The group to roll out, or whose gradient is to be made.
     public var group: GroupID
     /// Its prompt.
     public var prompt: String
@@ -44,14 +66,42 @@ public struct Lease: Sendable, Equatable, Codable {
     public var weights: WeightsReference
     /// The discriminator that must score it, which may still be in training; nil: whichever is current.
     public var discriminatorVersion: DiscriminatorVersion?
-    /// Time until the group may be given to somebody else, from this answer and from every heartbeat that is answered.
+    /// Time until the task may be given to somebody else, from this answer and from every heartbeat that is answered.
     public var expiresInMilliseconds: Int
+    /// The gradient to make; nil: the group is rolled out.
+    public var gradient: GradientOrder?
+    /// Of a gradient `advantages` F32 [members] or [members, rows, columns], clamped, finite; else none.
+    public var tensors: TensorSet
 
     /// Makes a lease.
     public init(
         leaseID: LeaseID, group: GroupID, prompt: String, memberCount: Int, weights: WeightsReference,
         discriminatorVersion: DiscriminatorVersion? = nil, expiresInMilliseconds: Int
     ) {
+        self.init(
+            leaseID: leaseID, group: group, prompt: prompt, memberCount: memberCount, weights: weights,
+            discriminatorVersion: discriminatorVersion, expiresInMilliseconds: expiresInMilliseconds, gradient: nil,
+            tensors: [:])
+    }
+
+    /// Makes a lease for a gradient.
+    public init(
+        leaseID: LeaseID, group: GroupID, prompt: String, memberCount: Int, weights: WeightsReference,
+        expiresInMilliseconds: Int, gradient: GradientOrder, advantages: TensorPayload
+    ) {
+        self.init(
+            leaseID: leaseID, group: group, prompt: prompt, memberCount: memberCount, weights: weights,
+            discriminatorVersion: nil, expiresInMilliseconds: expiresInMilliseconds, gradient: gradient,
+            tensors: ["advantages": advantages])
+    }
+
+    private init(
+        leaseID: LeaseID, group: GroupID, prompt: String, memberCount: Int, weights: WeightsReference,
+        discriminatorVersion: DiscriminatorVersion?, expiresInMilliseconds: Int, gradient: GradientOrder?,
+        tensors: TensorSet
+    ) {
+        self.gradient = gradient
+        self.tensors = tensors
         self.leaseID = leaseID
         self.group = group
         self.prompt = prompt
@@ -60,11 +110,33 @@ public struct Lease: Sendable, Equatable, Codable {
         self.discriminatorVersion = discriminatorVersion
         self.expiresInMilliseconds = expiresInMilliseconds
     }
+
+    /// What is to be done.
+    public var task: TaskID { gradient.map { .gradient(group, update: $0.update) } ?? .rollout(group) }
+
+    /// Of a gradient, one a member or token.
+    public var advantages: TensorPayload? { tensors["advantages"] }
+
+    /// Counts and times are possible ones; a gradient has its advantages, a rollout none.
+    func validate() throws(WireError) {
+        try Check.text(prompt, "prompt", Check.prompt)
+        try Check.members(memberCount, "memberCount")
+        try Check.number(expiresInMilliseconds, "expiresInMilliseconds", Check.milliseconds)
+        guard let gradient else { return try Check.onlyTensors([], in: tensors) }
+        let updates = TaskID.updates
+        try Check.number(gradient.update, "gradient.update", updates.lowerBound...updates.upperBound - 1)
+        try Check.number(gradient.sampleCount, "gradient.sampleCount", GradientOrder.sampleCounts)
+        let ofTokens = tensors["advantages"]?.shape.count == 3
+        let advantages = try Check.tensor(
+            "advantages", in: tensors, .float32, ofTokens ? [memberCount, nil, nil] : [memberCount])
+        try Check.finite(advantages, "advantages")
+        try Check.onlyTensors(["advantages"], in: tensors)
+    }
 }
 
 /// What the learner says to a worker that asks for work.
 public enum LeaseAnswer: WireMessage {
-    /// Roll out this group.
+    /// Do this.
     case lease(Lease)
     /// There is nothing to do now; ask again later.
     case wait(reason: String, retryInMilliseconds: Int)
@@ -73,13 +145,20 @@ public enum LeaseAnswer: WireMessage {
 
     public static let kind = MessageKind.leaseAnswer
 
+    /// The lease's.
+    public var tensors: TensorSet {
+        get { if case .lease(let lease) = self { lease.tensors } else { TensorSet() } }
+        set {
+            guard case .lease(var lease) = self else { return }
+            lease.tensors = newValue
+            self = .lease(lease)
+        }
+    }
+
     /// Counts and times are possible ones.
     public func validate() throws(WireError) {
         switch self {
-        case .lease(let lease):
-            try Check.text(lease.prompt, "prompt", Check.prompt)
-            try Check.members(lease.memberCount, "memberCount")
-            try Check.number(lease.expiresInMilliseconds, "expiresInMilliseconds", Check.milliseconds)
+        case .lease(let lease): try lease.validate()
         case .wait(let reason, let milliseconds):
             try Check.text(reason, "reason", Check.sentence)
             try Check.number(milliseconds, "retryInMilliseconds", Check.milliseconds)

@@ -49,7 +49,7 @@ extension ProcessTests {
                 print("fuzz answers: \(counts.sorted { "\($0.key)" < "\($1.key)" })")
                 for kind in [
                     MessageKind.hello, .leaseRequest, .manifestRequest, .piecesRequest, .scoreRequest, .groupResult,
-                    .groupFailure, .heartbeat,
+                    .taskFailure, .heartbeat, .contentRequest,
                 ] {
                     #expect(counts[kind, default: 0] > 0, "a worker was never brought to \(kind)")
                 }
@@ -165,6 +165,13 @@ private final class LyingServers: Sendable {
         }
     }
 
+    /// Of a group of the workspace's settings.
+    private static let trajectory: TensorSet = [
+        "latents": TensorPayload(floats: [Float](repeating: 0.5, count: 4096), shape: [2, 2, 16, 8, 8]),
+        "logProbabilities": TensorPayload(floats: [-0.5, -0.5], shape: [2, 1]),
+        "stepIndices": TensorPayload(int32s: [0]),
+    ]
+
     /// What the run's own servers would answer.
     private static func answer(
         _ request: Request, _ weights: PublishedWeights, isHonest: Bool, _ random: inout SplitMix
@@ -186,18 +193,29 @@ private final class LyingServers: Sendable {
         case .epochOpening: return try Utterance(EpochOpened())
         case .leaseRequest:
             if isHonest { return try Utterance(LeaseAnswer.stop(reason: "enough")) }
+            let group = GroupID(epoch: random.below(3), index: random.below(2))
+            if random.below(3) == 0 {
+                return try Utterance(
+                    LeaseAnswer.lease(
+                        Lease(
+                            leaseID: LeaseID(rawValue: 2), group: group, prompt: "a red circle", memberCount: 2,
+                            weights: weights.reference, expiresInMilliseconds: 1000,
+                            gradient: GradientOrder(
+                                update: 0, sampleCount: 4, trajectory: ContentDigest(of: trajectory)),
+                            advantages: TensorPayload(floats: [1, -1]))))
+            }
             return try Utterance(
                 LeaseAnswer.lease(
                     Lease(
-                        leaseID: LeaseID(rawValue: 1),
-                        group: GroupID(epoch: random.below(3), index: random.below(2)), prompt: "a red circle",
-                        memberCount: 2, weights: weights.reference,
+                        leaseID: LeaseID(rawValue: 1), group: group, prompt: "a red circle", memberCount: 2,
+                        weights: weights.reference,
                         discriminatorVersion: DiscriminatorVersion(rawValue: 0), expiresInMilliseconds: 1000)))
         case .manifestRequest: return try Utterance(weights.answer(request.decoded(as: ManifestRequest.self)))
         case .piecesRequest: return try Utterance(weights.answer(request.decoded(as: PiecesRequest.self)))
         case .heartbeat:
             return try Utterance(HeartbeatAcknowledgement())
-        case .groupResult, .groupFailure: return try Utterance(GroupAcknowledgement(.accepted))
+        case .contentRequest: return try Utterance(Content(trajectory))
+        case .groupResult, .gradientResult, .taskFailure: return try Utterance(TaskAcknowledgement(.accepted))
         case .scoreRequest:
             return try Utterance(
                 Scores(

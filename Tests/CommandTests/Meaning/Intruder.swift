@@ -104,8 +104,8 @@ final class Intruder {
         let reply = try await client.exchange(encoded, deadline: .seconds(20))
         var answer = "answered"
         if reply.envelope.kind == .failure { answer = try reply.decoded(as: Failure.self).code.rawValue }
-        if reply.envelope.kind == .groupAcknowledgement {
-            answer = try reply.decoded(as: GroupAcknowledgement.self).verdict.rawValue
+        if reply.envelope.kind == .taskAcknowledgement {
+            answer = try reply.decoded(as: TaskAcknowledgement.self).verdict.rawValue
         }
         return Outcome(sender: sender, receiver: receiver, said: said, answer: answer, mustBeRefused: mustBeRefused)
     }
@@ -181,6 +181,15 @@ final class Intruder {
             default: said.tensors["reward.unheard"] = TensorPayload(floats: [1, 2])
             }
             return true
+        case .gradientResult:
+            // Its one tensor is of nothing that is trained.
+            let numbers: [Said] = [.int(-1), .int(1 << 40), .number(0.5)]
+            switch random.below(3) {
+            case 0: said.fields["statistics"]?["ratioCount"] = numbers[random.below(numbers.count)]
+            case 1: said.tensors["unheard"] = TensorPayload(floats: [.nan])
+            default: said.fields["update"] = far[random.below(far.count)]
+            }
+            return true
         case .discriminatorRestore:
             said.tensors["unheard"] = TensorPayload(floats: [.nan])
             // Some of them wait for a last piece that never comes.
@@ -233,10 +242,27 @@ final class Intruder {
                     Scores(
                         discriminatorVersion: discriminator, rewards: Self.floats([2]),
                         components: ["texture": Self.floats([2])]), seconds: ["sample": 1]))
-        case .groupFailure:
-            return try Utterance(GroupFailure(worker: "stranger", leaseID: lease, group: group, cause: "no reason"))
+        case .taskFailure:
+            return try Utterance(
+                TaskFailure(worker: "stranger", leaseID: lease, task: .rollout(group), cause: "no reason"))
+        case .gradientResult:
+            let order = GradientOrder(update: 0, sampleCount: 4, trajectory: ContentDigest(bytes: piece))
+            return try Utterance(
+                GradientResult(
+                    of: Lease(
+                        leaseID: lease, group: group, prompt: knowledge.prompts[group.index], memberCount: 2,
+                        weights: WeightsReference(
+                            version: policy, digest: digest, manifest: ManifestDigest(bytes: piece + piece)),
+                        expiresInMilliseconds: 1000, gradient: order, advantages: Self.floats([2])),
+                    order, by: "stranger", gradient: ["unheard": Self.floats([2, 3])],
+                    digest: order.trajectory,
+                    statistics: GradientStatistics(
+                        sampleCount: 2, ratioCount: 2, loss: 0, distance: 0, squaredChange: 0, ratio: 2, above: 0,
+                        below: 0, smallestRatio: 1, largestRatio: 1, drifts: [.init(step: 0, sum: 0, count: 2)]),
+                    seconds: ["gradient": 1]))
+        case .contentRequest: return try Utterance(ContentRequest(content: ContentDigest(bytes: piece)))
         case .heartbeat:
-            return try Utterance(Heartbeat(worker: "stranger", state: .rollingOut, group: group))
+            return try Utterance(Heartbeat(worker: "stranger", state: .rollingOut, task: .rollout(group)))
         case .scoreRequest:
             return try Utterance(
                 ScoreRequest(
