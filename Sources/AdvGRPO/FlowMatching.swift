@@ -85,10 +85,8 @@ public struct FlowMatching: Sendable {
         }
     }
 
-    /// The references that some steps read, each once, in order.
-    public func references(ofSteps steps: Range<Int>) -> [Int] {
-        Set(steps.flatMap { draws(step: $0).map(\.reference) }).sorted()
-    }
+    /// The references that a step reads, each once, in order.
+    public func references(ofStep step: Int) -> [Int] { Set(draws(step: step).map(\.reference)).sorted() }
 
     /// One optimiser step.
     ///

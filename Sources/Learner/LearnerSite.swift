@@ -118,7 +118,11 @@ struct LearnerSite: EpochSite {
         defer { policyDone = .now }
         let next = run.settings.method.supervisedSteps(ofEpoch: checkpoint.record.epoch + 1)
         return try checkpoint.trainer.learn(
-            run.flowMatching(), steps: steps, of: run.references(), endsStart: next == nil, lanes: run.lanes)
+            run.flowMatching(), steps: steps, of: run.references(), endsStart: next == nil, lanes: run.lanes
+        ) { [run] in
+            // An epoch may have thousands of steps: it is done again.
+            if run.shutdown.isRequested { throw Interruption() }
+        }
     }
 
     mutating func publish(_ step: StepReport) throws {

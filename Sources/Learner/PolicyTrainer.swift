@@ -119,15 +119,18 @@ struct PolicyTrainer {
 
     /// Supervised steps: a new version.
     ///
-    /// - Parameter endsStart: whether rollouts follow, for which the optimiser begins anew.
+    /// - Parameters:
+    ///   - endsStart: whether rollouts follow, for which the optimiser begins anew.
+    ///   - goOn: called before every step; it throws where there is to be none.
     mutating func learn(
         _ flowMatching: FlowMatching, steps: Range<Int>, of references: SupervisedReferences, endsStart: Bool,
-        lanes: Lanes
+        lanes: Lanes, goOn: () throws -> Void
     ) throws -> [SupervisedReport] {
-        try references.prepare(flowMatching.references(ofSteps: steps), lanes: lanes)
-        let reports = try steps.map {
-            try flowMatching(
-                step: $0, &state, reference: references.latents, policy: policy.trainable,
+        let reports = try steps.map { step in
+            try goOn()
+            try references.prepare(flowMatching.references(ofStep: step), lanes: lanes)
+            return try flowMatching(
+                step: step, &state, reference: references.latents, policy: policy.trainable,
                 maximumGradientNorm: settings.maximumGradientNorm, lanes: lanes)
         }
         if endsStart {

@@ -93,7 +93,7 @@ struct FlowMatchingTests {
         let passes = (0..<4).map { Array(shown[$0 * 40..<$0 * 40 + 40]) }
         for pass in passes { #expect(pass.sorted() == Array(0..<40)) }
         #expect(Set(passes).count == 4)
-        #expect(flowMatching.references(ofSteps: 0..<1) == shown.prefix(32).sorted())
+        #expect(flowMatching.references(ofStep: 0) == shown.prefix(32).sorted())
     }
 
     /// σ(N(0, 1)) is below σ(-1) and above σ(1) with probability 0.1587 each; standard errors at 6,400 draws: 0.0046.

@@ -47,6 +47,25 @@ extension ProcessTests {
             }
         }
 
+        @Test("a supervised epoch of any length ends at the signal, with what was before it")
+        func interrupted() async throws {
+            try await withWorkspace { workspace in
+                let process = try RunningProcess(
+                    [
+                        "train", "settings.yaml", "--run-dir", "run", "--set", "algorithm=sft", "--set",
+                        "reward.weights.texture=0", "--set", "supervised.stepsPerEpoch=10000",
+                    ], folder: workspace.path, name: "run")
+                try await eventually("a learner that trains") {
+                    workspace.logs().contains("training from epoch 0") ? true : nil
+                }
+                process.signal(SIGTERM)
+                let finished = try await process.finish()
+                #expect(!workspace.logs().contains("did not stop in time"), "\(workspace.logs())")
+                #expect(!finished.errors.contains("did not stop in time"), "\(finished.errors)")
+                #expect(FileManager.default.fileExists(atPath: workspace.path + "/run/checkpoints/step-000000"))
+            }
+        }
+
         @Test("a supervised start comes before the rollouts, and a run resumes at its end to the bit")
         func start() async throws {
             try await withWorkspace { workspace in
