@@ -21,7 +21,7 @@ extension TrainingRun {
     ///   - parameters: where the gradients are taken.
     ///   - version: of the policy that the epoch began with.
     ///   - add: takes a gradient.
-    /// - Throws: `RuntimeError` for a gradient that nobody can make; `LearnerSite.Interruption`; `WireError` for weights that cannot
+    /// - Throws: `RuntimeError` for a gradient that nobody can make; `LearnerSite.Interruption`; `RewardServerReset`; `WireError` for weights that cannot
     ///   be published.
     func gradients(
         _ number: Int, of groups: [(result: GroupResult, advantages: [Float])], at parameters: Parameters,
@@ -76,7 +76,11 @@ extension TrainingRun {
                     message: "failed on every worker that tried it, the last one with: \(failed.failures.last ?? "")",
                     remedy: "mend the cause and continue with --resume")
             }
-            guard shutdown.isRequested else { continue }
+            guard shutdown.isRequested else {
+                // With overlap workers may wait for scores that a reward server without its state cannot give, and it for this learner.
+                try checkRewardServerIsOurs()
+                continue
+            }
             let end = leavesAt ?? .now + Self.patience
             leavesAt = end
             if shutdown.reason == Lifeline.goneReason || end < .now { throw LearnerSite.Interruption() }

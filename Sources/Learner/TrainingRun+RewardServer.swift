@@ -105,17 +105,26 @@ extension TrainingRun {
         }
     }
 
-    /// Whether the reward server is still this run's, has the version that the epoch is scored with, and scores it. Another run's learner may
-    /// have taken it, or a message of one that died before its first snapshot arrived late.
-    func checkRewardServer(_ checkpoint: Checkpoint) throws {
-        guard let rewardServer else { return }
+    /// Whether the reward server is still this run's: it may have been started again, or another run's learner may have taken it.
+    ///
+    /// - Returns: what it says of itself; nil in runs without rewards.
+    @discardableResult
+    func checkRewardServerIsOurs() throws -> Welcome? {
+        guard let rewardServer else { return nil }
         let welcome = try Self.asking("the reward server is not ready", resetting: nil) {
             try rewardServer.requestBlocking(hello, deadline: .seconds(15))
         }
         versions.note(welcome.program, of: "the reward server at \(rewardServer.endpoint)")
-        guard welcome.runID == checkpoint.record.runID else {
+        guard welcome.runID == shared.withLock({ $0.runID }) else {
             throw RewardServerReset(reason: "the reward server serves run \(welcome.runID)")
         }
+        return welcome
+    }
+
+    /// Whether the reward server is still this run's, has the version that the epoch is scored with, and scores it: a message of a
+    /// learner that died before its first snapshot may have arrived late.
+    func checkRewardServer(_ checkpoint: Checkpoint) throws {
+        guard let welcome = try checkRewardServerIsOurs() else { return }
         guard welcome.epoch == checkpoint.record.epoch else {
             throw RewardServerReset(
                 reason: "the reward server scores epoch \(welcome.epoch ?? -1), expected \(checkpoint.record.epoch)")

@@ -43,6 +43,18 @@ extension ProcessTests {
             }
         }
 
+        @Test("a reward server that dies while the only worker waits for its scores is noticed before gradients are")
+        func noticed() async throws {
+            // The worker cannot make gradients before it has scores, and these need a state that only the learner can restore.
+            try await withTraining("cluster.workers=1", epochs: 2, like: .overlapping) { workspace, run, train in
+                kill(try #require(workspace.processID(of: "reward-server")), SIGKILL)
+                let begin = ContinuousClock.now
+                try await expectSameBits(run, of: try await train.finish(), workspace, as: .overlapping, "one worker")
+                #expect(workspace.logs().contains("going back to the last snapshot"))
+                #expect(.now - begin < .seconds(60))
+            }
+        }
+
         @Test("a clipping interval that one update leaves is refused with the value that works")
         func narrowClipping() async throws {
             try await withWorkspace { workspace in

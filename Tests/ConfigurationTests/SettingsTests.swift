@@ -266,7 +266,7 @@ struct SettingsTests {
         #expect(RewardSettings.blockIndices([6], depth: 6) == nil)
     }
 
-    @Test("the committed settings files load", arguments: ["emoji", "tiny"])
+    @Test("the committed settings files load", arguments: ["emoji", "few-step", "tiny"])
     func committedFiles(name: String) throws {
         let settings = try Settings.load(path: repositoryRoot + "/deploy/settings/\(name).yaml")
         #expect(settings.model == "Models/emoji-sd3-tiny")
